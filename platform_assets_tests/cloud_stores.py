@@ -109,14 +109,14 @@ def google_store() -> Iterator[GoogleStore]:
 
 @contextmanager
 def _running(kind: str) -> Iterator[str]:
-    """Run this module, which runs the emulator, and yield the line with its endpoints."""
+    """Run this module in a process that runs the emulator, and yield the line with the emulator's endpoints."""
     command = [sys.executable, "-m", __name__, kind]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
-        # Close standard input, which ends the server. It also closes, and so ends the server, if the tests are killed.
+        # Close standard input, which ends the server. If the tests are killed, standard input closes too.
         server.communicate()
 
 
@@ -126,7 +126,7 @@ def _azurite() -> str | None:
 
 
 def _serve_azure() -> None:
-    # Azurite refuses versions of the API that it does not know yet, and the clients send the newest.
+    # Azurite refuses API versions that it does not know yet, and the clients send the newest version.
     options = ("--blobPort", "0", "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent")
     with subprocess.Popen(
         [_azurite() or AZURITE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

@@ -41,7 +41,7 @@ CHROMIUM = "chromium"
 # `test_example_domain.py` runs its tests.
 collect_ignore = ["integration/example_domain"]
 
-# Use the same examples on every machine, and no deadline, because slow machines must not fail.
+# Use the same examples on every machine, and no deadline, because tests must not fail on slow machines.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")
 
@@ -76,7 +76,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium for one test. Its event loop ends with the test, because it would disturb other tests."""
+    """Headless Chromium for one test. Its event loop ends with the test, because the loop would disturb other tests."""
     with started_browser() as browser:
         yield browser
 
@@ -89,7 +89,7 @@ def started_browser() -> Iterator[Browser]:
     executable = shutil.which(CHROMIUM)
     if executable is None:
         pytest.skip(f"needs a browser: apt-get install {CHROMIUM}")
-    # Chromium refuses its sandbox to root.
+    # Chromium cannot use its sandbox if root starts it.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)

@@ -109,7 +109,7 @@ class Labels:
         spec
             Declaration of the model.
         labels
-            (n,) the labels. A label that cannot be stored does not prevent the others from being stored.
+            (n,) the labels. If one label cannot be stored, all other labels are still stored.
         sender
             Name of the sender's key; empty if no key was needed.
 
@@ -122,7 +122,7 @@ class Labels:
             return store(connection, spec, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
-        """Return the labels of a request or of a subject, including superseded ones, latest observation first.
+        """Return the labels of a request or of a subject, superseded labels included, latest observation first.
 
         Raises
         ------
@@ -170,7 +170,7 @@ def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], send
     for number, target in sound.items():
         label = labels[number]
         identity = _identity(label, target)
-        # If a request repeats a label, the first one is `stored` and the others are `already_stored`.
+        # If a request repeats a label, the first copy is `stored` and every further copy is `already_stored`.
         outcome: Outcome = "stored" if identity in new else "already_stored"
         new.discard(identity)
         filed[number] = Filed(outcome, standings[target, label.observed_at, label.label])
@@ -219,7 +219,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    # Compare with the second of the prediction, because many programs send times in whole seconds.
+    # Compare with the prediction's time without fractions, because many programs send whole seconds.
     if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
@@ -230,7 +230,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 
 
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
-    """Return why a label of a request is ambiguous; None if it names at most one prediction.
+    """Return the reason why a label of a request is ambiguous; None if it names at most one prediction.
 
     If the predictions have subjects, the place is not enough. The log leaves out unknown subjects, so the places in the
     log and in the response can differ.
@@ -249,7 +249,7 @@ def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeate
 def _insert(
     connection: Connection, model: str, sent: Mapping[int, tuple[Label, _Target]], sender: str
 ) -> set[Identity]:
-    """Insert labels that are not stored yet; return the identities of the inserted ones."""
+    """Insert labels that are not stored yet; return the identities of the inserted labels."""
     unique = {_identity(label, target): (label, target) for label, target in sent.values()}
     # Insert in a fixed order, so that two transactions with the same labels cannot deadlock.
     ordered = [unique[identity] for identity in sorted(unique, key=repr)]
@@ -267,7 +267,7 @@ def _insert(
 def _standings(
     connection: Connection, model: str, targets: Sequence[_Target]
 ) -> dict[tuple[_Target, datetime, float], Standing]:
-    """Return the standing of every label of these targets."""
+    """Return whether each label of these targets is current, superseded or contradictory."""
     rows = connection.execute(
         _HISTORY.format(_ABOUT_TARGETS).encode(), {"model": model, **_columns(targets)}
     ).fetchall()

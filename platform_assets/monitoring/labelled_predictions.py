@@ -1,9 +1,9 @@
 """Join of labels with predictions, from the prediction log and from the tables that models declare.
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-at or before the label's time, to the second, within a horizon. If several predictions have that time, each of them gets
-the label. If a prediction gets several labels, the one observed last counts. If the last ones were observed at the same
-time and differ, the prediction has no label.
+that is not later than the label and lies within a horizon. Times are compared in whole seconds. If several predictions
+are equally new, each of them gets the label. If a prediction gets several labels, the label that was observed last
+counts. If the last labels were observed at the same time and differ, the prediction has no label.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ class LabelledPredictions:
         One row per labelled prediction: `label` and `score` as floats, `group` with its subject, or its key if it has
         no subject, `at` with the time to which it applies, and the columns of `PredictionTable.beside`.
     outputs
-        The model's output for each of these rows; see `FittedModel.outputs`. (n,) if an end of an interval is unknown.
+        The model's output for each of these rows; see `FittedModel.outputs`. Only the main value, (n,), if an end of an
+        interval is unknown.
     """
 
     predictions: int
@@ -158,7 +159,7 @@ def _rows(agreed: Sequence[tuple[Any, ...]]) -> Frame:
 
 
 def _outputs(spec: ModelSpec, rows: Frame) -> NDArray[np.float64]:
-    """Return the numbers of the model's output that are stored: all of them, or only the main one."""
+    """Return the stored numbers of the model's output: all numbers, or only the main number."""
     first, *others = spec.task.learner.output.columns
     if others and set(others) <= set(rows.columns) and bool(rows[others].notna().to_numpy().all()):
         return rows.rename(columns={"score": first})[[first, *others]].to_numpy(dtype="float64")
@@ -194,7 +195,7 @@ def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.
 
 
 def _beside(table: PredictionTable) -> sql.Composed:
-    """Return the further columns of a table as one JSON object."""
+    """Return the additional columns of a table as one JSON object."""
     from psycopg import sql
 
     pairs = [sql.SQL("{}, {}").format(sql.Literal(name), _column(column)) for name, column in table.beside.items()]

@@ -37,7 +37,8 @@ class Label:
     request_id
         Id of the request whose prediction is labelled; None for a subject.
     place
-        Index among the predictions of the request, from 0; None if there is one only, or if `subject` selects it.
+        Index among the predictions of the request, from 0; None if the request has only one prediction, or if `subject`
+        selects it.
     subject
         Id of the labelled item, such as a client.
     at
@@ -62,9 +63,10 @@ class Filed:
         `stored`; `already_stored` if the same label was stored before; `unknown` if it names no logged prediction;
         `refused` for any other reason.
     standing
-        Standing of the stored label among those about the same prediction, or the same subject and time.
+        Whether the stored label is current, superseded or contradictory, among the labels of the same prediction, or of
+        the same subject and time.
     reason
-        Why the label was not stored; None if it was.
+        Reason if the label was not stored; None if it was stored.
     """
 
     outcome: Outcome
@@ -87,7 +89,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime, task: Task) -> str | None:
-    """Validate a label without its prediction: return why it cannot be stored, or None if it is valid.
+    """Validate a label without its prediction: return the reason if it cannot be stored, or None if it is valid.
 
     Parameters
     ----------
@@ -138,7 +140,7 @@ def _fault_of_subject(label: Label) -> str | None:
 
 
 def subject_fault(subject: str) -> str | None:
-    """Return what is wrong with the subject of a label; None if it is valid."""
+    """Return the problem with the subject of a label; None if the subject is valid."""
     if not subject or len(subject) > LONGEST_SUBJECT:
         return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
     if odd := unprintable(subject):

@@ -35,7 +35,7 @@ class RecentRun:
 def recent_runs(
     connect: Callable[[], psycopg.Connection[Any]], jobs: Collection[str] | None = None, most: int = 8
 ) -> list[RecentRun]:
-    """Return the newest runs; none if Dagster's tables cannot be read.
+    """Return the newest runs; empty if Dagster's tables cannot be read.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: O
     Raises
     ------
     NotFound
-        The label was refused; the message is the reason.
+        The label was refused; the message contains the reason.
     DatabaseError
         The database does not answer.
     """

@@ -3,9 +3,10 @@
 The platform can be in use. The backup is consistent for these reasons:
 
 - The databases are read first, and the files afterwards. A database only refers to files that were stored earlier, and
-  files never change, so all of them are in the backup. The lake may be ahead of the databases, as after a killed run.
+  files never change, so the backup has all files that its databases refer to. The lake may be ahead of the databases,
+  as after a killed run.
 - The three databases are read at the same moment, while no version is registered or promoted.
-- The copies of the ledger's heads in the lake are read before the ledger, which must contain them.
+- The lake's copies of the ledger's heads are read before the ledger, because the ledger must contain these heads.
 - The log of each table is copied before the data files that it refers to. Upkeep, which removes files, waits until the
   backup is complete.
 """
@@ -155,7 +156,7 @@ def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tup
 
 
 def _is_whole(path: str) -> bool:
-    """Return whether a file is complete. While it is written, a file has a temporary name."""
+    """Return whether a file is complete. A file has a temporary name while it is written."""
     return "#" not in path and not Path(path).name.startswith(".") and not path.endswith(_LAST_CHECKPOINT)
 
 

@@ -1,4 +1,4 @@
-"""Note erasures beside older backups, so that they are repeated when such a backup is restored."""
+"""Record erasures next to older backups, so that restoring such a backup repeats the erasures."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ERASURES = "erasures.json"
 
 
 def note_in_backups(database: Database) -> list[str]:
-    """Write the hashes of all erasures beside each backup on this machine; return a description of every backup.
+    """Write the hashes of all erasures next to each backup on this machine; return a description of every backup.
 
-    A backup itself is never changed. It contains the person until it is removed. If it is restored, the person is
-    erased again.
+    A backup itself is never changed, so it contains the person's data until the backup is removed. A restore erases the
+    person again.
     """
     with closing(database.connect("platform")) as connection:
         rows = connection.execute("select kind, key, hash from platform.erasures order by id").fetchall()
@@ -50,7 +50,7 @@ def _note(folder: Path, erasures: list[dict[str, Any]]) -> bool:
 
 
 def read_erasures(folder: Path) -> list[dict[str, str]]:
-    """Return the erasures that were noted beside a backup.
+    """Return the erasures that were recorded next to a backup.
 
     Raises
     ------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Version of the manifest's format. Newer releases may have a higher one."""
+"""Version of the manifest's format. Newer releases may have a higher version."""
 CHUNK_BYTES = 1 << 20
 
 

@@ -30,7 +30,7 @@ class Backup:
     place: str
 
     def is_recent(self, longest_days: int) -> bool:
-        """Return whether it is at most that many days old."""
+        """Return whether the backup is at most `longest_days` old."""
         return datetime.now(UTC) - self.at <= timedelta(days=longest_days)
 
 
@@ -61,5 +61,5 @@ def backups(database: Database) -> list[Backup]:
 
 
 def newest_backup(database: Database) -> Backup | None:
-    """Return the newest recorded backup; None if none was made."""
+    """Return the newest recorded backup; None if no backup was made."""
     return next(iter(backups(database)), None)

@@ -1,4 +1,4 @@
-"""Dead runs: mark runs as failed if their process was killed, which their released lock shows.
+"""Dead runs: mark runs as failed if their process was killed; a released lock shows this.
 
 Dagster's default launcher does not detect dead runs, so they would count as started forever.
 """
@@ -24,9 +24,9 @@ LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
-    """Fail runs whose process has died, on whichever machine, or that did not start in time.
+    """Fail runs whose process has died, on any machine, or that did not start in time.
 
-    Only the process of the run counts, not those of its steps, for which the executor is responsible.
+    Only the process of the run is checked. The executor is responsible for the processes of the steps.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _failed(
     run_id = record.dagster_run.run_id
     if not event_log.run_locks.try_take(run_id):
         return False
-    # Read the run again, because it may have changed before the lock was taken. Now no other process can change it.
+    # Read the run again, because it may have changed before the lock was taken. The lock prevents later changes.
     try:
         run = instance.get_run_by_id(run_id)
         if run is None or run.status not in (*RUNNING, *WAITING) or _ended(instance, run):
@@ -88,7 +88,7 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's final event was stored without its status. If so, store the status."""
+    """Whether the run's final event was stored but not the run's status. If so, store the status."""
     entry = next(iter(instance.all_logs(run.run_id, of_type=set(RUN_ENDS))), None)
     if entry is None or entry.dagster_event is None:
         return False

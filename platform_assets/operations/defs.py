@@ -1,7 +1,7 @@
 """The `upkeep` job, and the sensor `run_died`.
 
-The job removes what is past its retention, and marks dead runs as failed. With automation on, a schedule runs it every
-night. `platform-assets upkeep` runs it at any time. The sensor marks dead runs within a minute.
+The job removes data that is past its retention, and marks dead runs as failed. With automation on, a schedule runs it
+every night. `platform-assets upkeep` runs it at any time. The sensor marks dead runs within a minute.
 """
 
 from collections.abc import Callable, Mapping, Sequence

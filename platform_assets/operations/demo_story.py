@@ -1,6 +1,6 @@
 """Decisions and training runs on sample data, to fill the pages of a new platform.
 
-The story takes the same steps as people with the commands. Each model gets a champion. One model gets two more
+The story runs the same steps as a person who uses the commands. Each model gets a champion. One model gets two more
 versions: one is trained on fewer rows and rejected, the other is trained on more rows and awaits approval.
 """
 

@@ -61,7 +61,7 @@ class Finding:
 
 Look = Callable[[Services], Iterator[Finding]]
 MENDS = {"lake": "correct PLATFORM_LAKE_URI or the credentials of the object store"}
-"""Fixes for errors whose message does not contain one."""
+"""Fixes for errors whose message contains no fix."""
 
 
 def examine(services: Services) -> list[Finding]:
@@ -193,7 +193,7 @@ def _backup(services: Services) -> Iterator[Finding]:
 
 
 def _unhealthy(uri: str) -> str:
-    """Return why MLflow's server does not work; empty if it does."""
+    """Return the reason why MLflow's server does not work; empty if it works."""
     import requests
 
     try:
@@ -322,7 +322,8 @@ def _executor(services: Services) -> Iterator[Finding]:
     if "celery" in {settings.executor, settings.run_launcher}:
         yield from _workers(settings)
     with dagster_instance(settings) as instance:
-        # Opening either raises an error if its extra is not installed or the Kubernetes configuration is wrong.
+        # Opening the executor or the launcher raises an error if an extra is missing or Kubernetes is configured
+        # wrongly.
         step_executor(settings)
         launcher = type(instance.run_launcher).__name__
         if settings.uses_several_machines and not is_shared(instance, services):

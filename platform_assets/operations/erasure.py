@@ -98,7 +98,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        # Mark the models first: after the files are removed, nothing tells which versions contained the person.
+        # Mark the models first, because only the files that are removed next show which versions contained the person.
         _mark_models(services, schemas, subject, erasure)
         _erase_tables(services, schemas, subject, erasure)
         _erase_predictions(owner, schemas, subject, erasure)
@@ -113,7 +113,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
 
 def _schemas(kind: str) -> list[TableSchema]:
     """Return the tables with a kind of person: sources first, online tables last."""
-    # A module may import another domain's module, so a schema can be found twice.
+    # A module may import another domain's module, so the same schema can be found in two modules.
     all_of_them = {schema.name: schema for schema in domains.table_schemas() if schema.subject}.values()
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]
     if not found:
@@ -156,7 +156,7 @@ def _record(owner: Database, kind: str, subject: str) -> int:
 
 
 def _complete_record(owner: Database, erasure: Erasure) -> None:
-    """Store what was erased, added to what an earlier erasure of the same person found."""
+    """Store the result of an erasure, added to that of an earlier erasure of the same person."""
     with closing(owner.connect("platform")) as connection:
         [[earlier]] = connection.execute(
             "select found from platform.erasures where id = %s", [erasure.number]
@@ -237,7 +237,7 @@ def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: st
             learned = any(number in versions.get(table, frozenset()) for table, number in version.tables.items())
             if learned:
                 services.registry.set_tags(name, version.version, {ERASED_TAG: f"{told}{datetime.now(UTC):%Y-%m-%d}"})
-            # An interrupted erasure may have tagged it, and then removed the files that showed the reason.
+            # An interrupted erasure may have tagged the version, and then removed the files that showed the reason.
             if learned or version.tags.get(ERASED_TAG, "").startswith(told):
                 erasure.models.append(f"{name} version {version.version}")
 

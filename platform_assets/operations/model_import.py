@@ -52,8 +52,8 @@ class Imported:
 def import_bundle(services: Services, folder: Path, find_model: Callable[[str], ModelSpec], actor: Actor) -> Imported:
     """Register the model of a bundle as a challenger, evaluate it here, and request its approval.
 
-    Importing a bundle again, even in another process at the same time, makes no second version or request. The next
-    import completes an interrupted one.
+    Importing a bundle again, even in another process at the same time, makes no second version or request. If an import
+    was interrupted, the next import completes it.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _stored(services: Services, bundle: Bundle, registration: Registration) -> M
 
 
 def _demand_fitting(bundle: Bundle, model: FittedModel, spec: ModelSpec) -> None:
-    """Refuse a model with other features or another task than the declaration has."""
+    """Refuse a model whose features or task differ from the declaration."""
     named = f"{bundle.model} version {bundle.version} in {bundle.folder}"
     fix = "install the same release in both environments, or train the model here"
     if list(model.features) != spec.feature_names:
@@ -119,8 +119,8 @@ def _demand_fitting(bundle: Bundle, model: FittedModel, spec: ModelSpec) -> None
 def _registration(bundle: Bundle, model: FittedModel) -> Registration:
     """Return the registration of a bundle's model.
 
-    The registration names no tables, because the training tables are in the other environment's lake. The record of
-    the training names them.
+    The registration names no tables, because the training tables are in the other environment's lake. The training
+    record names these tables.
     """
     evidence = bundle.evidence
     try:
@@ -157,7 +157,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
 
 
 def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the card's paragraph about the other environment. A code block keeps its texts from being formatted."""
+    """Return the card's paragraph about the other environment. A code block prevents the formatting of its texts."""
     lines = [
         *(f"trained on {name} version {number}, digest {digest}" for name, (number, digest) in tables.items()),
         *bundle.approved,

@@ -35,7 +35,7 @@ class Requirement:
     found
         The evidence, or the gap.
     mend
-        How to close the gap; empty if it is met.
+        Fix for the gap; empty if the requirement is met.
     """
 
     name: str

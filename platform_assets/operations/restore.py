@@ -81,7 +81,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
         _restore_files(folder, manifest, inside, lake, say)
     try:
         _restore_databases(folder, manifest, inside, say)
-        # Before the home is complete, so that an interruption leaves no platform with a person who was erased.
+        # Erase before the home is complete, so that an interrupted restore leaves no platform with erased persons.
         if erasures := read_erasures(folder):
             with closing(Services(inside)) as services:
                 erase_again(services, erasures, say)
@@ -129,7 +129,7 @@ def _restore_databases(folder: Path, manifest: Manifest, settings: Settings, say
         closing(open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)) as owner,
     ):
         if database.embedded:
-            # The server of the new home has just created them.
+            # Drop the databases that the server of the new home has just created.
             _drop(owner)
         create_missing(owner, database.role)
         if (major := server_major(owner)) < manifest.server_major:

@@ -1,8 +1,9 @@
 """Remove old runs from Dagster's history.
 
-Runs that made an asset are kept with these events, because Dagster derives the state of assets from them, and tables
-and models refer to them. The newest evaluation of each check is kept, because it is the state of the check. Runs with
-a run key are kept too, because a sensor must not launch them again. The log lines of these runs are removed.
+Runs that made an asset are kept with their asset events, because Dagster derives the state of assets from these events,
+and tables and models refer to these runs. The newest evaluation of each check is kept, because it is the state of the
+check. Runs with a run key are kept too, because a sensor must not launch them again. The log lines of these runs are
+removed.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from platform_assets.training.metadata import APPROVAL, VERDICT
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
 """Number of partitions of a partitioned table that a run materialises. With monthly partitions, these are two years,
-the current month and the next one."""
+the current month and the next month."""
 
 
 @dataclass
@@ -53,9 +53,9 @@ class Outcome:
     approval
         State of the approval request, for a model.
     waits
-        What is not predicted yet and why, for stored predictions; empty if nothing is missing.
+        Files that are not predicted yet, with the reason, for stored predictions; empty if no file waits.
     reason
-        Why it failed or was skipped.
+        Reason for the failure or the skip.
     """
 
     asset: str
@@ -95,9 +95,9 @@ def materialise_all(
     progress: Callable[[Outcome], None],
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Materialise every asset. A failure skips only the assets that depend on it.
+    """Materialise every asset. A failure skips only the assets that depend on the failed asset.
 
-    Of a partitioned table, the newest partitions are materialised. The others are left to backfills.
+    Only the newest partitions of a partitioned table are materialised. Backfills materialise all other partitions.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ class _Recorder:
     def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None], tell: Callable[[str], None]) -> None:
         graph = job.asset_layer.asset_graph
         self._nodes = {key: graph.get(key) for key in graph.toposorted_asset_keys if graph.get(key).is_materializable}
-        # The asset of each step that evaluates checks: a step of the check's own, or the asset's step.
+        # The asset of each step that evaluates checks. The step belongs to a single check or to the asset.
         self._checked = {graph.assets_def_for_key(key).node_def.name: key.asset_key for key in graph.asset_check_keys}
         self._outcomes = {key: Outcome(key.to_user_string()) for key in self._nodes}
         self._progress = progress

@@ -44,7 +44,7 @@ def servers(services: Services) -> list[Server]:
         Server(
             name="service",
             command=[program("platform-assets"), "serve"],
-            # With this setting, the service expects a living daemon.
+            # With this setting, the service reports a dead daemon.
             environment={"PLATFORM_AUTOMATION": "on"},
             port=settings.service_port,
             health_path="/health/live",
@@ -128,7 +128,7 @@ class DatabaseWatch:
         """
         database = self._services.database
         try:
-            # A connection that fails also starts the embedded server again.
+            # If the connection fails, the database object restarts the embedded server.
             database.reads.rows(b"select 1")
             self._claim.keep()
         except DatabaseError as error:

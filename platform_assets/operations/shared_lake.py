@@ -48,7 +48,7 @@ def demand_shared_lake(instance: DagsterInstance, services: Services) -> None:
 
 
 def is_shared(instance: DagsterInstance, services: Services) -> bool:
-    """Return whether the lake of this machine is the platform's lake, or no lake was seen yet.
+    """Return whether the lake of this machine is the platform's lake; also True if no lake was seen yet.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Supervisor: start several servers, watch them, and stop them together with all their processes.
 
-Each server runs in a process group of its own and writes to a log file. `servers.py` lists the servers.
+Each server runs in a separate process group and writes to a log file. `servers.py` lists the servers.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def report_restored(instance: dg.DagsterInstance, restored: Restored) -> None:
 def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str) -> tuple[list[str], list[str]]:
     """Return the downstream tables in two lists: those that one run can make again, and those that it cannot.
 
-    A run cannot make partitioned tables or tables that accumulate. Partitioned ones need a backfill.
+    A run cannot make partitioned tables or tables that accumulate. Partitioned tables need a backfill.
 
     Parameters
     ----------

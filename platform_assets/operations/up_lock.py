@@ -1,6 +1,6 @@
 """Locks that allow one `platform-assets up` per home and per database.
 
-Two Dagster daemons on one database would run everything twice, also if they have different homes.
+Two Dagster daemons on one database would run everything twice, even if they have different homes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DatabaseClaim:
             self._connection.close()
 
     def keep(self) -> None:
-        """Take the lock, also again after the connection was lost.
+        """Take the lock; take it again if the connection was lost.
 
         Raises
         ------

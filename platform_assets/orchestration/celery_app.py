@@ -27,7 +27,7 @@ RUNS: Queue = "runs"
 STEPS: Queue = "steps"
 OPTIONS = {
     **DEFAULT_CONFIG,
-    # A new process for each run or step, which frees the memory of the last one.
+    # Start a new process for each run or step, to free the memory of the previous run or step.
     "worker_max_tasks_per_child": 1,
     # Do not prefetch tasks, because the prefetched tasks of a killed worker return to the queue only after an hour.
     "worker_disable_prefetch": True,
@@ -40,7 +40,7 @@ INSPECT_SECONDS = 2
 
 
 class StepTask(Task):  # type: ignore[misc]  # Celery has no types
-    """The task of a step. Its process holds the lock of the step until it ends, which shows that it is alive."""
+    """The task of a step. Its process holds the lock of the step as long as it is alive."""
 
     def before_start(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - Celery's signature
         """Take the lock of the step, and then report the task as started.

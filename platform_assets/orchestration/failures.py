@@ -32,7 +32,7 @@ def innermost(error: SerializableErrorInfo | None) -> str:
 
 
 def reason(error: SerializableErrorInfo | None) -> str:
-    """Return why a step failed, without the names of exception classes."""
+    """Return the reason why a step failed, without the names of exception classes."""
     text = innermost(error)
     if text == DUCKDB_INTERRUPTION or text.split(":")[0].rpartition(".")[2] in INTERRUPTIONS:
         return INTERRUPTED

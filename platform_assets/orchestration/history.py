@@ -23,15 +23,15 @@ from platform_assets.orchestration.failures import reason
 PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_end")
 FINISHED_TICKS = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 MOST_RUNS = 100
-"""Number of failed runs that one call returns at most."""
+"""Maximum number of failed runs that one call returns."""
 GRACE = timedelta(minutes=10)
-"""Time by which an evaluation may be late."""
+"""Delay after which an evaluation counts as late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
 """Time for which a schedule or sensor must fail. A shorter failure, for example of the network, repairs itself."""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
-"""Number of intervals after which a sensor is late, if they are longer than `GRACE`."""
+"""Number of intervals after which a sensor is late, if these intervals together are longer than `GRACE`."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class CheckState:
     run_id
         The run that evaluated it.
     description
-        Why it failed, as the check says; empty if it does not.
+        Reason of the failure, as the check describes it; empty without a description.
     owners
         Owners of the asset.
     """
@@ -99,11 +99,11 @@ class AutomationState:
     Attributes
     ----------
     kind, name
-        Which one.
+        The kind, and the name of the schedule or sensor.
     page
         Path of its page in Dagster's UI.
     failure
-        Why its evaluations have failed for at least `SHORTEST_FAILURE`; None if they have not.
+        Reason if its evaluations have failed for at least `SHORTEST_FAILURE`; otherwise None.
     silent_since
         Last evaluation, or the time at which one was due; None unless an evaluation is overdue.
     """
@@ -168,7 +168,8 @@ def failed_run(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition
 def is_repaired(instance: dg.DagsterInstance, failure: FailedRun) -> bool:
     """Return whether another run has since done the work of a failed run.
 
-    All its failed assets were materialised, in the same partition; or if it failed otherwise, its job succeeded.
+    All failed assets must have been materialised, in the same partition. If no asset failed, the job must have
+    succeeded.
     """
     partition = failure.partition
     if failure.assets:
@@ -229,7 +230,7 @@ def automation_states(
     now
         Current time, with time zone.
     since
-        Time since when the daemon has been alive. What was due before is not late.
+        Time since which the daemon has been alive. Evaluations that were due earlier are not late.
     """
     schedules = {one.name: one for one in repository.schedule_defs}
     names = {*schedules, *(one.name for one in repository.sensor_defs)}
@@ -260,10 +261,10 @@ def _automation_state(
 
 
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
-    """Return why the newest evaluations failed, if they have failed for long enough.
+    """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
-    While the code location restarts, the evaluations of all sensors fail. That is one problem, which is seen from
-    outside Dagster.
+    While the code location restarts, the evaluations of all sensors fail. That is one problem, which the watch outside
+    Dagster detects.
     """
     failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
     own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]
@@ -297,7 +298,7 @@ def _silent_schedule(
     overdue = (now - GRACE).timestamp()
     zone = schedule.execution_timezone or "UTC"
     due = max(next(reverse_cron_string_iterator(overdue, cron, zone)).timestamp() for cron in crons)
-    # The time of a tick is the time for which it was scheduled.
+    # The timestamp of a tick is the time at which the tick was due.
     if due <= max(started or 0.0, since.timestamp()) or (last and last.timestamp >= due):
         return None
     return datetime.fromtimestamp(due, UTC)

@@ -43,7 +43,7 @@ class PartRun:
     seconds
         Its duration.
     failure
-        Why it failed; None if it succeeded.
+        Reason of the failure; None if the run succeeded.
     tables
         Number of rows of each table after the run, by asset.
     warnings
@@ -65,7 +65,7 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
 
 
 def partitions_of_run(run: dg.DagsterRun, partitions: dg.PartitionsDefinition[str]) -> Sequence[str]:
-    """Return the partition keys of a run; none if it is a run without partitions."""
+    """Return the partition keys of a run; empty for a run without partitions."""
     key = run.tags.get(PARTITION_NAME_TAG)
     first, last = run.tags.get(ASSET_PARTITION_RANGE_START_TAG, key), run.tags.get(ASSET_PARTITION_RANGE_END_TAG, key)
     if first is None or last is None:

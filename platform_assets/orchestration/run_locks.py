@@ -1,4 +1,4 @@
-"""Run locks: a PostgreSQL session lock per run shows whether the run's process is alive, on whichever machine.
+"""Run locks: a PostgreSQL session lock per run shows whether the run's process is alive, on any machine.
 
 A step on a Celery worker has a lock too (`celery_executor.py`). `operations/dead_runs.py` handles runs without a live
 process.
@@ -51,7 +51,7 @@ class RunLocks:
         _all_run_locks.add(self)
 
     def take(self, run_id: str) -> None:
-        """Take the run's lock on a connection of its own, until `release` or the end of this process."""
+        """Take the run's lock on a separate connection, until `release` or the end of this process."""
         with self._mutex:
             if run_id in self._held:
                 return
@@ -61,7 +61,7 @@ class RunLocks:
                 self._keeper.start()
 
     def try_take(self, run_id: str) -> bool:
-        """Take the run's lock and return True, or return False if any process, including this one, holds it."""
+        """Take the run's lock and return True, or return False if any process, including this process, holds it."""
         with self._mutex:
             connection = self.engine.connect()
             query = "select pg_try_advisory_lock(%s)"
@@ -78,7 +78,7 @@ class RunLocks:
                 connection.close()
 
     def server_start(self) -> datetime:
-        """Return the start time of the database server. Locks taken before it may not be held again yet."""
+        """Return the start time of the database server. Locks that were taken earlier may not be held again yet."""
         with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)

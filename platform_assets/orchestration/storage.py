@@ -138,13 +138,13 @@ class PlatformArtifacts(LocalArtifactStorage):
 
 
 class _FollowsServer:
-    """A storage that follows the embedded server to a new port, also with the engine for Dagster's web server."""
+    """A storage that follows the embedded server to a new port, even if Dagster's web server replaces the engine."""
 
     database: Database
     _engine: Engine
 
     def optimize_for_webserver(self, *arguments: Any, **options: Any) -> None:
-        """Replace the engine, as Dagster's web server asks."""
+        """Replace the engine; Dagster's web server calls this."""
         super().optimize_for_webserver(*arguments, **options)  # type: ignore[misc]  # a storage of Dagster comes next
         _ask_when_in_doubt(self._engine)
         _follow_server(self._engine, self.database)
@@ -174,12 +174,12 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event with secrets masked. The first event of a run takes its lock, the last one releases it."""
+        """Store an event with secrets masked. A run's first event takes its lock; the last event releases it."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Skip PostgresEventLogStorage, which would also notify listeners, because this Dagster version has none.
+        # Skip PostgresEventLogStorage, which would also notify listeners; this Dagster version has no listeners.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)
@@ -217,7 +217,7 @@ os.register_at_fork(after_in_child=_leave_connections_to_parent)
 
 
 def _follow_server(engine: Engine, database: Database) -> None:
-    """Connect to the embedded server at its current port, because it may have been started again on another one."""
+    """Connect to the embedded server at its current port, because a restart can change the port."""
     import psycopg2
     from sqlalchemy import event
 

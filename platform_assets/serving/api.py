@@ -90,7 +90,7 @@ class ChampionLive(BaseModel):
 
 
 class ShadowLive(BaseModel):
-    """The version that runs in the shadow of the live one."""
+    """The version that runs in the shadow of the live version."""
 
     version: Annotated[int, Field(examples=[4])]
     approval_id: Annotated[int, Field(description="Pending approval request of this version.")]

@@ -73,7 +73,7 @@ class BatchOutcome:
     waiting
         Number of files that wait.
     reason
-        Why files wait; empty if no file waits.
+        Reason why files wait; empty if no file waits.
     live
         Model version that made the predictions; None if nothing was predicted.
     """
@@ -135,7 +135,7 @@ class BatchPredictor:
         TableError
             The table has no row of any of the files.
         DatabaseError
-            The database does not respond. Committed files are done, and the others wait.
+            The database does not respond. Committed files are done, and all other files wait.
         """
         waiting = [file.digest for file in self._zone.landed()]
         if not waiting:

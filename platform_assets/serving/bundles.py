@@ -45,7 +45,8 @@ class Bundle:
     folder
         Folder with the bundle's files.
     model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive, if there is one.
+        The registered version, the digest of its file, and the score from which a row is positive (None if the model
+        makes no decisions).
     demo
         Whether the model was trained on sample data.
     approved

@@ -22,7 +22,8 @@ class Approved:
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive, if there is one.
+        The registered version, the digest of its file, and the score from which a row is positive (None if the model
+        makes no decisions).
     approval_id
         Number of the approval request.
     metrics
@@ -44,7 +45,7 @@ class ChampionSource(Protocol):
     """Source of the champions: the versions to serve. Only one thread uses it."""
 
     def champion(self, model: str) -> Approved | None:
-        """Return the version to serve; None if there is none.
+        """Return the version to serve; None without a champion.
 
         Raises
         ------

@@ -29,7 +29,7 @@ _SLICE_SECONDS = 0.2
 
 
 class LedgerChampions:
-    """Reads the champions from the ledger, over a connection of its own that listens for changes.
+    """Reads the champions from the ledger, over a separate connection that listens for changes.
 
     Parameters
     ----------
@@ -150,6 +150,6 @@ def _notified(connection: psycopg.Connection[Any]) -> bool:
     try:
         return bool(list(connection.notifies(timeout=0)))
     except psycopg.Error:
-        # The connection is broken; close it, so that the next look-up opens another one.
+        # The connection is broken; close it, so that the next look-up opens a new connection.
         connection.close()
         return True

@@ -120,11 +120,11 @@ class ModelState:
     Attributes
     ----------
     live
-        The live version; None if there is none.
+        The live version; None if no version is live.
     looked_at
         Time of the last completed look-up of the champion, with time zone; None before the first.
     failure
-        Why the champion cannot be looked up or loaded; None if there is no failure.
+        Reason if the champion cannot be looked up or loaded; None if there is no failure.
     failing_since
         Start of the failure, with time zone; None if there is no failure.
     reload_failures
@@ -190,7 +190,7 @@ class LiveModels:
     def _watch(self, stop: threading.Event) -> None:
         from platform_assets.models.fitted_model import import_libraries
 
-        # Import the libraries before there is a champion, so that the first one also goes live within seconds. A
+        # Import the libraries before there is a champion, so that the first champion also goes live within seconds. A
         # missing library is reported when a model is loaded.
         with suppress(ImportError):
             import_libraries()
@@ -293,7 +293,7 @@ def _now() -> datetime:
 
 
 def how_to_get_a_champion(name: str) -> str:
-    """Return why a model has no champion, and what to do."""
+    """Return the reason why a model has no champion, and the fix."""
     return (
         f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
         "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "

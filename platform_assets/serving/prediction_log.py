@@ -127,7 +127,7 @@ class PredictionLog:
         self._waiting: deque[Predictions] = deque()
         self._lock = threading.Lock()
         self._rows = 0
-        # Rows that were dropped since `_count` last reported them.
+        # Rows that were dropped since the last report by `_count`.
         self._refused = 0
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -151,7 +151,7 @@ class PredictionLog:
         """
         logged: Future[None] | None = Future() if self._before_answer else None
         if logged is not None:
-            # Mark it as running, so that a request that stops waiting cannot cancel it.
+            # Mark the future as running, so that a request that stops waiting cannot cancel it.
             logged.set_running_or_notify_cancel()
         if (reason := self._queue(predictions, logged)) is not None and logged is not None:
             logged.set_exception(DatabaseError(f"the prediction cannot be logged: {reason}"))
@@ -235,7 +235,7 @@ class PredictionLog:
         while True:
             try:
                 lost = self._sink.write(batch, taken)
-            # Any error, because the next attempt may succeed.
+            # Catch any error, because the next attempt may succeed.
             except Exception as error:  # noqa: BLE001
                 self.failures += 1
                 # Log only the first error, because a server that shuts down causes several different ones in a row.

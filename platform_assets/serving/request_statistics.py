@@ -69,7 +69,7 @@ class RequestStatistics:
         self._connect = connect
         self._lock = threading.Lock()
         self._counts: dict[str, Counts] = {}
-        # The model that each route used last. A request that fails before it reaches a model is counted for this one.
+        # The model that each route used last. A request that fails before it reaches a model is counted for that model.
         self._models: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -20,7 +20,7 @@ class ShadowRow:
     Attributes
     ----------
     at, request_id, item, subject
-        Time, HTTP request, place in the request, and id of the item of the champion's prediction.
+        Of the champion's prediction: its time, HTTP request, place in the request, and item id.
     score, champion_score
         Score, or predicted value, of both versions.
     agrees
@@ -44,9 +44,9 @@ class Losses:
     Attributes
     ----------
     dropped, failed
-        Rows that did not fit into the queue or found no loaded version, and rows that the version could not score.
+        Rows that found the queue full or no loaded version, and rows that the version could not score.
     reason
-        The last failure; None without one.
+        The last failure; None without a failure.
     """
 
     dropped: int = 0

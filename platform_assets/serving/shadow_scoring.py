@@ -64,7 +64,7 @@ class ShadowState:
     model
         The loaded version; None while it is not loaded.
     failure
-        Why it cannot be loaded, or could not score the last row; None if there is no failure.
+        Reason if it cannot be loaded or could not score the last row; None if there is no failure.
     has_failed
         Whether a row could not be scored.
     due
@@ -227,7 +227,7 @@ class Shadows:
         self._every("write", 0.0, self._write)
 
     def _every(self, name: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do some work if it is due. Any error is logged once, because the thread must go on."""
+        """Do some work if it is due. An error is logged once instead of raised, because the thread must go on."""
         now = time.monotonic()
         if now < self._dues.get(name, 0.0):
             return
@@ -285,7 +285,7 @@ class Shadows:
 
     def _next(self) -> list[_Row]:
         """Take rows of one shadow, of one or more requests."""
-        # No lock while rows are taken, because a request with many rows would keep other requests waiting.
+        # Take the rows without the lock, because taking many rows would keep requests waiting.
         self._take(ROWS_AT_ONCE)
         rows: list[_Row] = []
         while self._taken and len(rows) < ROWS_AT_ONCE and (not rows or self._taken[0].state is rows[0].state):

@@ -38,7 +38,7 @@ LAST_REPORT = timedelta(minutes=1)
 """Time from the end of a shadow's days to its last report, so that all processes have written their rows."""
 _LOCK = "shadow reports"
 _ROWS_AT_ONCE = 10_000
-# One statement for all rows, which costs less processor time than one for each.
+# Use one statement for all rows, because a statement for each row would cost more processor time.
 _INSERT = b"""
 insert into platform.shadow_predictions (
     batch, place, at, model, version, approval_id, request_id, item, subject, score, champion_score, agrees
@@ -145,7 +145,7 @@ def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
     shadow
         A shadow that takes reports.
     last
-        Time of its last report; None without one.
+        Time of its last report; None before the first report.
     now
         The current time.
     """

@@ -28,7 +28,7 @@ ANSWER_SECONDS = 5.0
 
 
 class WorkersMetrics:
-    """Metrics of this worker and of the others.
+    """Metrics of all workers of the service.
 
     Parameters
     ----------

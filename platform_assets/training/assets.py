@@ -165,7 +165,7 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
 
 
 def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Return the id of an unfinished run that materialises the asset, of any job; None if there is none."""
+    """Return the id of an unfinished run that materialises the asset, of any job; None without such a run."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
@@ -182,7 +182,7 @@ class LastTraining:
 
 
 def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
-    """Read the last training from the asset's newest materialisation; None without one."""
+    """Read the last training from the asset's newest materialisation; None before the first training."""
     materialisation = event.asset_materialization if event else None
     if event is None or materialisation is None or model_metadata.FIRST_TABLE_ROWS not in materialisation.metadata:
         return None
@@ -191,7 +191,7 @@ def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
 
 
 def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
-    """Return why a training is not due, or None if it is due.
+    """Return the reason why a training is not due, or None if it is due.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datet
 
 
 def launched_by(tags: Mapping[str, str]) -> str:
-    """Return what launched a run, from its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
+    """Return the launcher of a run, from its tags: `schedule:<name>`, `sensor:<name>` or `user`."""
     for kind in ("schedule", "sensor"):
         if name := tags.get(f"dagster/{kind}_name"):
             return f"{kind}:{name}"

@@ -155,7 +155,7 @@ def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:
-        # The parent is a module, not a package.
+        # The parent of the name is a module, so it cannot contain another module.
         return False
 
 

@@ -38,7 +38,8 @@ class Tried:
     mean, deviation
         Mean and standard deviation of the ranking metric over the folds.
     seconds
-        Time for all folds. Preprocessing shared with the previous candidate is cached and counted only once, there.
+        Time for all folds. Preprocessing shared with the previous candidate is cached, so only that candidate's time
+        includes it.
     threshold
         Decision threshold, from the calibrated out-of-fold scores; None if the model makes no decisions.
     metrics
@@ -159,7 +160,7 @@ class Trial:
         """Return the transformed examples of each fold.
 
         The result is cached for the next candidate, because candidates often differ only in the estimator, and
-        transforming texts takes ten times as long as fitting one.
+        transforming texts takes ten times as long as fitting an estimator.
         """
         from sklearn.base import clone
 

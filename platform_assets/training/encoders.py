@@ -51,7 +51,7 @@ class Encoders:
         return [Source(declared.variable, f"{uri.rstrip('/')}/{name}") for name in names] if uri else []
 
     def why_not(self, declared: DeclaredEncoder) -> str | None:
-        """Return why candidates with the encoder are left out, or None if they take part."""
+        """Return the reason why candidates with the encoder are left out, or None if they take part."""
         if not self.files(declared):
             return f"{declared.variable} is not set"
         if missing := missing_libraries():

@@ -82,7 +82,7 @@ def read_examples(tables: TableStore, spec: ModelSpec, versions: Mapping[str, in
     """
     inputs = {name: _table_version(tables, name, versions[name] if versions else None) for name in spec.tables}
     scans = (tables.scan(name, version=version.version) for name, version in inputs.items())
-    # Sort the rows, because fits depend on the row order and the engine does not guarantee one.
+    # Sort the rows, because fits depend on the row order, which the engine does not guarantee.
     frame = as_frame(spec.examples(*scans).order_by(spec.id))
     demand_sound(spec, frame)
     return Examples(frame, spec.split.split(frame, labels_of(spec, frame)), inputs)
@@ -145,7 +145,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
 
 
 def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Frame:
-    """Return the examples of today's holdout that were in the holdout of a version too.
+    """Return the examples of the current holdout that were also in the holdout of a version.
 
     For a version of this environment, these are nearly always all. An imported version may have been trained on newer
     examples.
@@ -171,7 +171,7 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
-    """Return which rows the split of a version puts in the holdout; none if the version used another split."""
+    """Return whether a version's split puts each row in the holdout; all False if the version used another split."""
     import numpy as np
 
     try:

@@ -103,7 +103,7 @@ def feature_frame(frame: Frame, spec: ModelSpec) -> Frame:
 
 
 def training_ranges(rows: Frame) -> dict[str, tuple[float, float]]:
-    """Return the smallest and largest value of each float64 column that has one."""
+    """Return the smallest and largest value of each float64 column that has values."""
     numbers = rows.select_dtypes("float64").dropna(axis="columns", how="all")
     return {str(name): (float(numbers[name].min()), float(numbers[name].max())) for name in numbers}
 

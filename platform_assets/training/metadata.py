@@ -25,7 +25,7 @@ LONGEST_TEXT = 300
 """Characters after which a text in a table is truncated."""
 KIB = 1_024
 LARGE = 100
-"""Means of the ranking metric from this size on are shown with fewer decimals."""
+"""Means of the ranking metric that are at least this large are shown with fewer decimals."""
 FIRST_TABLE_ROWS = "first_table_rows"
 """Metadata key of the number of rows in the model's first table."""
 
@@ -72,7 +72,7 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
     """Return the numbers of a check, which Dagster plots over time: value, interval, and the tested lower bound.
 
-    Undefined ones are omitted.
+    Undefined numbers are omitted.
     """
     found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
     estimate = found.get(demand.metric)
@@ -192,7 +192,7 @@ def _with_interval(one: Estimate) -> str:
 
 
 def _interval(one: Estimate) -> str:
-    # The sums of a constant differ in their last bits.
+    # Rounding errors make the ends differ slightly even if all values are equal.
     if math.isnan(one.low) or math.isclose(one.low, one.high, rel_tol=1e-9):
         return ""
     # Non-breaking spaces keep the interval on one line in a narrow column.

@@ -149,7 +149,7 @@ class Retraining:
 
 @dataclass(frozen=True)
 class Incoming:
-    """Table of new rows for a model to predict, which arrive in batches. Their drift is measured.
+    """Table of new rows for a model to predict. The rows arrive in batches, and their drift is measured.
 
     Attributes
     ----------
@@ -222,7 +222,7 @@ class ModelSpec:
     retraining
         Schedule of automatic retraining.
     loaded_separately
-        Tables that a job of their own loads, such as tables with partitions. The training job does not refresh them.
+        Tables that a separate job loads, such as tables with partitions. The training job does not refresh them.
     approval
         Policy for approving a version as champion.
     incoming

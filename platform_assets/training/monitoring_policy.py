@@ -21,7 +21,7 @@ class WorkList:
     subject
         Column with the subject, as labels name it.
     at
-        Columns of the time of the prediction; the first one that is not null is used.
+        Columns of the time of the prediction; the first column that is not null is used.
     flagged
         Boolean column: whether the prediction requires action.
     score
@@ -49,7 +49,7 @@ class MonitoringPolicy:
     max_champion_age
         Maximum time since its promotion for a champion to count as recent.
     work_list
-        Declaration of the work list; None without one.
+        Declaration of the work list; None if the page has no list.
     """
 
     max_champion_age: timedelta = timedelta(days=180)

@@ -166,10 +166,10 @@ class Task(Protocol):
         """
 
     def label_fault(self, label: float) -> str | None:
-        """Return why an observed label is invalid for this task; None if it is valid."""
+        """Return the reason why an observed label is invalid for this task; None if it is valid."""
 
     def too_few(self, labels: NDArray[Any]) -> str | None:
-        """Return why there are too few observed labels for an evaluation; None if there are enough."""
+        """Return the reason why the observed labels are too few for an evaluation; None if they are enough."""
 
     def told_labels(self, labels: NDArray[Any]) -> str:
         """Summarise observed labels in a few words; may be empty."""

@@ -201,7 +201,7 @@ class Trainer:
         )
 
     def evaluate(self, spec: ModelSpec) -> Evaluation:
-        """Evaluate the champion, or the newest version without one, on examples labelled since its training.
+        """Evaluate the champion, or else the newest version, on examples labelled since its training.
 
         Raises
         ------

@@ -106,7 +106,7 @@ class Training:
 
 
 def curve_plots(record: Mapping[str, Any]) -> dict[str, bytes]:
-    """Draw the learning curve of a training's record: PNG bytes by file name; empty without one."""
+    """Draw the learning curve of a training's record: PNG bytes by file name; empty without a curve."""
     from platform_assets.evaluation import learning_plots
 
     if not (curve := record.get("learning_curve")):
@@ -165,7 +165,7 @@ class Reproduction:
 
     @property
     def other_metrics(self) -> list[str]:
-        """Names of the holdout metrics that differ from the recorded ones."""
+        """Names of the holdout metrics that differ from the recorded metrics."""
         return [name for name, (then, now) in self.metrics.items() if not _same(then, now)]
 
     @property

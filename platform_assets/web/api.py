@@ -104,7 +104,7 @@ def return_from_provider(request: Request) -> Response:
     provider = _provider(access)
     flow = Flow.opened(access.sessions.take_flow(request), access.ways.flow_key)
     session = access.sign_in_person(provider.finish(flow, request.query_params))
-    # A page that opens the next one, because a browser does not send a strict cookie with a redirect from another site.
+    # Return a page instead of a redirect, because a browser sends no strict cookie with a redirect from another site.
     response = signed_in_page(flow.next)
     access.sessions.keep(request, response, session, PERSON_SECONDS)
     access.sessions.end_flow(request, response)

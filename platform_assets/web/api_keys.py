@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FRESH_SECONDS = 1.0
-"""Seconds for which a key is cached. Until then it works even if another process has revoked it."""
+"""Seconds for which a key is cached. A key that another process revokes may work until the end of this time."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"
@@ -100,8 +100,8 @@ class Keys:
         Raises
         ------
         KeysError
-            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or the scope
-            `approve` is given by neither the owner role nor an approver.
+            The name is taken or malformed, the owner is missing or reserved, a scope is unknown, or the scope `approve`
+            is requested without the owner role and without an approver.
         """
         refuse_name(name)
         secret = _PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -127,7 +127,7 @@ class Keys:
         """
         if odd := unprintable(identity):
             raise KeysError(f"the name holds control or invisible characters ({', '.join(odd)}); remove them")
-        # A random hash, so that no secret belongs to it.
+        # Use a random hash, so that no secret matches it.
         self._create(identity.strip(), owner, scopes, secrets.token_hex(SECRET_BYTES), approver_secret, is_person=True)
 
     def _create(

@@ -54,7 +54,7 @@ class Gate:
 
 
 def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
-    """Return the scopes of which a route needs one, by the template of its path; empty if the route has no gate."""
+    """Return the scopes that a route accepts, by the template of its path; empty if the route has no gate."""
     return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 
@@ -87,7 +87,7 @@ class AuthorizationMiddleware:
         request = Request(scope)
         try:
             await self._access.identify(request)
-            # `identify` has looked up a key in the header.
+            # `identify` has already looked up the key in the header.
             if self._access.waits(request):
                 headers = await run_in_threadpool(self._admit, request)
             else:
@@ -120,7 +120,7 @@ def content_type(request: Request) -> str:
     Raises
     ------
     Problem
-        415: the body has another encoding than UTF-8, so that its texts would be misread.
+        415: the encoding of the body is not UTF-8, so its texts would be misread.
     """
     stated = request.headers.get("content-type", "")
     if stated == JSON:

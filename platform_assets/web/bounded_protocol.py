@@ -44,14 +44,14 @@ class Bounds:
         Maximum size of the request line and headers together; also of the trailers, and of the chunk framing between
         two pieces of a body.
     head_seconds
-        Maximum time to the end of a request's head, from the opening of the connection, the end of the last response,
-        or the first byte of the request.
+        Maximum time until the end of a request's head. It starts when the connection opens, the last response ends, or
+        the first byte of the request arrives.
     body_seconds
         Maximum time from the end of the head to the end of the body.
     write_seconds
-        Maximum time in which a client reads nothing of its response.
+        Maximum time for which a client may read nothing of its response.
     descriptors
-        File descriptor number from which a new connection closes the oldest unfinished one.
+        File descriptor number from which a new connection closes the oldest unfinished connection.
     """
 
     head_bytes: int = 32 * 1024
@@ -88,7 +88,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the server waits for a request, or for the rest of one."""
+        """Whether the server waits for a request, or for the rest of a request."""
         return self._deadline < _NEVER
 
     def data_received(self, data: bytes) -> None:

@@ -29,14 +29,14 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 @dataclass(frozen=True)
 class Session:
-    """A session, as the cookie of a browser.
+    """A session, as a browser's cookie stores it.
 
     Attributes
     ----------
     token
         Random text. Before the sign-in it only ties forms to the browser. After the sign-in the database has its hash.
     new
-        Whether the browser does not have the cookie yet.
+        Whether the cookie must still be sent to the browser.
     """
 
     token: str = field(repr=False)
@@ -84,7 +84,7 @@ class Sessions:
         )
 
     def take_flow(self, request: Request) -> str:
-        """Return the text in the cookie of a sign-in in progress; empty without one."""
+        """Return the text in the cookie of a sign-in in progress; empty without a cookie."""
         return request.cookies.get(_flow_cookie(secure=self._secure(request)), "")
 
     def end_flow(self, request: Request, response: Response) -> None:

@@ -47,7 +47,7 @@ def add(
 
 @keys.command("list")
 def list_keys(context: typer.Context) -> None:
-    """List all keys, including revoked ones, without their secrets."""
+    """List all keys, including revoked keys, without their secrets."""
     _print_keys("key", [key for key in context.obj.services.keys.list() if not key.is_person])
 
 
@@ -78,7 +78,7 @@ def add_person(
 
 @people.command("list")
 def list_people(context: typer.Context) -> None:
-    """List the people who were enrolled or have signed in, including revoked ones."""
+    """List the people who were enrolled or have signed in, including revoked people."""
     _print_keys("person", [key for key in context.obj.services.keys.list() if key.is_person])
 
 

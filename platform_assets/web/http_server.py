@@ -123,8 +123,8 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
     app
         The application.
     bounds
-        Limits of each connection. None: the defaults, where `descriptors` is the process's limit, raised as far as
-        possible, less some that are kept free.
+        Limits of each connection. None for the defaults, where `descriptors` is the raised limit of the process minus a
+        reserve.
     on_start
         Function that is called once the server accepts requests.
     """
@@ -134,7 +134,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
         app,
         http=protocol,
         ws="none",
-        # No log of uvicorn's own, because the platform logs each request with its id.
+        # Disable uvicorn's log, because the platform logs each request with its id.
         log_config=None,
         access_log=False,
         server_header=False,
@@ -146,7 +146,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
 
 
 def _raise_descriptors() -> int:
-    """Raise the soft limit of file descriptors to the hard one, up to 65,536; return the resulting limit."""
+    """Raise the soft limit of file descriptors to the hard limit, up to 65,536; return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -67,5 +67,5 @@ class GroupScopes:
 
     @property
     def give_approve(self) -> bool:
-        """Whether people with the scope `approve` can use it: a group gives it, or no group gives scopes."""
+        """Whether people can use the scope `approve`: a group gives this scope, or no group gives any scope."""
         return not self._scopes or any("approve" in scopes for scopes in self._scopes.values())

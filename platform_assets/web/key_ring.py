@@ -39,7 +39,7 @@ class Key:
     is_person
         Whether this is a person who signs in without a key; the name is then the name that the provider gives.
     via
-        `oidc` or `proxy`, for the session of such a person; empty otherwise. The scopes are then those of the session.
+        `oidc` or `proxy` for the session of such a person, where `scopes` are those of the session; empty otherwise.
     """
 
     name: str

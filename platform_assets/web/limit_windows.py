@@ -86,7 +86,7 @@ class RedisWindows:
         if not self.is_shared:
             if time.monotonic() < self._next_try:
                 return self._local.count(limit, caller)
-            # Only one request tries to reach Redis again; the others do not wait for it.
+            # Only one request tries to reach Redis again; all other requests do not wait for Redis.
             self._next_try = time.monotonic() + PAUSE_SECONDS
         try:
             counted = _counted(self._limiter, limit, caller)
@@ -114,7 +114,7 @@ def demand_redis() -> None:
     Raises
     ------
     PlatformError
-        It is not installed.
+        The library is not installed.
     """
     if find_spec("redis") is None:
         raise PlatformError(
@@ -124,7 +124,7 @@ def demand_redis() -> None:
 
 
 def trouble_with_redis(url: str) -> str:
-    """Return why a Redis server cannot count requests; empty if it can.
+    """Return the reason why a Redis server cannot count requests; empty if it can count them.
 
     Raises
     ------

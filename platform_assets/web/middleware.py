@@ -57,7 +57,7 @@ _DIGITS = 18
 _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
 _REQUEST_ID_HEADER = HEADER.lower().encode()
 _CACHE_CONTROL = b"cache-control"
-# Refuse repeated headers, because a proxy in front may use another of the values than this service.
+# Refuse repeated headers, because a proxy in front may use a different value than this service.
 _SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
@@ -91,7 +91,7 @@ class RequestMiddleware:
         self._meanwhile = meanwhile
         self._requests = RequestLog(LOG)
         self._load = _Load()
-        # Not `uuid4`, because it makes a system call for each id.
+        # Do not use `uuid4`, because it makes a system call for each id.
         self._names = random.Random()  # noqa: S311 - request ids are not secret
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -204,7 +204,7 @@ class _Exchange:
         if self._is_replaced:
             return
         if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
-            # Do not raise it, because Starlette would assume that the response has begun.
+            # Do not raise the problem, because Starlette would assume that the response has begun.
             self._is_replaced = True
             await self._answer(failure)
             return
@@ -221,7 +221,7 @@ class _Exchange:
         await self._send(message)
 
     async def _logging_failure(self) -> Problem | None:
-        """Wait for the log of the request's predictions, if the answer depends on it; return why it failed."""
+        """Wait for the log of the predictions, if the answer depends on it; return the reason if logging failed."""
         asked = self.scope["state"].get("asked")
         while asked is not None and asked.logging:
             logged = asyncio.wrap_future(asked.logging.pop())
@@ -241,7 +241,7 @@ class _Exchange:
         return None
 
     def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the headers that every response gets, except those in `there`, which it has set itself."""
+        """Yield the headers that every response gets, except headers in `there`, which the application has set."""
         yield _REQUEST_ID_HEADER, self._id.encode()
         yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
         if _CACHE_CONTROL not in there:
@@ -255,7 +255,7 @@ class _Exchange:
         await response(self.scope, self.receive, self._deliver)
 
     def _refusal(self) -> Problem | None:
-        """Return why the request is refused before its body is read; None if it is not refused."""
+        """Return the reason if the request is refused before its body is read; None if it is not refused."""
         names = [name for name, _ in self.scope["headers"]]
         if any(names.count(name) > 1 for name in _SINGLE):
             told = f"Send each of the headers {', '.join(name.decode() for name in _SINGLE)} at most once."

@@ -1,7 +1,7 @@
 """Base classes for routes that answer for one item or for a list of items.
 
-A request describes one item, in one field or several, or has a list of items that is answered in the same order. A
-domain subclasses these models and provides a function from items to answers:
+A request describes one item, in one or several fields, or has a list of items. A list is answered in the order of its
+items. A domain subclasses these models and provides a function from items to answers:
 
     @routes.post("/things", **documentation(Answer | Answers, EXAMPLES))
     async def describe_things(asked: Things) -> Response:
@@ -183,7 +183,7 @@ def in_their_places(
     answer: Callable[[list[Item], list[Row]], Iterable[Found]],
     missing: Callable[[Item], Missing],
 ) -> list[Found | Missing]:
-    """Answer for the items that have a row and mark the others as missing, in the order of the items.
+    """Answer for the items that have a row and mark all other items as missing, in the order of the items.
 
     Parameters
     ----------

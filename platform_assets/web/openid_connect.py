@@ -148,7 +148,7 @@ class Provider:
         return found[0]
 
     def begin(self, target: str) -> tuple[str, Flow]:
-        """Return the provider's address to which to send the browser, and the flow that the browser must keep.
+        """Return the provider's address for the browser, and the flow that the browser must keep.
 
         Parameters
         ----------
@@ -217,7 +217,7 @@ class Provider:
         methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         basic = None
         if self.client.client_secret and "client_secret_basic" in methods:
-            # Encode both like form values first (RFC 6749, 2.3.1).
+            # Encode the client's id and secret like form values first (RFC 6749, 2.3.1).
             basic = quote(self.client.client_id, safe=""), quote(self.client.client_secret, safe="")
         else:
             form |= {"client_id": self.client.client_id}
@@ -270,7 +270,7 @@ class Provider:
         return Identity(name.strip(), frozenset(one for one in listed if isinstance(one, str)), "oidc")
 
     def examine(self) -> str:
-        """Return why people cannot sign in at the provider; empty if nothing is wrong."""
+        """Return the reason why people cannot sign in at the provider; empty if they can sign in."""
         try:
             self.configuration()
             usable = self._keys.load()

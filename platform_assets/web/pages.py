@@ -72,7 +72,7 @@ def render(
         .render(
             {
                 "request": request,
-                # Not looked up here, because the page may report that the database is unavailable.
+                # Do not look up the caller here, because the page may report that the database is unavailable.
                 "caller": getattr(request.state, "caller", None),
                 "csrf_field": CSRF_FIELD,
                 "csrf_token": access.sessions.token(session),

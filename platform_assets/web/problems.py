@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 TYPE = "urn:platform-assets:"
-"""Prefix of the platform's own problem types. A problem without a type of its own is `about:blank`."""
+"""Prefix of the platform's own problem types. Any other problem has the type `about:blank`."""
 RETRY_SECONDS = 5
 """Value of `Retry-After` while a dependency is unavailable."""
 MOST_ERRORS = 20
@@ -74,7 +74,7 @@ EXAMPLES: Mapping[int, tuple[str, str]] = {
     429: ("too-many-requests", "Too many requests: the limit is 600 per 1 minute for one key. Try again in 12 s."),
     503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
 }
-"""Type and detail of an example of each status's problem."""
+"""Example of a problem for each status: its type and detail."""
 
 
 class Problem(HTTPException):

@@ -75,7 +75,7 @@ class RateLimits:
         # Import at the first request, because the import would delay the start by a tenth of a second.
         made: LocalWindows | RedisWindows | None = vars(self).get("_made")
         if made is None:
-            # `setdefault`, so that all threads share one.
+            # Use `setdefault`, so that all threads share the same windows.
             made = vars(self).setdefault("_made", RedisWindows(self._redis) if self._redis else LocalWindows())
         return made
 
@@ -127,7 +127,7 @@ class RateLimits:
     def _headers(self, limit: RateLimitItem, quota: str, counted: Counted) -> dict[str, str]:
         """Return the headers of draft-ietf-httpapi-ratelimit-headers-10."""
         seconds = max(1, math.ceil(counted.reset_at - time.time()))
-        # A single process without Redis counts all requests that it knows of.
+        # The counts cover the whole service if they are in Redis, or if the service has one process and no Redis.
         is_whole = self._windows.is_shared or (self._is_alone and not self._redis)
         name = quota if is_whole else f"{quota}{PER_PROCESS}"
         return {

@@ -47,7 +47,7 @@ class RememberedKeys:
         Problem
             401 or 403, as for `Access.admit`.
         DatabaseError
-            The database is away and the key was not used recently.
+            The database is unavailable, and the key was not used recently.
         """
         header = request.headers.get("authorization")
         if not header:

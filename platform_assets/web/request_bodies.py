@@ -72,7 +72,7 @@ def refuse_repeated(names: Iterable[str], place: str = "body") -> None:
 
 
 def parse_strictly(route: APIRoute) -> None:
-    """Make a route parse its body with `StrictRequest`. FastAPI's own way would need a route class in every router."""
+    """Make a route parse its body with `StrictRequest`. FastAPI's way would need a route class in every router."""
     handler = route.get_route_handler
 
     def strict_handler() -> Callable[[Request], Awaitable[Response]]:
@@ -83,7 +83,7 @@ def parse_strictly(route: APIRoute) -> None:
 
         return handled
 
-    # Set it on this route only, through `vars` because mypy forbids assigning to a method.
+    # Set the handler on this route only. Use `vars`, because mypy forbids assigning to a method.
     vars(route)["get_route_handler"] = strict_handler
 
 

@@ -53,7 +53,7 @@ class RequestLog:
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._waiting: deque[Line] = deque()
-        # The loop on which a flush is scheduled; None if there is none.
+        # The loop on which a flush is scheduled; None if no flush is scheduled.
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def add(self, line: Line) -> None:

@@ -45,7 +45,7 @@ class KeysFromSettings:
     Raises
     ------
     KeysError
-        An entry is malformed; names the entry without its hash.
+        An entry is malformed; the message names the entry without its hash.
     """
 
     def __init__(self, text: str) -> None:

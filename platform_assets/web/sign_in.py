@@ -47,7 +47,7 @@ class SignIn:
 
     @property
     def flow_key(self) -> bytes:
-        """Key that signs the cookies of sign-ins in progress; all processes of the service have the same."""
+        """Key that signs the cookies of sign-ins in progress; all processes of the service use the same key."""
         return hmac.new(self.secret.encode(), b"platform-assets sign-in flow", hashlib.sha256).digest()
 
     def begin_session(self, identity: Identity) -> str:

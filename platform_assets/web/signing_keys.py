@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 KINDS = {"RS256": ("RSA", None), "ES256": ("EC", "P-256")}
 """Accepted algorithms, each with the type and the curve of its keys. No algorithm with a shared secret is accepted."""
 FRESH_SECONDS = 3_600.0
-"""Time for which keys are cached. After it, a key that the provider has withdrawn is no longer accepted."""
+"""Time for which keys are cached. After this time, a key that the provider has withdrawn is no longer accepted."""
 LEAST_RSA_BITS = 2_048
 
 

@@ -1,4 +1,4 @@
-"""People whom a proxy in front of the service has signed in, and whom it names in a header.
+"""People whom a proxy in front of the service has signed in and names in a header.
 
 The header is accepted only on connections from one of the proxy's addresses. `bounded_protocol.py` records the address
 of the connection, because uvicorn replaces the client's address with the one in `X-Forwarded-For`.
@@ -29,8 +29,8 @@ class TrustedProxy:
     Parameters
     ----------
     user_header, groups_header
-        Names of the headers with the person and with the groups, which are separated by commas. Empty
-        `groups_header`: no groups.
+        Names of the headers with the person and with the groups, which are separated by commas. If `groups_header` is
+        empty, people have no groups.
     networks
         Addresses or networks of the proxy, separated by commas.
     secret

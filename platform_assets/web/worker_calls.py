@@ -1,4 +1,4 @@
-"""Calls between the workers of one service: a worker asks the others for bytes, for example for their metrics.
+"""Calls between the workers of one service: a worker asks other workers for bytes, for example for their metrics.
 
 To ask, a worker sends the file descriptor of a pipe, to which the other worker writes its answer. No port or file is
 used, so that nothing is visible outside the service.

@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 STOP_SECONDS = 28.0
 """Time for workers to end after SIGTERM, before they are killed."""
 STABLE_SECONDS = 10.0
-"""Lifetime after which a worker that dies is replaced without a pause, because it does not keep dying."""
+"""Lifetime after which a worker that dies is replaced at once, because it does not die repeatedly."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Longest pause before replacing a worker that keeps dying."""
 _POLL_SECONDS = 0.1
@@ -80,7 +80,7 @@ def run_workers(count: int, serve: Callable[[Worker], None]) -> None:
     Raises
     ------
     SystemExit
-        A worker ended before it accepted requests and no other one accepts them, or a worker had to be killed.
+        A worker ended before it accepted requests and no other worker accepts them, or a worker had to be killed.
     """
     worker = _Crew(count).watch()
     if worker is not None:
@@ -89,7 +89,7 @@ def run_workers(count: int, serve: Callable[[Worker], None]) -> None:
 
 @dataclass
 class _Place:
-    """One of the workers: the process that runs it now, and when the next one is due."""
+    """State of a worker: its current process, and the time at which its next process is due."""
 
     number: int
     pid: int | None = None
@@ -130,7 +130,7 @@ class _Crew:
         self._former = {number: signal.signal(number, self._asked_to_stop) for number in _SIGNALS}
 
     def watch(self) -> Worker | None:
-        """Start and replace workers. Return the worker in its own process, and None in this one after a signal."""
+        """Start and replace workers. Return the worker in its process; in this process, return None after a signal."""
         while self._stop is None:
             for place in self._due():
                 worker = self._fork(place)

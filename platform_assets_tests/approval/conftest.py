@@ -1,4 +1,4 @@
-"""Fixtures for tests of the approval."""
+"""Fixtures for approval tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proposals whose evidence looks like that of a training."""
+"""Proposals with evidence like that of a training."""
 
 from __future__ import annotations
 

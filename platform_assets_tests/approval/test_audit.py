@@ -61,7 +61,7 @@ NEWEST_POLICY = "sequence = (select max(sequence) from {journal} where kind = 'p
 
 @pytest.fixture
 def written(database_url: str) -> Iterator[Ledger]:
-    """A ledger with two promotions, of which the registry shows the first, and with a revoked key."""
+    """A ledger with a revoked key and two promotions. The registry shows only the first promotion."""
     with ledger_at(database_url) as ledger:
         promote(ledger, 1)
         ledger.projected(3)
@@ -208,7 +208,7 @@ from (
 ) forged;
 alter table platform.approval_events enable trigger chain_event
 """
-"""An event with correct hashes, past the rules: what an owner could do. It belongs to the newest request."""
+"""Insert an event for the newest request, with correct hashes but without the rules, as only the owner can."""
 
 
 def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **others: str) -> None:
@@ -281,7 +281,7 @@ def test_an_override_that_breaks_a_rule_is_found(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_second_vote_and_a_promotion_after_too_few_are_found(written: Ledger, owner_url: str) -> None:
+def test_a_second_vote_and_a_promotion_with_too_few_votes_are_found(written: Ledger, owner_url: str) -> None:
     number = written.open_request(proposal(3, approvals=2)).id
     written.decide(number, "approve", ANNA, "good")
     forge(owner_url, "APPROVED", "approve", "anna")
@@ -310,7 +310,7 @@ def test_a_rollback_without_a_predecessor_is_found(database_url: str, owner_url:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_decision_without_a_key_is_found_where_one_was_needed(written: Ledger, owner_url: str) -> None:
+def test_a_decision_without_the_required_key_is_found(written: Ledger, owner_url: str) -> None:
     written.open_request(proposal(3))
     with psycopg.connect(owner_url) as owner:
         write_rules(owner, identity_required=True)
@@ -326,7 +326,7 @@ def test_a_decision_without_a_key_is_found_where_one_was_needed(written: Ledger,
         ("'{}'", "opened a request with a policy that was not in force"),
     ],
 )
-def test_a_request_with_another_policy_than_the_recorded_one_is_found(
+def test_a_request_with_a_policy_that_was_not_in_force_is_found(
     written: Ledger, owner_url: str, policy: str, told: str
 ) -> None:
     with psycopg.connect(owner_url) as owner:
@@ -419,8 +419,8 @@ def test_altered_tables_functions_and_rights_are_found(database_url: str, owner_
 
 
 @pytest.mark.requirement("PRO-9")
-def test_definitions_are_those_of_the_migrations(owner_url: str) -> None:
-    """After a migration that changes a table or function, copy what this test shows to `ledger_definitions.py`."""
+def test_the_migrations_create_the_expected_definitions(owner_url: str) -> None:
+    """After a migration that changes a table or function, copy this test's output to `ledger_definitions.py`."""
     with psycopg.connect(owner_url) as owner:
         owner.execute("set search_path = pg_catalog")
         assert read_definitions(owner) == DEFINITIONS
@@ -445,7 +445,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """The texts could be confused with two fields if the hash did not include their lengths."""
+    """If the hash did not include the lengths of texts, each of these texts could be confused with two fields."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

@@ -264,7 +264,7 @@ def test_unknown_key_is_refused_and_not_printed(desk: Desk) -> None:
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("command", ["approve", "reject", "withdraw"])
-def test_a_second_decision_is_refused_with_the_first(desk: Desk, command: str) -> None:
+def test_the_refusal_of_a_second_decision_names_the_first(desk: Desk, command: str) -> None:
     desk.ask()
     desk.ledger.decide(1, "reject", ANNA, "worse [/in] the north")
     head = desk.ledger.head()
@@ -340,7 +340,7 @@ def test_a_repeated_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) 
     assert rows[1] > rows[0]
 
     desk.do("decide", "withdraw", "2", *ASK, key=secret)
-    # Use evidence that passed the gate, because a model of so few generated loans may fail it.
+    # Use evidence that passed the gate, because a model that is trained on so few generated loans may fail the gate.
     desk.ask(1, digest=trained)
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)

@@ -69,7 +69,7 @@ def test_a_comparison_without_a_champion_has_no_difference() -> None:
     assert {(one.champion, one.difference, one.reading, one.bar) for one in found} == {(NOTHING, "", "", None)}
 
 
-def test_unknown_metrics_follow_the_known_ones() -> None:
+def test_unknown_metrics_follow_known_metrics() -> None:
     metrics = {name: estimate(0.1) for name in ("zeta", "recall", "alpha", "roc_auc")}
     found = comparisons({"metrics": metrics})
     assert [one.name for one in found] == ["roc_auc", "recall", "alpha", "zeta"]

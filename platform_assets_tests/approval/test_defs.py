@@ -1,4 +1,4 @@
-"""The jobs and the check that carry out decisions, with a real ledger."""
+"""The jobs that carry out decisions, and the check of the registry, with a real ledger."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], 
 
 
 @pytest.mark.requirement("PRO-5")
-def test_a_second_decision_is_refused_with_the_first(office: Office) -> None:
+def test_the_refusal_of_a_second_decision_names_the_first(office: Office) -> None:
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))

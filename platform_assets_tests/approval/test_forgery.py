@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_signs_people_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Neither the service role nor an approver can create such a key, and a session does not replace it.
+    # Neither the service role nor an approver can create such a key, and a session cannot replace the key.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -305,7 +305,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 
 
 @pytest.mark.requirement("PRO-9")
-def test_no_session_or_key_takes_the_place_of_another_person_s_secret(
+def test_no_session_or_key_replaces_the_secret_of_another_person(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     """The caller chooses the hashes of sessions and keys, and can read those of others."""
@@ -315,7 +315,7 @@ def test_no_session_or_key_takes_the_place_of_another_person_s_secret(
         required._prepare(one)
     of_anna = hashlib.sha256(ANNA.secret.encode()).hexdigest()
     assert called(role, "sign_in", bert.secret, of_anna, 60) is False
-    # Otherwise recorded as an approval by Bert, although Anna launched the training.
+    # Otherwise, this would be recorded as an approval by Bert, although Anna launched the training.
     assert decide(role, number, ANNA.secret)["why"] == "involved"
     token = hashlib.sha256(b"ps_token").hexdigest()
     assert called(role, "sign_in", ANNA.secret, token, 60) is True
@@ -335,10 +335,8 @@ def test_no_session_or_key_takes_the_place_of_another_person_s_secret(
         pytest.param({"card": "x" * 20_000_001}, id="long"),
     ],
 )
-def test_evidence_that_no_list_could_show_is_refused(
-    required: PreparedLedger, role: psycopg.Connection[Any], evidence: Any
-) -> None:
-    """A request cannot be removed, so one that cannot be read would break all lists forever."""
+def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.Connection[Any], evidence: Any) -> None:
+    """A request cannot be removed, so an unreadable request would break all lists forever."""
     required.open_request(proposal(1))
     sys.set_int_max_str_digits(0)
     try:
@@ -371,9 +369,7 @@ def test_texts_of_the_service_are_bounded(required: PreparedLedger, role: psycop
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_request_with_another_policy_than_the_recorded_one_is_refused(
-    database_url: str, role: psycopg.Connection[Any]
-) -> None:
+def test_a_request_whose_policy_was_not_recorded_is_refused(database_url: str, role: psycopg.Connection[Any]) -> None:
     strict = proposal(evidence=FAILED, four_eyes=True, launched_by="anna")
     with ledger_at(database_url) as ledger:
         ledger.open_request(strict)
@@ -397,7 +393,7 @@ def test_a_version_is_promoted_only_if_the_approval_has_a_proof_of_identity(
     number = required.open_request(proposal()).id
     assert called(role, "promote", number) == {"outcome": "refused", "why": "stale", "name": None}
     with owner_at(database_url) as owner:
-        # An approval that the owner inserts has no key, so it is not enough.
+        # An approval that the owner inserts has no key, so it does not allow a promotion.
         owner.execute(
             "insert into platform.approval_events values"
             " (0, %s, 'APPROVED', 'approve', 'anna', true, 'good', false, null, '{}', now(), '', '', '')",

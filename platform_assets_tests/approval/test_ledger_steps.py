@@ -1,4 +1,4 @@
-"""State transitions in any order and concurrently: the database accepts only valid ones."""
+"""State transitions in any order and concurrently: the database accepts only valid transitions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _meet(barrier: Barrier) -> None:
 
 
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
-    """Decide about each request as one person; return whether the decision won, and the recorded decision."""
+    """Decide about each request as one person; return whether this decision was recorded, and the recorded decision."""
     outcomes = []
     with psycopg.connect(url) as connection:
         ledger = Ledger(lambda: nullcontext(connection))
@@ -60,7 +60,7 @@ def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]
 
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-5")
-def test_one_of_several_concurrent_decisions_of_processes_is_recorded(database_url: str) -> None:
+def test_processes_that_decide_concurrently_record_one_decision(database_url: str) -> None:
     with ledger_at(database_url) as ledger:
         numbers = [ledger.open_request(proposal(model=f"model_{number}", plots={})).id for number in range(_ROUNDS)]
         with owner_at(database_url) as owner:

@@ -107,7 +107,7 @@ def test_a_decision_records_which_report_the_person_saw(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_a_shadow_ends_with_its_request_its_successor_and_the_champion(office: Office) -> None:
+def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office: Office) -> None:
     office.shadows.start(MODEL, 2, 3, ANNA)
     # Version 1 has an open request again, but for another file. It does not supersede version 2.
     other = office.ledger.open_request(proposal(1, digest="a" * 64, champion=office.champion)).id
@@ -246,7 +246,7 @@ def test_the_section_of_a_shadow_as_text(office: Office) -> None:
 
 
 @pytest.mark.parametrize("report", [{}, {"rows": "x"}, REPORT | {"disagreements": [7]}, REPORT | {"differences": None}])
-def test_a_report_that_cannot_be_read_is_shown_as_such(office: Office, report: dict[str, Any]) -> None:
+def test_an_unreadable_report_is_shown_as_unreadable(office: Office, report: dict[str, Any]) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     office.shadows.report(office.pending, report)
     section = shadow_section(shadow, office.ledger.request(office.pending), office.ledger.history(office.pending))

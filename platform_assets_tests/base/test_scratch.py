@@ -35,7 +35,7 @@ def _end(owner: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_clean_scratch_removes_folders_of_killed_processes_and_keeps_those_of_live_ones(tmp_path: Path) -> None:
+def test_clean_scratch_removes_only_folders_of_killed_processes(tmp_path: Path) -> None:
     killed, litter = _owner(tmp_path)
     at_work, kept = _owner(tmp_path)
     mine = OwnedFolder(tmp_path, "work")

@@ -18,7 +18,7 @@ PIECES = [
 
 
 def as_in_databases(raw: str) -> str:
-    """Clean a text like those in the real archive; inspecting the archive revealed these rules."""
+    """Clean a text as the texts of the real archive were cleaned. The rules come from an inspection of the archive."""
     for pattern in (r"http\S*", r"@\S*", r"[^A-Za-z0-9,!?'`()_\n]"):
         raw = re.sub(pattern, " ", raw)
     return raw.lower()
@@ -72,7 +72,7 @@ def test_raw_texts_and_cleaned_archive_texts_give_the_same_words(raw: str) -> No
 
 
 @given(st.text(), st.sampled_from(["http://t.co/aB1", "@some_one", "\N{FIRE}", "  ", "!", "&amp;"]))
-def test_noise_around_a_text_and_its_case_do_not_change_the_words(text: str, noise: str) -> None:
+def test_surrounding_noise_and_letter_case_do_not_change_the_words(text: str, noise: str) -> None:
     assert clean(f"{noise} {text} {noise}") == clean(text)
     assert clean(text.upper()) == clean(text.upper().lower())
 

@@ -1,4 +1,4 @@
-"""The rows for which the service was asked to predict, from the prediction log: one batch per day (UTC)."""
+"""Rows that the service predicted, read from the prediction log as one batch per day (UTC)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ select to_char(at at time zone 'UTC', 'YYYY-MM-DD'), at, features from (
 
 
 def of_requests(spec: ModelSpec) -> ModelSpec:
-    """Return a declaration whose new rows are those in the prediction log."""
+    """Return a declaration with the prediction log as its table of new rows."""
     return replace(spec, incoming=LOGGED)
 
 

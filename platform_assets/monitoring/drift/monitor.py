@@ -1,4 +1,4 @@
-"""Measurement of the drift and the estimated performance of a model's new rows, batch by batch and day by day."""
+"""Measure the drift and the estimated performance on a model's new rows, per batch and per day."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Measurement:
     batches
         Newly measured batches, in the order of their arrival.
     days
-        The days of these batches, with all their rows so far.
+        The days of these batches, each measured on all its rows so far.
     left
         Number of batches that are left for the next measurement.
     reference
@@ -54,7 +54,7 @@ class Measurement:
     values
         Values of the newly measured rows by column; a sample if there are many rows.
     reason
-        Why nothing was measured; empty if a batch was measured.
+        Reason if nothing was measured; empty if a batch was measured.
     """
 
     batches: Sequence[MeasuredBatch] = ()
@@ -77,7 +77,7 @@ class DriftMonitor:
     lock
         Context manager that holds a lock of a given name.
     false_alarm_days
-        Days in which a stream may have one false alarm on average.
+        Accepted average time between two false alarms of a stream, in days.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class DriftMonitor:
         self._false_alarm_days = false_alarm_days
 
     def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
-        """Measure the batches that were not measured yet, against the champion or, without one, the newest version.
+        """Measure the batches that were not measured yet, against the champion, or else the newest version.
 
         Parameters
         ----------
@@ -164,11 +164,11 @@ class DriftMonitor:
     def _days(
         self, comparison: _Comparison, stream: Stream, rows: Expression, batches: Sequence[MeasuredBatch]
     ) -> Iterator[MeasuredBatch]:
-        """Yield the days of the batches. Days are not tested: evidence and alarms are those of their batches."""
+        """Yield the days of the batches. Days are not tested: they get the evidence and alarms of their batches."""
         import ibis
 
         incoming = _incoming(comparison.reference.spec)
-        # Batches are ordered by time, so the last batch of each day overwrites the earlier ones.
+        # Batches are ordered by time, so the last batch of each day overwrites the earlier batches of the day.
         last = {one.arrived_at.date(): one for one in batches}
         for day, batch in last.items():
             start = datetime.combine(day, datetime.min.time(), UTC)
@@ -212,7 +212,7 @@ class _Comparison:
         frame
             Rows of all these batches.
         previous
-            Arrival time of the batch before them; None if there is none.
+            Arrival time of the batch before these batches; None for the first batches.
         """
         columns, outside = self.reference.columns(frame), self.reference.outside(frame)
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
@@ -282,7 +282,7 @@ def _first(waiting: Frame) -> Frame:
 
 
 def _name(reference: Reference, false_alarm_days: float) -> str:
-    """Return an id of everything that evidence depends on. Evidence with another id is not continued."""
+    """Return an id of everything that the evidence depends on. If the id changes, the evidence starts anew."""
     parts = [
         reference.version.digest,
         false_alarm_days,

@@ -46,7 +46,7 @@ class Reference:
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known
-        Values by column, for plots: of training rows; for the probability, of holdout rows.
+        Values by column, for plots. Probabilities are those of holdout rows, all other values those of training rows.
     """
 
     spec: ModelSpec
@@ -56,7 +56,7 @@ class Reference:
     known: Mapping[str, Any]
 
     def columns(self, rows: Frame) -> Mapping[str, Any]:
-        """Return the values of each column, as its ruler takes them.
+        """Return the values of each column in the form that its ruler expects.
 
         Parameters
         ----------
@@ -75,14 +75,14 @@ class Reference:
         return dict(_of_features(features)) | {PROBABILITY: probabilities(self.model, features)}
 
     def outside(self, rows: Frame) -> NDArray[np.bool_] | None:
-        """Return which rows are outside the training range; None if the range is unknown."""
+        """Return for each row whether it is outside the training range; None if the range is unknown."""
         return self.model.outside_training_range(feature_frame(rows, self.spec))
 
 
 def read_reference(tables: TableStore, artefacts: ArtefactStore, spec: ModelSpec, version: ModelVersion) -> Reference:
     """Read the training rows of a version from the table versions that it was trained on.
 
-    The model has seen its training rows, so its probabilities of them are more extreme than those of new rows. The
+    The model has seen its training rows, so its probabilities are more extreme there than on new rows. The
     probabilities of new rows are therefore compared with those of holdout rows.
 
     Raises

@@ -1,7 +1,7 @@
-"""Rulers: they turn a column's values into scores between 0 and 1, whose means over the training rows are known.
+"""Rulers: convert a column's values into scores between 0 and 1, whose means over the training rows are known.
 
-The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and for
-each tenth of the training rows whether the number falls into it. The scores of a text or boolean are, for each
+The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and, for
+each tenth of the training rows, whether the number falls into this tenth. The scores of a text or boolean are, for each
 category, whether the value belongs to it.
 """
 
@@ -64,7 +64,7 @@ class Ruler(ABC):
         """Return the distance between the distributions of the values and of the training rows, from 0 to 1."""
 
     def _compute_means(self, values: Any) -> None:
-        """Compute number, means and variances of the scores of the training values."""
+        """Compute the number, means and variances of the training values' scores."""
         import numpy as np
 
         scores, codes = self.scores(values)
@@ -243,9 +243,9 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     Parameters
     ----------
     known
-        Sorted sample. The other one is not sorted, because it can have millions of values.
+        Sorted sample.
     new
-        Other sample.
+        Other sample. It is not sorted, because it can have millions of values.
     """
     import numpy as np
 

@@ -61,7 +61,7 @@ class Delivery:
     incidents
         The incidents that the messages are about.
     post
-        How messages are sent.
+        Settings for sending messages.
     lease
         Time for one attempt.
     """
@@ -95,7 +95,7 @@ class Delivery:
         return sent
 
     def _failure(self, message: Message) -> str:
-        """Send a message; return why it was not sent, or an empty text."""
+        """Send a message; return the reason if it was not sent, otherwise an empty text."""
         destination = self._post.routes.named(message.destination)
         if destination is None:
             return f"no route leads to {message.destination} any more"

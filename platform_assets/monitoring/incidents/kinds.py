@@ -40,7 +40,7 @@ def cause(kind: str, subject: str) -> str:
     kind
         One of `KINDS`.
     subject
-        What is affected, for example an asset key.
+        The affected thing, for example an asset key.
     """
     return f"{kind} {subject}"
 
@@ -60,5 +60,5 @@ def kind_of(cause: str) -> str:
 
 
 def subject_of(cause: str) -> str:
-    """Return what is affected."""
+    """Return the subject of a cause, such as an asset key."""
     return cause.partition(" ")[2]

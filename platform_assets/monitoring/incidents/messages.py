@@ -52,7 +52,7 @@ class Message:
 
     @property
     def key(self) -> str:
-        """Identifier that stays the same if the message is sent again, so that a receiver can notice it."""
+        """Identifier that stays the same if the message is sent again, so that a receiver can notice the copy."""
         return f"incident-{self.incident}-{self.event}-{self.opening}"
 
 
@@ -74,7 +74,7 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened; skip receivers to which its closing has not been sent yet."""
+    """Store messages that an incident was opened; skip receivers that do not know yet that it was closed before."""
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
@@ -105,7 +105,7 @@ def hold(connection: Connection, incident: int, until: datetime) -> None:
 
 
 def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
-    """Reserve the next message that is due for one attempt; None if there is none.
+    """Reserve the next message that is due for one attempt; None if no message is due.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def settle(connection: Connection, message: Message, failure: str, first_pause: 
     message
         As `claim` returned it.
     failure
-        Why it was not sent; empty if it was.
+        Reason if the message was not sent; empty if it was sent.
     first_pause
         Time until the second attempt. Each further pause is twice as long, up to an hour.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
-"""A disk is nearly full with less than 2 GiB free, or with less than 5 % if it is smaller than 40 GiB."""
+"""A disk is nearly full if less than 2 GiB are free, or less than 5 % on a disk smaller than 40 GiB."""
 SHORTEST_FAILURE = timedelta(minutes=1)
 """Time before a failing champion is reported. A restart of the database causes shorter failures."""
 DAEMON_SILENCE = timedelta(minutes=3)
@@ -58,7 +58,7 @@ class Findings:
     problems
         The problems.
     sound
-        Causes that were examined and are no problem.
+        Causes that were examined and have no problem.
     quiet_for
         As for `Incidents.recover`.
     """
@@ -68,7 +68,7 @@ class Findings:
     quiet_for: timedelta = timedelta(0)
 
     def add(self, cause: str, problem: Problem | None) -> None:
-        """Add the result for one cause; None if there is no problem."""
+        """Add the result for one cause; `problem` is None if there is no problem."""
         if problem is None:
             self.sound.add(cause)
         else:
@@ -76,7 +76,7 @@ class Findings:
 
 
 def report(findings: Findings, incidents: Incidents) -> None:
-    """Open an incident for each problem, and close those whose problem has ended.
+    """Open an incident for each problem, and close the incidents whose problem has ended.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def daemon(database: Database, started: datetime) -> Findings:
     database
         The platform's databases.
     started
-        Time at which this process began to watch, with time zone. The daemon is not late before that time.
+        Start of this watch, with time zone. Silence is measured from then at the earliest.
 
     Raises
     ------
@@ -185,12 +185,12 @@ def daemon(database: Database, started: datetime) -> Findings:
 
 
 def lookout(incidents: Incidents, started: datetime) -> Findings:
-    """Check whether the sensor `incidents` is evaluated. Otherwise, Dagster's history is not examined.
+    """Check whether the sensor `incidents` is evaluated. Only this sensor examines Dagster's history.
 
     Parameters
     ----------
     incidents
-        The store that has its heartbeats.
+        Store of the sensor's heartbeats.
     started
         As in `daemon`.
 
@@ -214,7 +214,7 @@ def audit(lines: list[str]) -> Findings:
     Parameters
     ----------
     lines
-        One for each finding; empty if nothing was altered.
+        One line for each finding; empty if nothing was altered.
     """
     found = Findings()
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""

@@ -52,7 +52,7 @@ class Routes:
         self._mails = mails
 
     def of(self, owners: Iterable[str]) -> list[Destination]:
-        """Return the destinations of some owners, or those of the default route if the owners have none."""
+        """Return the destinations of some owners, or of the default route if the owners have no destination."""
         found = [one for owner in owners for one in self._of_owner(owner)]
         return list(dict.fromkeys(found)) or self._routes.get(DEFAULT, [])
 

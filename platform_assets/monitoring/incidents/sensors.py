@@ -23,7 +23,7 @@ LONGEST_GAP = timedelta(minutes=3)
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
-    """Return the sensor that opens an incident for each failed run, and closes it when its work is done."""
+    """Return the sensor that opens an incident for each failed run, and closes it when a later run did the work."""
 
     @dg.sensor(
         name="run_failed",
@@ -96,9 +96,9 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 
 
 def position(cursor: str | None) -> int | None:
-    """Return the position in the event log from a cursor of `run_failed`; None without one.
+    """Return the position in the event log from a cursor of `run_failed`; None without a cursor.
 
-    In homes of older releases, the cursor is that of a run status sensor.
+    In a home from an older release, the cursor has the format of a run status sensor.
     """
     if cursor and cursor.isdigit():
         return int(cursor)

@@ -73,7 +73,7 @@ select incident, count(*) from platform.incident_messages where sent_at is null 
 
 @dataclass(frozen=True)
 class Windows:
-    """Times of incidents.
+    """Time limits for reopening and escalating incidents.
 
     Attributes
     ----------
@@ -123,14 +123,14 @@ class Incidents:
         link: str = "",
         occurrence: str = "",
     ) -> None:
-        """Report a problem. It opens an incident unless the cause has an open one.
+        """Report a problem. It opens an incident unless the cause has an open incident.
 
         Parameters
         ----------
         cause
             Kind and subject, as `kinds.cause` returns it.
         title
-            What happened, in one sentence. Secrets are masked.
+            The problem in one sentence. Secrets are masked.
         severity
             Only an `error` is escalated.
         owners
@@ -201,7 +201,7 @@ class Incidents:
         return last.closed_at is None
 
     def list(self, *, everything: bool = False) -> list[Incident]:
-        """Return the open incidents, newest first; `everything` appends the closed ones, newest first.
+        """Return the open incidents, newest first; `everything` appends the closed incidents, newest first.
 
         Raises
         ------
@@ -217,14 +217,14 @@ class Incidents:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a heartbeat; return the time since which no two heartbeats were further apart than the gap."""
+        """Store a heartbeat; return the start of the current series without gaps longer than `longest_gap`."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
         return since
 
     def last_beat(self, name: str) -> datetime | None:
-        """Return the time of the newest heartbeat; None if there is none."""
+        """Return the time of the newest heartbeat; None before the first heartbeat."""
         with self.transaction() as connection:
             row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
         return row[0] if row else None
@@ -248,7 +248,7 @@ class Incidents:
             return dict(connection.execute(_UNSENT.encode()).fetchall())
 
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
-        """Send no messages about an incident until a time, even if it is opened again; return it.
+        """Send no messages about an incident until a time, even if it is opened again; return the incident.
 
         Raises
         ------
@@ -272,7 +272,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident on behalf of a person; return it.
+        """Close an incident on behalf of a person; return the incident.
 
         Raises
         ------
@@ -288,7 +288,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def escalate(self) -> int:
-        """Store a message about each error that has been open for too long; return their number."""
+        """Store a message about each error that has been open for too long; return the number of these errors."""
         with self.transaction() as connection:
             overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
             for incident in overdue:
@@ -302,7 +302,7 @@ class Incidents:
         return not occurrence and last.recovered_at is None
 
     def _open(self, connection: Connection, last: Incident | None, values: dict[str, Any]) -> Incident:
-        """Open the last incident of the cause again, or a new one, and store the messages."""
+        """Reopen the last incident of the cause or open a new incident, and store the messages."""
         if last and datetime.now(UTC) - (last.closed_at or last.seen_at) <= self._windows.reopen:
             [incident] = _selected(connection, _REOPEN, values | {"id": last.id})
         else:

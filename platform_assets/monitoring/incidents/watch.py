@@ -30,7 +30,7 @@ _GRACE_SECONDS = 5.0
 
 
 class Watch:
-    """Looks for problems in a thread of its own, and sends due messages.
+    """Looks for problems in a separate thread, and sends due messages.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Watch:
     delivery
         Sends the messages.
     ping_url
-        URL of a dead man's switch; empty without one.
+        URL of a dead man's switch; empty if no switch is used.
     seconds
         Time between two examinations.
     """

@@ -69,7 +69,7 @@ class FoundAnswer:
 def find_answers(
     connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
 ) -> tuple[list[FoundAnswer], int]:
-    """Return the first answers with an id, or one of them, and the total number of answers with this id.
+    """Return the first answers with an id, or the answer with a number, and the total number of answers with this id.
 
     Parameters
     ----------
@@ -171,7 +171,8 @@ def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers],
     connect, declared
         As in `find_answers`.
     age
-        Older answers are ignored. Some kinds of answers, such as issued forecasts, are never deleted.
+        Maximum age of the answers. A limit is needed because some kinds of answers, such as issued forecasts, are never
+        deleted.
 
     Raises
     ------

@@ -46,9 +46,9 @@ class AnswerTable:
     features
         Column with the features as served, as JSON, or the names of the columns that contain them.
     inputs
-        Column with the versions of the lake's tables that the features came from, as JSON; None without one.
+        Column with the versions of the lake's tables that the features came from, as JSON; None without such a column.
     read_from
-        Column with the online table and version that the features came from; None without one.
+        Column with the online table and version that the features came from; None without such a column.
     """
 
     name: str
@@ -85,7 +85,7 @@ class RowsBehind:
     """The rows of a table of the lake that an answer was made from.
 
     If the table has the columns `file_digest`, `file_name` and `line`, they give the file and line of a row. Otherwise,
-    `read` lands the source again to find the lines. They are valid if the file still has the recorded digest.
+    `read` lands the source again to find the lines. The lines are valid if the file still has the recorded digest.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class RowsBehind:
     rows
         Function that selects the rows. Its arguments are the table, and the stored row of the answer by column.
     read
-        Function that lands the table's source; None for a table without a source of its own.
+        Function that lands the table's source; None for a table without a source.
     """
 
     table: TableSchema

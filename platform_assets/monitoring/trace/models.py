@@ -34,7 +34,7 @@ class ModelRecords:
     artefacts: ArtefactStore
 
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
-        """Return what is known about the model version behind an answer.
+        """Return the known facts about the model version behind an answer.
 
         The approval request is read first, because it cannot change. Missing facts are read from the registry.
 

@@ -39,7 +39,7 @@ class Materialised:
     asset
         Key of the asset, `<domain>/<name>`.
     run, job
-        Id and job of the Dagster run; empty without one.
+        Id and job of the Dagster run; empty without a run.
     started_at, at
         Time of the run's start, and of the materialisation.
     facts
@@ -75,8 +75,8 @@ def _run(materialised: Materialised) -> Run:
     from openlineage.client.event_v2 import Run
     from openlineage.client.facet_v2 import parent_run, processing_engine_run
 
-    # A Dagster run makes several assets; each is sent as a run of its own job. The run id is derived from them, so
-    # sending an event again changes nothing. A rollback has no Dagster run.
+    # A Dagster run makes several assets; each is sent as a run of its own job. The run id is derived from the Dagster
+    # run and the asset, so sending an event again changes nothing. A rollback has no Dagster run.
     of_run = materialised.run or materialised.at.isoformat()
     engine = processing_engine_run.ProcessingEngineRunFacet(
         version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER

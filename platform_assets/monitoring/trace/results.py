@@ -27,7 +27,7 @@ class Decision:
     at
         Time of the event.
     reason
-        The person's reason; None without one.
+        The person's reason; None without a reason.
     told
         The event in one sentence.
     """
@@ -58,7 +58,7 @@ class TracedModel:
         The Dagster run that trained the version, or that evaluated it for the request, and the MLflow run of the
         training; None if unknown.
     launched_by
-        What launched the training.
+        Launcher of the training.
     trained_at
         Time of the registration.
     git_commit, code, lock_digest
@@ -68,7 +68,7 @@ class TracedModel:
     tables, table_digests
         Versions and digests of the tables of the training.
     missing
-        What is unknown, and why.
+        Unknown facts, with the reasons.
     """
 
     name: str
@@ -126,7 +126,7 @@ class RowsOfTable:
     equal_to_served
         Whether the features in these rows equal the features as served; None if these rows are not the features.
     missing
-        What is unknown about these rows, and why.
+        Unknown facts about these rows, with the reasons.
     """
 
     table: str
@@ -150,7 +150,7 @@ class TracedAnswer:
     caller
         Name of the caller's key; None without a caller, for example for a prediction that a job stored.
     subject
-        What the answer is about, such as a client's id; None if it has no subject.
+        Subject of the answer, such as a client's id; None if it has no subject.
     answer
         The answer, such as the score and the decision.
     features
@@ -163,7 +163,7 @@ class TracedAnswer:
     rows
         The rows behind the features.
     missing
-        What is unknown about this answer, and why.
+        Unknown facts about this answer, with the reasons.
     """
 
     model: str
@@ -199,9 +199,9 @@ class TracedTable:
     inputs
         Versions of other tables that it was made from.
     missing
-        Why the rows cannot be read any more; empty if they can.
+        Reason if the rows cannot be read any more; empty if they can be read.
     undone
-        Who undid the version, and why; empty if it was not undone.
+        Person who undid the version, and the reason; empty if it was not undone.
     """
 
     name: str
