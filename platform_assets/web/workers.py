@@ -25,7 +25,7 @@ LOG = logging.getLogger(__name__)
 STOP_SECONDS = 28.0
 """Time for workers to end after SIGTERM, before they are killed."""
 STABLE_SECONDS = 10.0
-"""Lifetime after which a worker that dies is replaced at once, because it does not die repeatedly."""
+"""Minimum lifetime of a stable worker. When such a worker dies, the count of early deaths starts again from 0."""
 LONGEST_PAUSE_SECONDS = 30.0
 """Longest pause before replacing a worker that keeps dying."""
 _POLL_SECONDS = 0.1

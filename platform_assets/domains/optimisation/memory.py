@@ -43,9 +43,9 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     """Read a CSV or parquet file; memory holds only the small table and a small part of the file.
 
     The file is read twice: first to infer the column types, then to fill the columns. Without a stated type, a text
-    column is converted to whole numbers, float64 or truth values, or stays text, as in pandas. Unlike pandas, no value
-    is lost: `NA` among texts, numbers with leading zeros and whole numbers beyond uint64 stay texts, and whole numbers
-    stay whole if some are missing.
+    column is converted to integers, float64 or booleans, or stays text, as in pandas. Unlike in pandas, no value is
+    lost: `NA` in a text column stays text, a column of numbers with leading zeros or of integers beyond uint64 stays
+    text, and an integer column with missing values stays integer.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     encoding
         Text encoding of a CSV file; detected if None.
     types
-        Types of columns that are texts in the file, by name in lower case. A column stays text if a value does not fit.
+        Column types by lower-case column name, for columns that are text in the file. A column stays text if a value
+        does not fit.
 
     Raises
     ------

@@ -175,7 +175,7 @@ def test_a_prediction_is_traced_to_the_lines_of_its_source_file(shop: Shop) -> N
     assert features["missing"] == raw["missing"] == []
     expected = lines_of(shop.source, client)
     lines = {row["line"]: row for row in raw["rows"]}
-    # The demo data contain copies and invalid lines of clients, which are not in the table.
+    # The demo data also contain duplicate and invalid lines for clients. These lines are not in the table.
     assert set(lines) <= set(expected)
     assert {row["values"]["loan_id"] for row in lines.values()} == set(served["loan_id"][served["client_id"] == client])
     for line, row in lines.items():
