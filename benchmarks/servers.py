@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.load import Answers, answer_to, keep_busy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 240
@@ -128,6 +128,22 @@ def started(
         yield Server(process, port)
     finally:
         _end(process)
+
+
+def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
+    """Wait until a condition holds.
+
+    Raises
+    ------
+    RuntimeError
+        The condition does not hold in time; `otherwise` is the message.
+    """
+    end = time.monotonic() + START_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            raise RuntimeError(otherwise)
+        # Leave the processor to the server.
+        time.sleep(0.1)
 
 
 def free_port() -> int:

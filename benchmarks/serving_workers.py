@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.live_platform import live_platform
 from benchmarks.load import answer_to, request
-from benchmarks.servers import START_SECONDS, Side, free_port, started
+from benchmarks.servers import Side, free_port, started, wait_until
 from platform_assets.domains.credit_risk.model import MODEL
 
 if TYPE_CHECKING:
@@ -92,11 +91,10 @@ def _service(live: Live, workers: int, folder: Path) -> Iterator[Server]:
         [PROGRAM, "serve", "--workers", str(workers)], port, "/health/ready", environment, folder / f"log of {workers}"
     ) as server:
         metrics = request("GET", "/metrics", headers={"Authorization": f"Bearer {live.key}"})
-        end = time.monotonic() + START_SECONDS
-        while _live_workers(answer_to(port, metrics).decode()) < workers:
-            if time.monotonic() > end:
-                raise RuntimeError(f"the champion did not become live in all of {workers} workers")
-            time.sleep(0.2)
+        wait_until(
+            lambda: _live_workers(answer_to(port, metrics).decode()) >= workers,
+            f"the champion did not become live in all of {workers} workers",
+        )
         yield server
 
 

@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ import numpy as np
 
 from benchmarks.live_platform import Live, live_platform
 from benchmarks.load import answer_to, request
-from benchmarks.servers import START_SECONDS, Server, Side, Turn
+from benchmarks.servers import Server, Side, Turn, wait_until
 from benchmarks.serving import key_of, serve, wait_until_live
 from platform_assets.approval.requests import Actor, Proposal
 from platform_assets.domains.credit_risk.model import MODEL, NAMES, gradient_boosting
@@ -115,14 +114,12 @@ def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -
 
 def wait_for(live: Live, server: Server, holds: Callable[[Any], bool]) -> None:
     """Wait until the service's state of the shadow meets a condition."""
-    end = time.monotonic() + START_SECONDS
-    while True:
+
+    def noticed() -> bool:
         models = answer_to(server.port, request("GET", "/models", headers=key_of(live)))
-        if holds(next(one["shadow"] for one in json.loads(models) if one["model"] == MODEL.name)):
-            return
-        if time.monotonic() > end:
-            raise RuntimeError("the service did not notice the change of the shadow")
-        time.sleep(0.1)
+        return holds(next(one["shadow"] for one in json.loads(models) if one["model"] == MODEL.name))
+
+    wait_until(noticed, "the service did not notice the change of the shadow")
 
 
 def print_counts(live: Live, server: Server) -> None:

@@ -82,7 +82,7 @@ def serve(
     by = f" with {count} workers" if count > 1 else ""
     say(f"platform-assets: serving on http://{host}:{settings.service_port}{by}")
     # Import the application here, so that workers do not import it again.
-    import platform_assets.app  # noqa: F401
+    import platform_assets.app  # noqa: F401 - only the import counts
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
     from platform_assets.web.http_server import bound_sockets

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import secrets
-import threading
 import time
 from contextlib import contextmanager
 from functools import cache
@@ -18,6 +17,8 @@ from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from platform_assets_tests.serving_thread import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,12 +137,7 @@ def openid_provider() -> Iterator[OpenIdProvider]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        provider = OpenIdProvider(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield provider
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    provider = OpenIdProvider(f"http://127.0.0.1:{server.server_port}")
+    with serving(server):
+        yield provider

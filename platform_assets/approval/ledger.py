@@ -25,7 +25,7 @@ from platform_assets.base.printable_text import is_visible, unprintable
 from platform_assets.database.policies import policy_in_force, write_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import psycopg
@@ -172,16 +172,7 @@ class Ledger(LedgerQueries):
             history = select_events(connection, "request_id = %s", [number])
         # Copy the heads even if the decision was refused, because a late decision records the expiry.
         self.keep_heads()
-        if outcome["outcome"] == "closed":
-            raise AlreadyDecided(request, closing_event(history) or history[-1])
-        if outcome.get("why") == "other_delivery":
-            known = next(event for event in history if event.sequence == outcome["event"])
-            raise DecisionRefused(
-                f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
-                "use another text"
-            )
-        if outcome["outcome"] == "refused":
-            raise refusal(outcome, request.called, request)
+        _demand_recorded(outcome, request, history, delivery)
         return request
 
     def promoted(self, number: int) -> Event:
@@ -338,6 +329,22 @@ def _stated(actor: Actor, reason: str, thing: str) -> tuple[str | None, str, str
     if unprintable(actor.secret):
         raise refusal({"why": "unknown_key"}, thing)
     return actor.secret or None, actor.name, reason
+
+
+def _demand_recorded(
+    outcome: Mapping[str, Any], request: Request, history: Sequence[Event], delivery: str | None
+) -> None:
+    """Raise the error for a decision that the database did not record."""
+    if outcome["outcome"] == "closed":
+        raise AlreadyDecided(request, closing_event(history) or history[-1])
+    if outcome.get("why") == "other_delivery":
+        known = next(event for event in history if event.sequence == outcome["event"])
+        raise DecisionRefused(
+            f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
+            "use another text"
+        )
+    if outcome["outcome"] == "refused":
+        raise refusal(outcome, request.called, request)
 
 
 def _refuse_delivery(delivery: str | None, thing: str) -> None:

@@ -80,7 +80,6 @@ def table_asset(
 
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
-        own = {"database"} if schema.from_itself else set()
         with warnings.catch_warnings():
             # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
             warnings.simplefilter("ignore", dg.BetaWarning)
@@ -89,7 +88,7 @@ def table_asset(
                 description=inspect.getdoc(work),
                 owners=list(owners),
                 kinds={_kind(schema), *(kinds or ())},
-                required_resource_keys={"validator", "tables", "online", *own, *resources},
+                required_resource_keys=_resources_of(schema) | resources,
                 ins=ins,
                 deps=list(deps),
                 partitions_def=partitions_def,
@@ -98,6 +97,11 @@ def table_asset(
         return asset
 
     return decorate
+
+
+def _resources_of(schema: TableSchema) -> set[str]:
+    """Return the resources that the step of each table needs."""
+    return {"validator", "tables", "online", *(("database",) if schema.from_itself else ())}
 
 
 def _declared_by(schema: TableSchema) -> dict[str, Any]:

@@ -72,7 +72,6 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     ------
     PlatformError
         An expectation cannot be evaluated, e.g. because of a wrong argument.
-
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig

@@ -19,6 +19,7 @@ from platform_assets.services import Services
 from platform_assets.settings import load_settings
 from platform_assets_tests.orchestration.runs_elsewhere import launched
 from platform_assets_tests.postgres import wait_until
+from platform_assets_tests.serving_thread import serving
 from platform_assets_tests.warm import Process, WarmParent, command
 
 if TYPE_CHECKING:
@@ -59,16 +60,13 @@ class SlowSource:
 
             def log_message(self, *_: object) -> None: ...
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            server.daemon_threads = True
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        with serving(server):
             try:
                 yield f"http://127.0.0.1:{server.server_port}/loans.csv"
             finally:
                 self.released.set()
-                server.shutdown()
-                thread.join()
 
 
 @dataclass(frozen=True)

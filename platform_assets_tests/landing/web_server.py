@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.server
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from platform_assets_tests.serving_thread import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,11 +93,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextmanager
 def running_web_server() -> Iterator[Server]:
     server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,7 +1,6 @@
 """`doctor` on real servers and stores."""
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,6 +22,7 @@ from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import prepared
 from platform_assets_tests.openid_provider import CLIENT, openid_provider
+from platform_assets_tests.serving_thread import serving
 
 
 @contextmanager
@@ -36,12 +36,9 @@ def web_server(status: int) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    with serving(server):
         yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from platform_assets.base.errors import PlatformError
 from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.settings import load_settings
 from platform_assets_tests.orchestration.runs_elsewhere import created, launched, reconstructable
+from platform_assets_tests.serving_thread import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,14 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    with Cluster() as cluster:
-        thread = threading.Thread(target=cluster.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown()
-            thread.join()
+    cluster = Cluster()
+    with serving(cluster):
+        yield cluster
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any
 
+from platform_assets_tests.serving_thread import serving
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -68,15 +70,11 @@ class WebhookServer(http.server.ThreadingHTTPServer):
 @contextmanager
 def webhook(*statuses: int) -> Iterator[WebhookServer]:
     server = WebhookServer(*(statuses or (200,)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.released.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(server):
+        try:
+            yield server
+        finally:
+            server.released.set()
 
 
 class Mailbox:

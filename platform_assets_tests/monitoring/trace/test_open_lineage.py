@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from platform_assets.definitions import defs
 from platform_assets.monitoring.trace.open_lineage import NAMESPACE, LineageError, LineageReceiver
 from platform_assets.monitoring.trace.sensors import lineage_sensor
 from platform_assets_tests.instances import empty_instance
+from platform_assets_tests.serving_thread import serving
 
 pytestmark = pytest.mark.requirement("MON-4")
 
@@ -89,14 +89,8 @@ class CatalogueServer(http.server.ThreadingHTTPServer):
 @contextmanager
 def catalogue() -> Iterator[CatalogueServer]:
     server = CatalogueServer()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @dg.asset(key_prefix="shop")
