@@ -149,14 +149,21 @@ class Project:
         assert "errors" not in answer, answer
         return dict(answer["data"])
 
-    def run_job(self, job: str) -> str:
-        """Run a job to its end, and return its status."""
+    def launch(self, job: str) -> str:
+        """Launch a run of a job, and return its id."""
         launched = self.graphql(LAUNCH, job=job)["launchPipelineExecution"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        run = launched["run"]["runId"]
+        return str(launched["run"]["runId"])
+
+    def end(self, run: str) -> str:
+        """Wait for the end of a run, and return its status."""
 
         def status() -> str:
             return str(self.graphql(STATUS, run=run)["runOrError"]["status"])
 
-        wait_until(lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"}, lambda: f"{job} ended: {status()}", SECONDS)
+        wait_until(lambda: status() in {"SUCCESS", "FAILURE", "CANCELED"}, lambda: f"{run} ended: {status()}", SECONDS)
         return status()
+
+    def run_job(self, job: str) -> str:
+        """Run a job to its end, and return its status."""
+        return self.end(self.launch(job))

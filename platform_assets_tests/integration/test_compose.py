@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -44,6 +44,40 @@ mutation Start($sensor: String!) {
 }
 """
 LOADED = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+EVENTS = """
+query Events($run: ID!) {
+  logsForRun(runId: $run, limit: 1000) { ... on EventConnection { events {
+    __typename
+    ... on EngineEvent { metadataEntries { label ... on TextMetadataEntry { text } } }
+    ... on ExecutionStepFailureEvent { error { message } }
+  } } }
+}
+"""
+CELERY = {
+    "PLATFORM_RUN_LAUNCHER": "celery",
+    "PLATFORM_EXECUTOR": "celery",
+    "PLATFORM_CELERY_BROKER_URL_FILE": "/run/secrets/celery_broker_url",
+    "PLATFORM_CREDIT_LOANS_URI": "http://source:8000/loans.csv",
+}
+# A web server with the file of loans. It sends the second half of the file only after its release.
+SLOW_SOURCE = """
+import http.server, pathlib, sys, time
+content = pathlib.Path(sys.argv[1]).read_bytes()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+    def do_GET(self):
+        self.do_HEAD()
+        half = len(content) // 2
+        self.wfile.write(content[:half])
+        self.wfile.flush()
+        while not pathlib.Path("/tmp/released").exists():
+            time.sleep(0.1)
+        self.wfile.write(content[half:])
+http.server.ThreadingHTTPServer(("", 8000), Handler).serve_forever()
+"""
 # Runs in the container `service`, which connects with the restricted role.
 FORGE = """
 import json, os, psycopg
@@ -333,3 +367,66 @@ def test_a_broken_version_is_rolled_back(platform: Platform) -> None:
     assert "/predictions/credit-risk" in told
     assert (project.folder / ".deployed.staging").read_text().strip() == project.tag
     assert platform.predicts()
+
+
+@pytest.mark.requirement("OPS-1", "PLT-9")
+def test_a_run_on_celery_containers_ends_if_its_worker_is_killed_and_the_next_run_completes(platform: Platform) -> None:
+    project = platform.project
+    with slow_source(project) as source, celery_workers(project):
+        killed = project.launch("train_credit_risk_model")
+        # The worker's name ends with the host name of its container, which is the start of the container's id.
+        worker = worker_of(project, killed).partition("@")[2]
+        project.start("docker", "exec", worker, "sh", "-c", "kill -9 -1")
+        assert project.end(killed) == "FAILURE"
+        assert "its Celery worker is gone" in json.dumps(events(project, killed))
+
+        project.run("docker", "exec", source, "touch", "/tmp/released")
+        assert project.run_job("train_credit_risk_model") == "SUCCESS"
+        assert platform.predicts()
+
+
+@contextmanager
+def slow_source(project: Project) -> Iterator[str]:
+    """Run `SLOW_SOURCE` in a container of the project's network, and yield the container's id."""
+    network, home = f"{project.name}_platform", f"{project.name}_home:/home/platform"
+    command = ("run", "--detach", "--network", network, "--network-alias", "source", "--volume", home)
+    image = ("--entrypoint", "python", f"platform-assets-service:{project.tag}")
+    source = project.run("docker", *command, *image, "-c", SLOW_SOURCE, LOANS).split()[-1]
+    try:
+        yield source
+    finally:
+        project.run("docker", "rm", "--force", source)
+
+
+@contextmanager
+def celery_workers(project: Project) -> Iterator[None]:
+    """Execute runs and steps in containers: one for runs, and two for steps."""
+    file = project.folder / "environments" / "staging.env"
+    before = file.read_text()
+    profile = ("--profile", "celery")
+    try:
+        file.write_text(before + "".join(f"{name}={value}\n" for name, value in CELERY.items()))
+        project.compose(*profile, "up", "--detach", "--no-build", "--scale", "worker-steps=2")
+        wait_until(lambda: is_loaded(project), "Dagster's webserver had loaded the code location", SECONDS)
+        yield
+    finally:
+        project.compose(*profile, "rm", "--stop", "--force", "redis", "worker-runs", "worker-steps")
+        file.write_text(before)
+        project.compose("up", "--detach", "--no-build")
+        for service in IMAGES:
+            wait_until(lambda one=service: is_healthy(project, one), f"{service} was healthy", SECONDS)  # type: ignore[misc]
+
+
+def events(project: Project, run: str) -> list[dict[str, Any]]:
+    return list(project.graphql(EVENTS, run=run)["logsForRun"]["events"])
+
+
+def worker_of(project: Project, run: str) -> str:
+    """Wait until a step of a run has started, and return the name of its Celery worker."""
+
+    def has_started() -> bool:
+        return any(event["__typename"] == "ExecutionStepStartEvent" for event in events(project, run))
+
+    wait_until(has_started, lambda: f"a step had started: {events(project, run)}", SECONDS)
+    entries = [entry for event in events(project, run) for entry in event.get("metadataEntries", ())]
+    return str([entry["text"] for entry in entries if entry["label"] == "Celery worker"][-1])
