@@ -203,8 +203,8 @@ def test_an_unwritable_home_is_one_message_without_traceback(command: str, home:
     file.touch()
     done = platform_assets(command, PLATFORM_HOME=home.format(file=file))
     assert done.code == 1
-    assert "PLATFORM_HOME cannot be written (" in done.printed
-    assert "set it to a folder of your own" in done.printed
+    assert "PLATFORM_HOME is not writable (" in done.printed
+    assert "set it to a folder that you can write to" in done.printed
     assert "Traceback" not in done.printed
 
 
@@ -252,7 +252,7 @@ def test_characters_missing_in_the_output_encoding_are_escaped(tmp_path: Path, m
         cli.main()
     sys.stdout.flush()
     assert ended.value.code == 1
-    assert b"Zo\xeb \\u2192 \\u65e5); set it to a folder of your own" in written.getvalue()
+    assert b"Zo\xeb \\u2192 \\u65e5); set it to a folder that you can write to" in written.getvalue()
 
 
 @pytest.mark.requirement("PLT-12")

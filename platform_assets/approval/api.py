@@ -76,7 +76,7 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Event of the shadow's report that the person saw; null without one.")
+        int | None, Field(description="Event of the shadow report that the person saw; null if there was none.")
     ]
     shadow_report: Annotated[
         dict[str, Any] | None, Field(description="Content of a report about the shadow; null for another event.")

@@ -268,7 +268,7 @@ class Validator:
                 rows=total,
                 broken=lines,
                 samples=_samples(bad),
-                observed=f"{share:.2%} of {total} {counted} are bad; {self._max_bad_rows:.2%} are allowed",
+                observed=f"{share:.2%} of {total} {counted} are bad; the limit is {self._max_bad_rows:.2%}",
             ),
             Judgement(
                 READ_WELL,

@@ -147,7 +147,7 @@ def test_one_message_lists_all_differences_of_the_target(place: Place) -> None:
     assert "which cannot store double values" in told
     assert "region is NOT NULL without a default" in told
     assert "no primary key or unique constraint has exactly the columns (id, datetime); its keys: (id)" in told
-    assert told.endswith("Change the table; the loader never does")
+    assert told.endswith("Change the table; the loader never changes it")
 
 
 def test_a_unique_constraint_can_be_the_key_and_names_may_differ_in_case(place: Place) -> None:

@@ -134,9 +134,9 @@ def test_migrate_records_rules_once_and_again_when_they_change(external: Databas
     ("grant", "said"),
     [
         ("", ""),
-        ("grant insert on platform.approval_events to {}", "may write into platform.approval_events"),
-        ("grant update (owner) on platform.api_keys to {}", "may write into platform.api_keys"),
-        ("grant trigger on platform.api_keys to {}", "may write into platform.api_keys"),
+        ("grant insert on platform.approval_events to {}", "may write to platform.approval_events"),
+        ("grant update (owner) on platform.api_keys to {}", "may write to platform.api_keys"),
+        ("grant trigger on platform.api_keys to {}", "may write to platform.api_keys"),
         (None, "owns it"),
     ],
 )

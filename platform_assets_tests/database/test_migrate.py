@@ -232,7 +232,7 @@ def test_missing_right_to_hand_over_databases_is_reported_with_the_fix(
         connection.execute(take.format(app=limited.role, owner=owner.role).encode())
     with pytest.raises(DatabaseError) as error:
         migrate(limited, owner)
-    assert "let an administrator run: create database" in str(error.value)
+    assert "ask an administrator to run: create database" in str(error.value)
     assert said.format(app=limited.role) in str(error.value)
 
 
@@ -387,8 +387,8 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
             use()
         assert str(error.value) == (
             f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, but this "
-            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain for good: drop "
-            "its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
+            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain permanently: "
+            "drop its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
         )
     with external.connect("platform") as connection:
         connection.execute("drop schema shop cascade")

@@ -186,7 +186,7 @@ BREAKAGES = [
     (changed(with_one_id), ["bad_rows_are_within_limit failed: 100.00% of", "loan_id_is_unique"]),
     (changed(with_thirty_percent_bad), ["bad_rows_are_within_limit failed: 30.", "loan_amount_is_positive"]),
     (empty, ["is empty; it needs a header and rows"]),
-    (header_alone, ["has columns and no rows; it needs at least one"]),
+    (header_alone, ["has a header but no rows; it needs at least one row"]),
     (picture, ["is neither parquet nor a CSV file in UTF-8"]),
     (letter, ["is not a CSV file with a header of comma-separated names"]),
     (truncated_parquet, ["cannot be read: "]),

@@ -242,7 +242,7 @@ def test_too_many_bad_rows_prevent_publication(shop: Shop) -> None:
     good = shop.current("shop/sales")
     shop.deliver(GOOD + "".join(f"{number},tea,-1\n" for number in range(4, 8)))
     result = shop.run(sales)
-    assert "bad_rows_are_within_limit failed: 57.14% of 7 rows are bad; 50.00% are allowed" in failure(result)
+    assert "bad_rows_are_within_limit failed: 57.14% of 7 rows are bad; the limit is 50.00%" in failure(result)
     assert shop.current("shop/sales") == good
     assert not result.get_asset_materialization_events()
 

@@ -43,7 +43,7 @@ def _watch(folder: ServerFolder) -> None:
         Path(file.name).rename(folder.address)
         while try_lock(folder.users_lock, fcntl.LOCK_EX) is None:
             if not server.alive():
-                raise ServerFailedError("the server exited unexpectedly; see its last messages above")
+                raise ServerFailedError("the server exited unexpectedly; see its last log messages above")
             time.sleep(WATCH_SECONDS)
         _log.info("stopping the server, because no process uses it any more")
     finally:

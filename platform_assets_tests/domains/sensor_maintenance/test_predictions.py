@@ -217,7 +217,7 @@ def test_the_sensor_reports_files_without_a_champion_and_launches_after_a_promot
     plant.run()
     waits = tick()
     assert not waits.run_requests
-    assert f"1 have landed and are not processed: {MODEL.name} has no champion" in str(waits.skip_message)
+    assert f"landed but not processed: 1 ({MODEL.name} has no champion" in str(waits.skip_message)
     plant.promote(2.0)
     assert len(tick().run_requests or []) == 1
     plant.run()

@@ -50,7 +50,7 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     [
         (b"Dear colleagues", "NotPackedError: {archive} (ARCHIVE) is not a compressed tar archive; pack it with"),
         (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) is not a SQLite database"),
-        (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
+        (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) contains a damaged database"),
         (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at a file"),
     ],
     ids=["no archive", "no database", "damaged", "missing"],

@@ -146,7 +146,7 @@ def test_bad_rows_are_quarantined_with_their_line_and_good_rows_are_published(ru
 
 BROKEN = [
     (b"Dear colleagues", "is not a compressed tar archive"),
-    (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
+    (gzip.compress(tar({"a": b"", "b": b""})), "contains several files"),
     (pack(b"no database"), "is not a SQLite database"),
     (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at a file"),
 ]
