@@ -68,7 +68,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     assert re.search(r"\(failed checks: [1-9]\d*, quarantined rows: [1-9]", expected)
     assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
     [waits] = [line for line in lines if line.startswith("sensor_maintenance/predictions: ")]
-    assert "files wait: sensor_maintenance_model has no champion" in waits
+    assert "files are waiting: sensor_maintenance_model has no champion" in waits
     assert "`platform-assets decide approve`" in waits
     assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `platform-assets up`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]

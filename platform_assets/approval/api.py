@@ -219,7 +219,7 @@ def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         known = _found(ledger(), number).plot_digests
         plot = ledger().plots(number).get(name)
         if plot is None:
-            told = f"Request {number} has no plot {name!r}; it has {', '.join(known) or 'none'}."
+            told = f"Request {number} has no plot {name!r}; its plots: {', '.join(known) or 'none'}."
             raise Problem(HTTPStatus.NOT_FOUND, told)
         # The browser may cache plots, because they never change. Proxies may not, because plots need a key.
         return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})

@@ -75,8 +75,8 @@ def guard(connection: Connection, role: str) -> None:
     except errors.InsufficientPrivilege:
         user = connection.info.user
         raise DatabaseError(
-            f"the role {user} may not create the role {LEDGER_ROLE}, which owns the ledger's functions, or make it their "
-            f"owner; ask an administrator to run: create role {LEDGER_ROLE} nologin; "
+            f"the role {user} may not create the role {LEDGER_ROLE}, which owns the ledger's functions, or make it "
+            f"their owner; ask an administrator to run: create role {LEDGER_ROLE} nologin; "
             f'grant {LEDGER_ROLE} to "{user}"'
         ) from None
 

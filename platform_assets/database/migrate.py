@@ -128,7 +128,9 @@ def migrate(
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)
-            done.append(f"migrated {database.name('platform')} from {listed(found) or None} to {listed(wanted)}")
+            done.append(
+                f"migrated {database.name('platform')} from {listed(found) or 'no revision'} to {listed(wanted)}"
+            )
         if owner is not database:
             # Newer code has granted the rights. This code does not know which of the newer tables to protect.
             if not newer:

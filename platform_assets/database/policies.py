@@ -89,7 +89,7 @@ def settle_rules(database: Database, open_owner: Callable[[], Database] | None, 
         setting = "on" if identity_required else "off"
         raise DatabaseError(
             f"PLATFORM_APPROVALS_REQUIRE_IDENTITY is {setting}, but the database {database.name('platform')} "
-            f"{'has no such rule' if found is None else 'requires the opposite'}; run `platform-assets migrate` with "
+            f"{'has no rule for it' if found is None else 'has the opposite rule'}; run `platform-assets migrate` with "
             "this setting, or change the setting"
         )
     with closing(open_owner()) as owner, owner.connect("platform") as connection:

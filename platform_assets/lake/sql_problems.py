@@ -191,11 +191,13 @@ def unreachable(error: OSError, target: SqlTarget, address: tuple[str, int], sec
     """Return the error for a port that does not answer."""
     host, port = address
     if isinstance(error, socket.gaierror):
-        told = f"there is no host {host!r}. Check the server's name in {target.named_by}, and this machine's DNS."
+        told = (
+            f"the host {host!r} cannot be found. Check the server's name in {target.named_by}, and this machine's DNS."
+        )
     elif isinstance(error, TimeoutError):
         told = (
             f"{host} did not answer on port {port} within {seconds:g} s. Check the address in {target.named_by}, that "
-            "the server works, and that no firewall drops its packets."
+            "the server is running, and that no firewall drops its packets."
         )
     elif isinstance(error, ConnectionRefusedError):
         told = (

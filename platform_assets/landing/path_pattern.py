@@ -53,7 +53,7 @@ class PathPattern:
         if repeated := [name for name in names if names.count(name) > 1]:
             raise PatternError(f"{{{repeated[0]}}} occurs more than once; use each field once")
         if re.search(r"[{}]", _PLACEHOLDER.sub("", self.text)):
-            raise PatternError(f"a brace has no partner; write fields as {allowed}")
+            raise PatternError(f"the braces do not match; write fields as {allowed}")
         if not names:
             raise PatternError(f"it has no field; use at least one of {allowed}")
         if "}{" in self.text:

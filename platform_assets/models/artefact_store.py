@@ -184,7 +184,7 @@ class ArtefactStore:
         """
         import pyarrow.fs as pafs
 
-        with self._plain_errors("unnamed models cannot be removed"):
+        with self._plain_errors("unreferenced models cannot be removed"):
             found = self._files.get_file_info(pafs.FileSelector("", allow_not_found=True))
             old = [info for info in found if info.is_file and info.mtime and info.mtime < before]
             removed = [info.path for info in old if _is_unnamed(info.base_name, named)]

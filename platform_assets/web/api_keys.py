@@ -146,7 +146,7 @@ class Keys:
                 f"the key {name}: its owner contains control or invisible characters ({', '.join(odd)}); remove them"
             )
         if not owner:
-            raise KeysError(f"the key {name} needs an owner, the person or program that holds it")
+            raise KeysError(f"the key {name} needs an owner, the person or program that uses it")
         wanted = sorted(chosen_scopes(name, scopes))
         if unprintable(approver_secret):
             raise KeysError(REFUSALS["unknown_key"])

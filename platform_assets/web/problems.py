@@ -73,8 +73,7 @@ EXAMPLES: Mapping[int, tuple[str, str]] = {
     422: ("invalid-request", "page: Input should be greater than or equal to 0"),
     429: (
         "too-many-requests",
-        "Too many requests: the limit is 600 per 1 minute for each key, or for each address without a key. "
-        "Try again in 12 s.",
+        "Too many requests: the limit is 20 per minute for attempts with an unknown key. Try again in 12 s.",
     ),
     503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
 }

@@ -69,7 +69,7 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
     done = [line.split(" to ")[0] for out in answers for line in out.splitlines() if line]
     assert sorted(done) == sorted(
         [f"created {name}" for name in names]
-        + [f"migrated {names[0]} from None", f"migrated {names[1]}", f"migrated {names[2]}"]
+        + [f"migrated {names[0]} from no revision", f"migrated {names[1]}", f"migrated {names[2]}"]
     )
     open_database(url, Path("unused")).close()
 
@@ -104,7 +104,7 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
                 statement = sql.SQL(f"alter {thing} owner to {{}}").format(sql.Identifier(name), role)
                 connection.execute(statement)
     assert migrate(limited, external) == [
-        f"handed {external.name(purpose)} over to {limited.role}"  # type: ignore[arg-type]
+        f"made {limited.role} the owner of {external.name(purpose)}"  # type: ignore[arg-type]
         for purpose in names
     ]
     for purpose, table in names.items():

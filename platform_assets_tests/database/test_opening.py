@@ -21,7 +21,7 @@ if TYPE_CHECKING:
             "is at revision 0002, but this code needs",
         ),
         ("drop schema platform cascade", "is at revision none, but this code needs"),
-        ("drop database {mlflow}", "is on a server without {mlflow}"),
+        ("drop database {mlflow}", "is on a server that lacks {mlflow}"),
     ],
 )
 def test_an_external_database_that_is_not_migrated_is_refused(external: Database, statement: str, message: str) -> None:

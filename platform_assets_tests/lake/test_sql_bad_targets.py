@@ -71,7 +71,7 @@ def test_a_port_on_which_no_server_listens(dialect: str) -> None:
 
 def test_an_unknown_host() -> None:
     told = load(on(5432, host="no-such-host.invalid"))
-    assert "there is no host 'no-such-host.invalid'. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
+    assert "the host 'no-such-host.invalid' cannot be found. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])

@@ -296,9 +296,12 @@ def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (frame().drop(columns="day"), r"shop/totals lacks the columns \['day'\] and has \[\] without declaring them"),
-        (frame(tax=[1]), r"shop/totals lacks the columns \[\] and has \['tax'\] without declaring them"),
-        (frame().rename(columns={"id": "ID"}), r"lacks the columns \['id'\] and has \['ID'\]"),
+        (
+            frame().drop(columns="day"),
+            r"the columns of shop/totals differ .*: missing \['day'\], undeclared \[\]; change",
+        ),
+        (frame(tax=[1]), r"the columns of shop/totals differ .*: missing \[\], undeclared \['tax'\]; change"),
+        (frame().rename(columns={"id": "ID"}), r"missing \['id'\], undeclared \['ID'\]"),
         (frame(id=["x"]), "Could not convert string 'x' to INT64"),
         (frame(id=[2**64 - 1]), "out of range"),
     ],

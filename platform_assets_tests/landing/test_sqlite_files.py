@@ -135,9 +135,7 @@ def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: P
     file = tmp_path / "db.tar.gz"
     file.write_bytes(pack(random.Random(1).randbytes(100_000)))
     uri = f"file://{file}" if remote else str(file)
-    with pytest.raises(
-        SourceError, match=r"db\.tar\.gz .* holds more than 1,000 bytes once it is unpacked; .*raise LIMIT"
-    ):
+    with pytest.raises(SourceError, match=r"db\.tar\.gz .* has more than 1,000 bytes when unpacked; .*raise LIMIT"):
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 

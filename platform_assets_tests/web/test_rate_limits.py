@@ -59,7 +59,7 @@ def test_processes_share_the_limit_of_failed_keys(redis_server: str) -> None:
     for number in range(WRONG_KEYS):
         both[number % 2].count_guess(address)
     for limits in both:
-        with pytest.raises(Problem, match="20 per 1 minute for attempts with an unknown key"):
+        with pytest.raises(Problem, match="20 per minute for attempts with an unknown key"):
             limits.count_guess(address)
 
 

@@ -108,7 +108,7 @@ def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request
         # The rows decide, because the table keeps its sample data after the settings have changed.
         real = Settings(sources="live", **settings)  # type: ignore[arg-type]
         with closing(Services(real, (EsiosSettings(),))) as services:
-            assert "has sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
+            assert "contains sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
         assert database.execute("select count(*) from demand_forecast_esios").fetchall() == [(0,)]
         asked = Settings(sql_target_demo="on", **settings)  # type: ignore[arg-type]
         with closing(Services(asked, (EsiosSettings(),))) as services:

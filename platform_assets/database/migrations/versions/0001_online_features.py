@@ -49,7 +49,10 @@ def upgrade() -> None:
         ),
         sa.Column("loan_id", sa.BigInteger, nullable=False, comment="Number of the client's newest loan."),
         sa.Column(
-            "nb_previous_loans", sa.BigInteger, nullable=False, comment="Number of loans granted to the client before."
+            "nb_previous_loans",
+            sa.BigInteger,
+            nullable=False,
+            comment="Number of loans granted to the client before this one.",
         ),
         sa.Column(
             "avg_amount_loans_previous",
