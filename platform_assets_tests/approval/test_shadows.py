@@ -193,7 +193,7 @@ EVE = "unverified: eve"
         ("stop_shadow", EVE, {"claimed": "eve"}, "was not running"),
         ("start_shadow", "eve", {"days": 3}, "no proof of identity"),
         ("start_shadow", EVE, {"claimed": "eve"}, "with an invalid duration"),
-        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow's report that its request does not have"),
+        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow report that its request does not have"),
     ],
 )
 def test_the_audit_finds_an_event_that_the_owner_added(

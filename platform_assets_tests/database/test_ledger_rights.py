@@ -150,7 +150,7 @@ def test_production_needs_a_role_that_cannot_alter_the_ledger(
         if not said:
             require_separate_owner(database)
             return
-        with pytest.raises(DatabaseError, match=f"the role of PLATFORM_DATABASE_URL {said}; connect as another role"):
+        with pytest.raises(DatabaseError, match=f"the role in PLATFORM_DATABASE_URL {said}; connect as another role"):
             require_separate_owner(database)
     settings = Settings(
         home=tmp_path,

@@ -81,7 +81,7 @@ def test_a_database_that_is_not_in_utf_8_is_refused_with_one_sentence(external: 
     with contextlib.closing(external.maintenance()) as connection:
         change = "update pg_database set encoding = pg_char_to_encoding(%s) where datname = %s"
         connection.execute(change, [encoding, name])
-    told = f"the database {name} has the encoding {encoding}, and the platform needs UTF8; .*"
+    told = f"the database {name} has the encoding {encoding}, but the platform needs UTF8; .*"
     with pytest.raises(
         DatabaseError, match=f"^{told}create database .* encoding 'UTF8' locale 'C' template template0$"
     ):

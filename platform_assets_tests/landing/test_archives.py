@@ -173,7 +173,7 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     ),
     (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is truncated: its last group has "),
     (gzip.compress(tar({"db": b"QQ==QUJD"})), NotBase64Error, "is not base64 text: "),
-    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "text follows its end"),
+    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "there is text after its end"),
 ]
 
 

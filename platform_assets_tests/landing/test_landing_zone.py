@@ -211,7 +211,7 @@ def test_fields_come_from_the_columns_then_the_path_then_the_name(
     ]
     assert [rules for _, _, rules in yard.bad()] == ["weighed_at_is_of_type_timestamp('UTC')", "line_is_readable"]
     assert sorted(metadata(result)["source_remarks"]) == [
-        "extra.txt, south/today.txt: the path does not fit {gate}/{weighed_at}.txt",
+        "extra.txt, south/today.txt: the path does not match {gate}/{weighed_at}.txt",
         "extra.txt: the last line has no line break, so the file may be truncated",
         "extra.txt: undeclared columns: color",
     ]

@@ -71,7 +71,7 @@ def test_the_whole_path_must_match(pattern: str, path: str, device: str | None) 
         ("{device}}.txt", "the braces do not match"),
         ("{{device}}.txt", "the braces do not match"),
         ("*.txt", "it has no field"),
-        ("{device}{recorded_at}.txt", "two fields follow each other"),
+        ("{device}{recorded_at}.txt", "two fields have no text between them"),
         ("/in/{device}.txt", "it begins with a slash"),
         ("{device!r}.txt", "is not a field"),
     ],

@@ -137,7 +137,7 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
     ("page", "reason"),
     [
         (Page(CONTENT, {"ETag": '"1"'}, head={"ETag": '"2"'}), "the file was replaced during the download"),
-        (Page(CONTENT, {"Last-Modified": "a"}, head={"Last-Modified": "b"}), "the file was replaced while"),
+        (Page(CONTENT, {"Last-Modified": "a"}, head={"Last-Modified": "b"}), "the file was replaced during"),
         (
             Page(CONTENT, {"Content-Range": "bytes 4-11/12"}, 206),
             "the server answered 206 Partial Content",
