@@ -207,7 +207,7 @@ def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
     with pytest.raises(SqlTargetError, match="the column name has no value in the row id=460, .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
-    with pytest.raises(SqlTargetError, match="the column id is missing .* it belongs to the key"):
+    with pytest.raises(SqlTargetError, match="the column id has no value .* it belongs to the key"):
         place.loader().load(demand(1, id=None).to_reader())
 
 
