@@ -68,7 +68,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
     assert re.search(r"\(failed checks: [1-9]\d*, quarantined rows: [1-9]", expected)
     assert "credit_risk/loans: the bad rows, with line and reason, are in credit_risk/loans_quarantine" in lines
     [waits] = [line for line in lines if line.startswith("sensor_maintenance/predictions: ")]
-    assert "files wait: sensor_maintenance_model has no champion" in waits
+    assert "files are waiting: sensor_maintenance_model has no champion" in waits
     assert "`platform-assets decide approve`" in waits
     assert re.fullmatch(rf"Tables: {home}/lake\. Run [-\da-f]+; view it with `platform-assets up`\.", lines[-1])
     assert list(tmp_path.iterdir()) == [home]
@@ -203,8 +203,8 @@ def test_an_unwritable_home_is_one_message_without_traceback(command: str, home:
     file.touch()
     done = platform_assets(command, PLATFORM_HOME=home.format(file=file))
     assert done.code == 1
-    assert "PLATFORM_HOME cannot be written (" in done.printed
-    assert "set it to a folder of your own" in done.printed
+    assert "PLATFORM_HOME is not writable (" in done.printed
+    assert "set it to a folder that you can write to" in done.printed
     assert "Traceback" not in done.printed
 
 
@@ -252,7 +252,7 @@ def test_characters_missing_in_the_output_encoding_are_escaped(tmp_path: Path, m
         cli.main()
     sys.stdout.flush()
     assert ended.value.code == 1
-    assert b"Zo\xeb \\u2192 \\u65e5); set it to a folder of your own" in written.getvalue()
+    assert b"Zo\xeb \\u2192 \\u65e5); set it to a folder that you can write to" in written.getvalue()
 
 
 @pytest.mark.requirement("PLT-12")

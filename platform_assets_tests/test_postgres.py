@@ -21,10 +21,10 @@ def test_a_timed_out_wait_shows_its_condition_and_the_last_state() -> None:
 def test_a_timed_out_wait_for_champions_shows_the_state_of_models_without_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    states: dict[str, Any] = {"good": SimpleNamespace(live=True), "bad": ModelState(failure="its file is not there")}
+    states: dict[str, Any] = {"good": SimpleNamespace(live=True), "bad": ModelState(failure="its file is missing")}
     services: Any = SimpleNamespace(live_models=SimpleNamespace(state=lambda: states))
     monkeypatch.setattr(service, "wait_until", lambda condition, what: wait_until(condition, what, 0))
     with pytest.raises(pytest.fail.Exception) as failed:
         service.wait_until_live(services, "good", "bad")
     assert "until the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
-    assert "its file is not there" in str(failed.value)
+    assert "its file is missing" in str(failed.value)

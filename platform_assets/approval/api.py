@@ -76,7 +76,7 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Event of the shadow's report that the person saw; null without one.")
+        int | None, Field(description="Event of the shadow report that the person saw; null if there was none.")
     ]
     shadow_report: Annotated[
         dict[str, Any] | None, Field(description="Content of a report about the shadow; null for another event.")
@@ -219,7 +219,7 @@ def _add_plot(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         known = _found(ledger(), number).plot_digests
         plot = ledger().plots(number).get(name)
         if plot is None:
-            told = f"Request {number} has no plot {name!r}; it has {', '.join(known) or 'none'}."
+            told = f"Request {number} has no plot {name!r}; its plots: {', '.join(known) or 'none'}."
             raise Problem(HTTPStatus.NOT_FOUND, told)
         # The browser may cache plots, because they never change. Proxies may not, because plots need a key.
         return Response(plot, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})

@@ -45,7 +45,7 @@ def list_requests(
     ledger.expire()
     found = ledger.requests(model, None if everything else OPEN)
     if not found:
-        out.print("no request is open" if not everything else "there are no requests")
+        out.print("there are no open requests" if not everything else "there are no requests")
         return
     print_table(
         ("request", "model", "version", "state", "gate", "launched by", "created", "expires"),
@@ -208,11 +208,11 @@ def told(request: Request) -> Iterator[str]:
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
     yield f"launched by {escaped(request.launched_by or 'unknown')}; champion at the time: {champion}"
     tables = (f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items())
-    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'of another environment, see the card'}"
+    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'from another environment, see the card'}"
     yield "gate: " + ("passed" if request.passed else "FAILED")
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}
     metrics = evidence["metrics"]
     for name in ordered(metrics):
-        beside = f"; minus champion {told_estimate(difference[name], DIGITS)}" if name in difference else ""
+        beside = f"; difference from champion {told_estimate(difference[name], DIGITS)}" if name in difference else ""
         yield f"  {name}: {told_estimate(metrics[name], DIGITS)}{beside}"

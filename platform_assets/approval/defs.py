@@ -308,7 +308,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {model} points to the approved version, and nothing of it was altered.",
+        description=f"The alias champion of {model} points to the approved version, and this version was not altered.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():

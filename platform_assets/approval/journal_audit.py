@@ -180,7 +180,7 @@ def _fault_of_sign_in(key: Mapping[str, Any], details: Mapping[str, Any], at: st
         return "was decided by a person who did not sign in"
     found = _keys_named(str(details.get("vouched_by")), rows)
     if not found or "identify" not in found[0][1]["scopes"]:
-        return "was decided by a person for whom no key with the scope identify vouched"
+        return "was decided by a person whose identity no key with the scope identify confirmed"
     return "vouching: " + fault if (fault := _fault_of_time(*found[0], at, rows)) else ""
 
 

@@ -46,7 +46,7 @@ class KeptHeads:
             kept = self.read()
             heads = self._ledger.heads()
             if not self._ledger.contains(kept):
-                _log.error("the ledger lacks the heads kept in %s; run `platform-assets audit`", HEADS_FILE)
+                _log.error("the ledger does not contain the chain heads in %s; run `platform-assets audit`", HEADS_FILE)
             elif heads != kept:
                 self._artefacts().write_note(HEADS_FILE, json.dumps(heads).encode())
         except ArtefactError as error:

@@ -323,7 +323,7 @@ def _stated(actor: Actor, reason: str, thing: str) -> tuple[str | None, str, str
     reason = reason.replace("\r\n", "\n").strip()
     for what, text, lines in (("the reason", reason, True), ("the name", actor.name, False)):
         if odd := unprintable(text, lines=lines):
-            raise DecisionRefused(f"{thing}: {what} holds control or invisible characters ({', '.join(odd)})")
+            raise DecisionRefused(f"{thing}: {what} contains control or invisible characters ({', '.join(odd)})")
     if not is_visible(reason):
         raise refusal({"why": "no_reason"}, thing)
     if unprintable(actor.secret):
@@ -349,4 +349,4 @@ def _demand_recorded(
 
 def _refuse_delivery(delivery: str | None, thing: str) -> None:
     if delivery is not None and unprintable(delivery):
-        raise DecisionRefused(f"{thing}: the delivery holds control or invisible characters; use plain text")
+        raise DecisionRefused(f"{thing}: the delivery contains control or invisible characters; use plain text")

@@ -109,7 +109,7 @@ class Event:
         """The event in one sentence, with person, time and reason."""
         proof = " (identity not verified)" if self.is_unverified else f" ({self.how})" if self.how else ""
         override = ", overriding a failed gate" if self.override else ""
-        seen = f", having seen the shadow's report {self.seen_report}" if self.seen_report else ""
+        seen = f", having seen shadow report {self.seen_report}" if self.seen_report else ""
         why = f": {escaped(self.reason, lines=True)}" if self.reason else ""
         return f"{_PAST[self.kind]} by {self.who}{proof} at {self.at:%Y-%m-%d %H:%M:%S} UTC{override}{seen}{why}"
 

@@ -261,8 +261,8 @@ class LedgerQueries:
                 yield connection
         except psycopg.Error as error:
             raise LedgerError(
-                f"PostgreSQL failed ({first_line(error)}); nothing was recorded. `platform-assets doctor` shows what "
-                "is reachable"
+                f"PostgreSQL failed ({first_line(error)}); nothing was recorded. Run `platform-assets "
+                "doctor` to see what is reachable"
             ) from error
 
 

@@ -74,7 +74,7 @@ PLOTS = {
     "importance": "Feature importance",
     "decision_surface": "Decision surface",
     "learning_curve": "Learning curve",
-    "fit_times": "Time of a fit",
+    "fit_times": "Fit time",
 }
 """Titles of plots, in the order of the page. Other plots follow; their titles are made from the file names."""
 
@@ -283,7 +283,7 @@ def _facts(approval: Approval, consoles: Consoles) -> list[Fact]:
         ("Dagster run", runs.get("dagster"), consoles.dagster_run(runs.get("dagster"))),
         ("MLflow run", runs.get("mlflow"), consoles.mlflow_run(runs.get("mlflow"))),
         ("MLflow version", f"{approval.model} {approval.version}", consoles.version(approval.model, approval.version)),
-        ("Kind of model", record.get("candidate"), ""),
+        ("Model type", record.get("candidate"), ""),
         ("Examples", _examples(split), ""),
         ("Threshold", None if approval.threshold is None else number(approval.threshold), ""),
         *(

@@ -35,7 +35,7 @@ _FIXES = {
     State.REJECTED: "train a better version",
     State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
     State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
-    State.SUPERSEDED: "decide about the newer version, or `platform-assets decide request {model} {version}`",
+    State.SUPERSEDED: "decide on the newer version, or `platform-assets decide request {model} {version}`",
     State.FAILED: "request it again with new evidence: `platform-assets decide request {model} {version}`",
     State.ROLLED_BACK: "request it again: `platform-assets decide request {model} {version}`",
 }
@@ -187,8 +187,8 @@ class Promoter:
     def erased(self, model: str) -> list[str]:
         """Return one message for each version of a model that was trained on personal data that were erased later."""
         return [
-            f"{model} version {version.version}: it learned from a person whose data were erased "
-            f"({version.tags[ERASED_TAG]}), and cannot be reproduced"
+            f"{model} version {version.version}: its training data included a person whose data "
+            f"were erased ({version.tags[ERASED_TAG]}), so it cannot be reproduced"
             for version in self._registry.versions(model)
             if ERASED_TAG in version.tags
         ]

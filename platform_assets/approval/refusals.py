@@ -28,9 +28,9 @@ _ABOUT_PEOPLE = {
     "no_verb": "{thing}: the decision must be approve, reject or withdraw",
     "no_reason": "{thing}: give a reason",
     "long_reason": f"{{thing}}: the reason is longer than {LONGEST_REASON:,} characters; shorten it",
-    "unprintable_reason": "{thing}: the reason holds control or invisible characters; remove them",
+    "unprintable_reason": "{thing}: the reason contains control or invisible characters; remove them",
     "no_name": "{thing}: the name is empty; give the name of the person who decides",
-    "unprintable_name": "{thing}: a name holds control or invisible characters; remove them",
+    "unprintable_name": "{thing}: a name contains control or invisible characters; remove them",
     "long_name": "{thing}: a name is longer than 200 characters; shorten it",
     "unknown_key": "{thing}: the key is unknown or revoked, or the session has ended; sign in again, or use another "
     "key",
@@ -49,7 +49,7 @@ _ABOUT_PEOPLE = {
     "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
     "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",
     "may_not_override": "{thing}: {name} may not override a failed gate; {may_override} may",
-    "no_report": "{thing} has no shadow's report {report}; reload the page, or leave the number out",
+    "no_report": "{thing} has no shadow report {report}; reload the page, or leave `seen_report` out",
     "voted": "{thing}: {name} has already approved it; it has {votes} of {approvals} approvals, and each must come "
     "from a different person",
 }
@@ -67,10 +67,10 @@ _ABOUT_LEDGER = {
     "again: `platform-assets decide request MODEL VERSION`",
     "no_champion": "{thing}: {model} has no champion, so there are no requests for a shadow to score; approve a "
     "version first",
-    "other_champion": "{thing} was compared with another champion than the current one; request it again: "
+    "other_champion": "{thing} was not compared with the current champion; request it again: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
-    "unreadable_report": "{thing}: the shadow's report is longer than 100,000 bytes, or not JSON that every reader can "
+    "unreadable_report": "{thing}: the shadow report is longer than 100,000 bytes, or not JSON that every reader can "
     "parse",
 }
 _NO_OVERRIDE = "under its policy, no one"

@@ -117,7 +117,7 @@ def rule_findings(
         before = replay.states.get(number)
         if sequence > adopted:
             if (kind, before, state) not in _ALLOWED:
-                fault: str | None = f"made the request {state}, which was {before or 'new'}: no rule allows that"
+                fault: str | None = f"changed the request from {before or 'new'} to {state}, which no rule allows"
             else:
                 try:
                     fault = _fault(event, asked, replay, rules, requests)
@@ -178,7 +178,11 @@ def _fault_of_promotion(asked: RequestFacts, at: str, votes: int, champion: str 
         return "promoted a version that too few people had approved"
     if at >= asked.expires_at:
         return "promoted a version after its request had expired"
-    return None if champion == asked.champion_digest else "promoted a version that was compared with another champion"
+    return (
+        None
+        if champion == asked.champion_digest
+        else "promoted a version that was not compared with the current champion"
+    )
 
 
 def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str | None:
@@ -186,7 +190,7 @@ def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str
         return "opened a request with a policy that was not in force"
     lifetime = datetime.fromisoformat(asked.expires_at) - datetime.fromisoformat(asked.created_at)
     declared = timedelta(seconds=asked.policy["lifetime_seconds"])
-    return "opened a request with another lifetime than its policy's" if abs(lifetime - declared) > _ROUNDING else None
+    return "opened a request whose lifetime differs from its policy" if abs(lifetime - declared) > _ROUNDING else None
 
 
 def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *, is_running: bool) -> str | None:
@@ -196,14 +200,14 @@ def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *,
     if kind != "start_shadow":
         return None if is_running else "is about a shadow that was not running"
     if champion is None or champion != asked.champion_digest:
-        return "started the shadow of a version that was compared with another champion"
+        return "started the shadow of a version that was not compared with the current champion"
     days = json.loads(event[9] or "{}").get("days")
-    return None if isinstance(days, int) and 1 <= days <= LONGEST_DAYS else "started a shadow for an invalid time"
+    return None if isinstance(days, int) and 1 <= days <= LONGEST_DAYS else "started a shadow with an invalid duration"
 
 
 def _fault_of_seen_report(event: Texts, reports: set[int]) -> str | None:
     seen = json.loads(event[9] or "{}").get("shadow_report")
-    return None if seen is None or seen in reports else "names a shadow's report that its request does not have"
+    return None if seen is None or seen in reports else "names a shadow report that its request does not have"
 
 
 def _fault_of_identity(event: Texts, journal: list[Texts]) -> str | None:
@@ -231,7 +235,7 @@ def _fault_of_approval(event: Texts, asked: RequestFacts, votes: set[str]) -> st
     faults = {
         "approved without a key, although the policy needs different people": event[5] != "true"
         and (policy["four_eyes"] or needed > 1),
-        "approved against the rule of four eyes": policy["four_eyes"] and is_own,
+        "approved against the four-eyes rule": policy["four_eyes"] and is_own,
         "overrode a gate that had passed": override and asked.passed,
         "approved a failed gate without an override": not override and not asked.passed,
         "overrode a failed gate, which the policy does not allow this person": override and not may_override,

@@ -41,8 +41,8 @@ def make_home(home: Path, folder: str = "") -> Path:
     path = home / folder
     if folder != RESTORING and (home / RESTORING).exists():
         raise PlatformError(
-            f"a backup is being restored into {home}, or its restore was interrupted; wait for it, or empty the folder "
-            "and restore again"
+            f"a backup is being restored into {home}, or its restore was interrupted; wait until it ends, or empty the "
+            "folder and restore again"
         )
     try:
         home.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
@@ -52,7 +52,7 @@ def make_home(home: Path, folder: str = "") -> Path:
         tempfile.TemporaryFile(dir=path).close()
     except OSError as error:
         raise PlatformError(
-            f"PLATFORM_HOME cannot be written ({error.strerror}: {path}); set it to a folder of your own"
+            f"PLATFORM_HOME is not writable ({error.strerror}: {path}); set it to a folder that you can write to"
         ) from None
     return path
 

@@ -107,8 +107,8 @@ class AsyncReads:
                 # A second attempt is safe, because statements only read.
                 if again or not isinstance(error, (Lost, *_OVER)):
                     raise DatabaseError(
-                        f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
-                        "reachable"
+                        f"the database does not answer ({first_line(error)}); run `platform-assets doctor` to see "
+                        "what is reachable"
                     ) from None
         raise AssertionError("the second attempt returns or raises")
 

@@ -108,8 +108,8 @@ class Reads:
                 borrowed = self._pool.connect()
             except AllInUseError:
                 raise DatabaseError(
-                    f"the database does not answer: {CONNECTIONS} statements are waiting for it already; "
-                    "`platform-assets doctor` says what is reachable"
+                    f"the database does not answer: {CONNECTIONS} statements are already waiting for it; "
+                    "run `platform-assets doctor` to see what is reachable"
                 ) from None
             try:
                 return _rows(borrowed, query, values)
@@ -118,8 +118,8 @@ class Reads:
                 # new connection or fails.
                 if not _died_in_the_pool(borrowed, error):
                     raise DatabaseError(
-                        f"the database does not answer ({first_line(error)}); `platform-assets doctor` says what is "
-                        "reachable"
+                        f"the database does not answer ({first_line(error)}); run `platform-assets doctor` to see "
+                        "what is reachable"
                     ) from None
             finally:
                 _give_back(borrowed)

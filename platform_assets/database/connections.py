@@ -172,7 +172,7 @@ class Database:
             self._restart_server()
             raise DatabaseError(
                 f"the database {self.name('platform')} does not answer ({first_line(error)}); "
-                "`platform-assets doctor` says what is reachable"
+                "run `platform-assets doctor` to see what is reachable"
             ) from None
         with borrowed:
             driver = borrowed.connection.driver_connection
@@ -233,8 +233,8 @@ class Database:
                 connection.execute("select pg_advisory_lock(%s)", [key])
             except errors.LockNotAvailable:
                 raise DatabaseError(
-                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait for that process, "
-                    f"or end it, and run this again"
+                    f"another process has held the lock {name!r} for more than {seconds:g} s; wait until "
+                    f"that process ends, or stop it; then try again"
                 ) from None
             # Closing the connection releases the lock, also when the connection is lost.
             yield
@@ -276,12 +276,12 @@ class Database:
             where = f"{name} on {self._url.host or 'the local server'}"
             if f'database "{name}" does not exist' in str(error):
                 raise DatabaseError(
-                    f"there is no database {where}; run `platform-assets migrate`, which creates it"
+                    f"the database {where} does not exist; run `platform-assets migrate` to create it"
                 ) from None
             self._restart_server()
             fix = (
-                "\nIf the embedded server has ended, it is started again. A server that an older version of the "
-                "platform started may lack what this version needs; end the processes that use it"
+                "\nIf the embedded server has stopped, it is being restarted; try again in a moment. If an older "
+                "version of the platform started it, stop the processes that use it and try again"
                 if self.embedded
                 else "\nStart that server, or correct PLATFORM_DATABASE_URL (if it is empty, the platform starts "
                 "a server itself)"
@@ -327,7 +327,7 @@ class Database:
         try:
             server.start_again()
         except DatabaseError as error:
-            LOG.error("the embedded database cannot be started again: %s", error)  # noqa: TRY400 - a message for people
+            LOG.error("the embedded database cannot be restarted: %s", error)  # noqa: TRY400 - a message for people
             self._restart_pause = min(2 * self._restart_pause, longest)
         else:
             self._restart_pause = shortest
@@ -360,8 +360,8 @@ def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> Non
     ).fetchall()
     for name, encoding in found:
         raise DatabaseError(
-            f"the database {name} has the encoding {encoding}, and the platform needs UTF8; rename it, then run "
-            f'`platform-assets migrate`, or ask an administrator to run: create database "{name}" {AS_UTF8}'
+            f"the database {name} has the encoding {encoding}, but the platform needs UTF8; rename this database and "
+            f'run `platform-assets migrate`, or ask an administrator to run: create database "{name}" {AS_UTF8}'
         )
 
 

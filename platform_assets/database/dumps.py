@@ -83,7 +83,7 @@ def refuse_filled(database: Database, purpose: Purpose) -> None:
         ).fetchall()
     if tables:
         raise DatabaseError(
-            f"the database {database.name(purpose)} is not empty: it has {tables} tables; restore into a new database"
+            f"the database {database.name(purpose)} is not empty (tables: {tables}); restore into a new database"
         )
 
 

@@ -75,8 +75,9 @@ def guard(connection: Connection, role: str) -> None:
     except errors.InsufficientPrivilege:
         user = connection.info.user
         raise DatabaseError(
-            f"the role {user} may not create the role {LEDGER_ROLE}, which owns the ledger's functions, or hand them "
-            f'to it; let an administrator run: create role {LEDGER_ROLE} nologin; grant {LEDGER_ROLE} to "{user}"'
+            f"the role {user} may not create the role {LEDGER_ROLE}, which owns the ledger's functions, or make it "
+            f"their owner; ask an administrator to run: create role {LEDGER_ROLE} nologin; "
+            f'grant {LEDGER_ROLE} to "{user}"'
         ) from None
 
 
@@ -113,7 +114,7 @@ def require_separate_owner(database: Database) -> None:
         why = why_unguarded(connection)
     if why:
         raise DatabaseError(
-            f"PLATFORM_ENV=production needs a role that cannot alter the ledger, and the role of PLATFORM_DATABASE_URL "
+            f"PLATFORM_ENV=production needs a role that cannot alter the ledger, but the role in PLATFORM_DATABASE_URL "
             f"{why}; connect as another role, and run `platform-assets migrate` with PLATFORM_MIGRATION_DATABASE_URL "
             "for the owner"
         )
@@ -134,4 +135,4 @@ def why_unguarded(connection: Connection) -> str:
         return "owns it"
     if is_member:
         return f"is a member of {LEDGER_ROLE}"
-    return f"may write into platform.{writable}" if writable else ""
+    return f"may write to platform.{writable}" if writable else ""

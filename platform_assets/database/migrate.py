@@ -122,11 +122,15 @@ def migrate(
         found, wanted = current_heads(connection), wanted_heads(domains)
         newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
         if newer:
-            done.append(f"kept {database.name('platform')} at {listed(newer)} of other code, which this code can use")
+            done.append(
+                f"kept {database.name('platform')} at {listed(newer)}: newer code migrated it, and this code can use it"
+            )
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)
-            done.append(f"migrated {database.name('platform')} from {listed(found) or None} to {listed(wanted)}")
+            done.append(
+                f"migrated {database.name('platform')} from {listed(found) or 'no revision'} to {listed(wanted)}"
+            )
         if owner is not database:
             # Newer code has granted the rights. This code does not know which of the newer tables to protect.
             if not newer:
@@ -180,7 +184,7 @@ def create_missing(owner: Database, role: str) -> list[Purpose]:
                 user = connection.info.user
                 raise DatabaseError(
                     f"the database {name} is missing, and the role {user} may not create databases for {its_owner}; "
-                    f'let an administrator run: create database "{name}" owner "{its_owner or user}"'
+                    f'ask an administrator to run: create database "{name}" owner "{its_owner or user}"'
                 ) from None
             except (errors.DuplicateDatabase, errors.UniqueViolation):
                 # Another process is migrating at the same time and has created the database first.
@@ -265,10 +269,10 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
                     connection.execute(sql.SQL("alter {} owner to {}").format(sql.SQL(thing), sql.Identifier(role)))
         except errors.InsufficientPrivilege as error:
             raise DatabaseError(
-                f"the database {name} must belong to the role {role}, and {connection.info.user} may not hand it over "
-                f'({first_line(error)}); let an administrator run: grant "{role}" to "{connection.info.user}"'
+                f"the database {name} must be owned by the role {role}, but {connection.info.user} may not transfer it "
+                f'({first_line(error)}); ask an administrator to run: grant "{role}" to "{connection.info.user}"'
             ) from None
-    return [f"handed {name} over to {role}"] if theirs else []
+    return [f"made {role} the owner of {name}"] if theirs else []
 
 
 def _migrate_platform(database: Database, domains: Path) -> None:

@@ -88,9 +88,9 @@ def settle_rules(database: Database, open_owner: Callable[[], Database] | None, 
     if open_owner is None:
         setting = "on" if identity_required else "off"
         raise DatabaseError(
-            f"PLATFORM_APPROVALS_REQUIRE_IDENTITY is {setting}, and the database {database.name('platform')} "
-            f"{'has no such rule' if found is None else 'says the opposite'}; run `platform-assets migrate` with this "
-            "setting, or change the setting"
+            f"PLATFORM_APPROVALS_REQUIRE_IDENTITY is {setting}, but the database {database.name('platform')} "
+            f"{'has no rule for it' if found is None else 'has the opposite rule'}; run `platform-assets migrate` with "
+            "this setting, or change the setting"
         )
     with closing(open_owner()) as owner, owner.connect("platform") as connection:
         write_rules(connection, identity_required=identity_required)
@@ -112,8 +112,9 @@ def _write(connection: Connection, kind: str, subject: str, details: Mapping[str
             connection.execute("select platform.enter_in_journal(%s, %s, %s)", [kind, subject, Jsonb(dict(details))])
     except errors.InsufficientPrivilege:
         raise DatabaseError(
-            f"the role {connection.info.user} may not record the rules of decisions; set "
-            "PLATFORM_MIGRATION_DATABASE_URL to the role that owns the tables, and run `platform-assets migrate`"
+            f"the role {connection.info.user} may not record the rules for decisions; set "
+            "PLATFORM_MIGRATION_DATABASE_URL to connect as the role that owns the tables, and run "
+            "`platform-assets migrate`"
         ) from None
     return True
 

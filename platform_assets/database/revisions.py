@@ -137,8 +137,8 @@ def refuse_unknown(heads: Iterable[str], name: str, domains: Path = DOMAINS) -> 
         if domain and domain not in branches:
             raise DatabaseError(
                 f"the database {name} has tables of the domain {domain} at revision {revision}, but this code has no "
-                f"folder {domains / domain / 'migrations'}; restore that folder, or remove the domain for good: drop "
-                f"its tables as their owner, and delete the row {revision} of {REVISIONS_TABLE}"
+                f"folder {domains / domain / 'migrations'}; restore that folder, or remove the domain permanently: "
+                f"drop its tables as their owner, and delete the row {revision} of {REVISIONS_TABLE}"
             )
         newest = branches[domain or PLATFORM].head
         raise DatabaseError(

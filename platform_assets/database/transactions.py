@@ -40,6 +40,6 @@ def transaction(
             yield connection
     except psycopg.Error as error:
         raise DatabaseError(
-            f"{what} cannot be read or stored: PostgreSQL failed ({first_line(error)}); `platform-assets doctor` shows "
-            "what is reachable"
+            f"{what} cannot be read or stored: PostgreSQL failed ({first_line(error)}); run `platform-assets "
+            "doctor` to see what is reachable"
         ) from None

@@ -100,7 +100,9 @@ def publish(location: LakeLocation, publication: Publication) -> TableVersion:
                 return published
             # A random wait keeps two writers from colliding again.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - no secret
-    raise TableError(f"{name} was not published: other writers were first in all {_ATTEMPTS} attempts; run it again")
+    raise TableError(
+        f"{name} was not published: other writers committed first in all {_ATTEMPTS} attempts; run it again"
+    )
 
 
 def _publish_once(location: LakeLocation, publication: Publication, uploads: Uploads) -> TableVersion | None:

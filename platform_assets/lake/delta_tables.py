@@ -365,7 +365,7 @@ class TableStore:
         current = newest and newest.transaction_version("platform_assets")
         path, state = next(iter(broken.items()))
         if version is None or version == current:
-            more = f", and {len(broken) - 1} further files are broken" if len(broken) > 1 else ""
+            more = f"; damaged files in total: {len(broken)}" if len(broken) > 1 else ""
             fix = (
                 f"Delete {place_of(table)} and materialise the asset again, to load all batches again"
                 if last_batch(table)

@@ -95,7 +95,7 @@ def has_a_word(column: str) -> Expectation:
     """Every value of the column holds a letter or a digit of any script."""
     return Expectation(
         f"{column}_has_a_word",
-        f"Every {column} holds a letter or a digit.",
+        f"Every {column} contains a letter or a digit.",
         "ExpectColumnValuesToMatchRegex",
         {"column": column, "regex": r"\w"},
         (column,),

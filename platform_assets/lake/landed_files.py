@@ -20,7 +20,7 @@ FILE_COLUMNS = (
     Column(FILE_NAME, "string", "Path in the landing zone from which the file was read."),
 )
 """Columns of a landing zone's table that say where a row comes from. The first two are the key."""
-LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the platform took the file.")
+LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the file landed.")
 """Column of a landing zone's table with the time of the batch."""
 
 

@@ -84,7 +84,7 @@ class Lineage:
                     continue
                 raise StaleError(
                     f"{name} was not published: a newer run published it first, from version {version} of {source}; "
-                    f"this run read version {read}. The newer rows stay, and nothing needs to be done"
+                    f"this run read version {read}. The newer rows stay, and no action is needed"
                 )
         if has_changed and not is_ordered:
             raise StaleError(

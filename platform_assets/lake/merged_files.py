@@ -46,7 +46,7 @@ def merge_small_files(location: LakeLocation, name: str, table: DeltaTable, engi
     rows = pads.dataset([file["path"] for file in small], schema=schema, format="parquet", filesystem=store)
     with engine.stage(engine.dataset(rows)) as staged:
         if staged.rows != sum(file["num_records"] for file in small):
-            raise TableError(f"{name} was not merged: its files do not have the rows that its log says")
+            raise TableError(f"{name} was not merged: its files do not contain the rows that its log records")
         uploads = Uploads(store, None if location.is_remote else Path(location.uri(name)), staged)
         now = int(time.time() * 1000)
         actions = [replace(action, data_change=False) for action in uploads.actions([WHOLE])]

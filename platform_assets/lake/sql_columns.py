@@ -236,8 +236,8 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
         why = "it belongs to the key" if column.source in key else "the target's column is NOT NULL"
         place = values.is_null().index(True).as_py()
         raise SqlTargetError(
-            f"the column {column.source} is missing in {_row(rows, key, place)} and {values.null_count - 1:,} other "
-            f"rows of this chunk, but {why}; correct the rows"
+            f"the column {column.source} has no value in {_row(rows, key, place)}, but {why}; correct the rows (rows "
+            f"without a value in this chunk: {values.null_count:,})"
         )
 
 
@@ -362,7 +362,7 @@ def _refuse_first(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[str]
         value = rows.column(column.source)[place].as_py()
         raise SqlTargetError(
             f"the column {column.name} of the target cannot store the value {str(value)[:80]!r} exactly "
-            f"({_row(rows, key, place)}; {bad:,} such values in this chunk). It stores {_described(column.storage)}; "
+            f"({_row(rows, key, place)}; such values in this chunk: {bad:,}). It stores {_described(column.storage)}; "
             "correct the rows or the type of the column"
         )
 

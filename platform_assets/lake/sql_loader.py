@@ -116,7 +116,7 @@ class SqlLoader:
         start = monotonic()
         if demo and not (self.target.is_own or self.target.takes_demo):
             raise SqlTargetError(
-                f"{self.table} has sample data, which are not loaded into {self.target.place}. Load real data "
+                f"{self.table} contains sample data, which are not loaded into {self.target.place}. Load real data "
                 "(PLATFORM_SOURCES=live), or set PLATFORM_SQL_TARGET_DEMO=on to load sample data there"
             )
         with connected(self.target) as connection:
@@ -191,7 +191,7 @@ class _Load:
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.1, max=PAUSE_SECONDS),
             retry=retry_if_exception(lambda error: isinstance(error, SqlTargetError) and error.is_passing),
-            before_sleep=lambda state: report(f"attempt {state.attempt_number} failed, and is repeated"),
+            before_sleep=lambda state: report(f"attempt {state.attempt_number} failed; trying again"),
             reraise=True,
         )
         with self._turn():

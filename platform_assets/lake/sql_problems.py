@@ -63,7 +63,7 @@ PROBLEMS = {
         r"Login failed for user|password authentication failed|no pg_hba\.conf entry|role \".*\" does not exist",
     ),
     "no database": Problem(
-        "{place} is no SQLite database",
+        "{place} is not a SQLite database",
         "Correct {settings}",
         _codes(sqlite="SQLITE_NOTADB SQLITE_CORRUPT"),
     ),
@@ -81,20 +81,20 @@ PROBLEMS = {
     ),
     "time-out": Problem(
         "{place} did not answer in time",
-        "Check that the server works and is not overloaded, and that no firewall drops its packets",
+        "Check that the server is running and not overloaded, and that no firewall drops its packets",
         _codes(state="HYT00 HYT01 57014", mysql="1969 3024"),
         r"[Tt]imeout expired|Timeout error|timed out|connection timeout",
     ),
     "lock": Problem(
         "another process holds a lock on the table in {place}",
-        "Wait until it ends, or end it, and load again",
+        "Wait until that process ends, or stop it, and load again",
         _codes(mssql="1222", mysql="1205", state="55P03", sqlite="SQLITE_BUSY SQLITE_LOCKED"),
         r"Lock request time out",
         is_passing=True,
     ),
     "deadlock": Problem(
-        "{place} ended the load because it and another process waited for each other",
-        "Load again, at another time if it happens often",
+        "{place} cancelled the load because of a deadlock with another process",
+        "Load again; if this happens often, load at another time",
         _codes(mssql="1205", mysql="1213 1020", state="40P01 40001"),
         r"deadlock",
         is_passing=True,
@@ -114,8 +114,8 @@ PROBLEMS = {
     ),
     "log full": Problem(
         "the transaction log of {place} is full",
-        "Let the administrator back up or enlarge the log (SQL Server: log_reuse_wait_desc in sys.databases says what "
-        "it waits for), and load again",
+        "Ask an administrator to back up or enlarge the log (SQL Server: log_reuse_wait_desc in sys.databases gives "
+        "the reason why it is not truncated), and load again",
         _codes(mssql="9002"),
         r"transaction log for database .* is full",
     ),
@@ -191,11 +191,13 @@ def unreachable(error: OSError, target: SqlTarget, address: tuple[str, int], sec
     """Return the error for a port that does not answer."""
     host, port = address
     if isinstance(error, socket.gaierror):
-        told = f"there is no host {host!r}. Check the server's name in {target.named_by}, and this machine's DNS."
+        told = (
+            f"the host {host!r} cannot be found. Check the server's name in {target.named_by}, and this machine's DNS."
+        )
     elif isinstance(error, TimeoutError):
         told = (
             f"{host} did not answer on port {port} within {seconds:g} s. Check the address in {target.named_by}, that "
-            "the server works, and that no firewall drops its packets."
+            "the server is running, and that no firewall drops its packets."
         )
     elif isinstance(error, ConnectionRefusedError):
         told = (

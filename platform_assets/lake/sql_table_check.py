@@ -81,8 +81,8 @@ def match_table(
     ]
     if differences:
         raise SqlTargetError(
-            f"the table {_shown(table)} in {target.place} does not fit the rows: {'; '.join(differences)}. Change the "
-            "table; the loader never does"
+            f"the table {_shown(table)} in {target.place} does not match the rows: {'; '.join(differences)}. Change "
+            "the table; the loader never changes it"
         )
     return Match(tuple(column for column in columns.values() if column), key_names)
 
@@ -218,4 +218,4 @@ def _of_engine(inspector: Inspector, table: tuple[str | None, str]) -> Iterator[
     schema, name = table
     engine = inspector.get_table_options(name, schema).get(f"{inspector.dialect.name}_engine", "InnoDB")
     if str(engine).lower() not in _TRANSACTIONAL:
-        yield f"its engine {engine} cannot undo a failed load; use InnoDB"
+        yield f"its engine {engine} cannot roll back a failed load; use InnoDB"

@@ -144,7 +144,7 @@ def parse_target(url: str, named_by: str = URL_VARIABLE) -> SqlTarget:
             f"/ in the password, or set {', '.join(map(variable, SQL_TARGET_PARTS))}, which need no quoting"
         ) from None
     if not parsed.database and not (parsed.query or parsed.host):
-        raise SqlTargetError(f"{named_by} names no database; write dialect://user:password@server/database")
+        raise SqlTargetError(f"{named_by} does not name a database; write dialect://user:password@server/database")
     return SqlTarget(parsed.set(drivername=_driver_name(parsed.drivername, named_by)), named_by)
 
 

@@ -127,7 +127,7 @@ def _is_whole(commit: Path) -> bool:
 
 
 def _commit_sentence(name: str, commit: Path, *, is_newest: bool) -> str:
-    state = "is empty or cut off" if commit.exists() else "is missing"
+    state = "is empty or truncated" if commit.exists() else "is missing"
     table = commit.parent.parent
     if int(commit.stem) == 0:
         fix = f"Delete the folder {table} and materialise the asset again"

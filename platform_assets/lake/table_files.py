@@ -58,7 +58,7 @@ def altered_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[
     for path in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist():
         recorded = _DIGEST.search(path)
         if recorded and sha256_of(Path(location.uri(name), path)) != recorded[1]:
-            altered[path] = "is not as it was written; delete it"
+            altered[path] = "was altered after it was written; delete it"
     return altered
 
 

@@ -74,7 +74,9 @@ def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, w
         try:
             table.restore(number, commit_properties=commit_properties(committed))
         except CommitFailedError:
-            raise TableError(f"a run published {name} meanwhile, so nothing was rolled back; try again") from None
+            raise TableError(
+                f"another run published {name} during the rollback, so nothing was rolled back; try again"
+            ) from None
         sync_commit(location, name, next_version)
     return Restored(version_in_commit(name, committed, next_version), source, undone)
 

@@ -268,7 +268,7 @@ class Validator:
                 rows=total,
                 broken=lines,
                 samples=_samples(bad),
-                observed=f"{share:.2%} of {total} {counted} are bad; {self._max_bad_rows:.2%} are allowed",
+                observed=f"{share:.2%} of {total} {counted} are bad; the limit is {self._max_bad_rows:.2%}",
             ),
             Judgement(
                 READ_WELL,
@@ -336,7 +336,10 @@ def conform(rows: ir.Table, schema: TableSchema) -> ir.Table:
     missing = [column.name for column in schema.columns if column.name not in rows.columns]
     unknown = [name for name in rows.columns if name not in {column.name for column in schema.columns}]
     if missing or unknown:
-        raise SchemaError(f"{schema.name} lacks the columns {missing} and has {unknown} without declaring them")
+        raise SchemaError(
+            f"the columns of {schema.name} differ from its declaration: missing {missing}, undeclared {unknown}; "
+            "change the asset or the declaration"
+        )
     return rows.select(**{column.name: rows[column.name].cast(column.type) for column in schema.columns})
 
 

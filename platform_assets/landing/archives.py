@@ -165,7 +165,7 @@ def _only_member(layer: _Layer, target: Path) -> str:
                 _demand_plain(member, layer.called)
                 if name and member.isfile():
                     raise SeveralMembersError(
-                        f"{layer.called} holds several files, including {name} and {shown_name(member.name)}; "
+                        f"{layer.called} contains several files, including {name} and {shown_name(member.name)}; "
                         "pack one file"
                     )
                 if member.isfile():
@@ -173,13 +173,13 @@ def _only_member(layer: _Layer, target: Path) -> str:
                     _copy(archive, member, target)
                 folders += member.isdir()
                 if folders > MOST_FOLDERS:
-                    raise WrongMemberError(f"{layer.called} holds more than {MOST_FOLDERS} folders; pack one file")
+                    raise WrongMemberError(f"{layer.called} contains more than {MOST_FOLDERS} folders; pack one file")
     # For forged headers, tarfile also raises errors other than TarError.
     except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
         raise NotTarError(f"{layer.called} is not a complete tar archive: {first_line(error)}") from None
     layer.drain()
     if not name:
-        raise NoMemberError(f"{layer.called} holds no file; pack one with `tar czf ARCHIVE FILE`")
+        raise NoMemberError(f"{layer.called} contains no file; pack one with `tar czf ARCHIVE FILE`")
     return name
 
 
@@ -187,12 +187,12 @@ def _demand_plain(member: tarfile.TarInfo, called: str) -> None:
     name = shown_name(member.name)
     if member.name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", member.name):
         raise WrongMemberError(
-            f"{called} holds {name}, which points outside the archive; pack the file by its name alone"
+            f"{called} contains {name}, which is a path outside the archive; pack the file without its path"
         )
     # Refuse sparse files, because their holes take no space in the archive but fill the disk when written.
     if member.issparse() or not (member.isfile() or member.isdir()):
         kind = "a link" if member.issym() or member.islnk() else "a sparse file" if member.issparse() else "not a file"
-        raise WrongMemberError(f"{called} holds {name}, which is {kind}; pack the file itself")
+        raise WrongMemberError(f"{called} contains {name}, which is {kind}; pack the file itself")
 
 
 def _copy(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
@@ -215,15 +215,15 @@ def _decode(text: Path, target: Path, called: str) -> None:
                 )
             symbols = rest + chunk.translate(None, _BLANKS)
             if ended and symbols:
-                raise NotBase64Error(f"{called} is not base64 text: text follows its end, near byte {place + 1}")
+                raise NotBase64Error(f"{called} is not base64 text: there is text after its end, near byte {place + 1}")
             whole = len(symbols) - len(symbols) % _SYMBOLS
             decoded.write(_decoded(symbols[:whole], called))
             ended |= symbols[:whole].endswith(b"=")
             rest, place = symbols[whole:], place + len(chunk)
         if rest:
-            raise NotBase64Error(f"{called} is cut off: its last group has {len(rest)} of {_SYMBOLS} characters")
+            raise NotBase64Error(f"{called} is truncated: its last group has {len(rest)} of {_SYMBOLS} characters")
         if not decoded.tell():
-            raise NotBase64Error(f"{called} is empty; it should hold base64 text")
+            raise NotBase64Error(f"{called} is empty; it should contain base64 text")
 
 
 def _decoded(symbols: bytes, called: str) -> bytes:

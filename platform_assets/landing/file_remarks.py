@@ -14,7 +14,7 @@ WAL_WITHOUT_LOG = (
     "the SQLite file is in WAL mode and came without its log (the file -wal), so its last changes may be missing; "
     "run PRAGMA wal_checkpoint(TRUNCATE) before copying it"
 )
-NO_FINAL_LINE_BREAK = "the last line has no line break, so the file may be cut off"
+NO_FINAL_LINE_BREAK = "the last line has no line break, so the file may be truncated"
 _SQLITE = b"SQLite format 3\x00"
 _WAL = (
     b"\x02\x02"  # in bytes 18 and 19 of the header, https://www.sqlite.org/fileformat.html#file_format_version_numbers

@@ -236,11 +236,11 @@ class HttpClient:
                 if len(body) > most:
                     break
                 if time.monotonic() > deadline:
-                    raise TemporaryError(f"{self._name} did not finish its answer in time", response.status_code)
+                    raise TemporaryError(f"{self._name} did not finish its response in time", response.status_code)
             else:
                 return bytes(body)
         raise UpstreamError(
-            f"{self._name} answered with more than {most:,} bytes, the limit of one answer", response.status_code
+            f"{self._name} sent more than {most:,} bytes, the limit for one response", response.status_code
         )
 
 

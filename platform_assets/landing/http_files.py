@@ -65,14 +65,14 @@ def chunks(address: str) -> Iterator[bytes]:
     # Without a length, a broken connection looks like the end. A second GET may end at the same byte.
     if not (is_bounded or shows_its_end(head) or headers.get("Content-Length") == str(read)):
         raise WebError(
-            f"the server does not state how long the file is, so the {read:,} bytes it sent may be a part; let it send "
-            "Content-Length, or pack the file with gzip, or download the file and check it"
+            f"the server does not state the length of the file, so the {read:,} bytes received may be incomplete; "
+            "configure it to send Content-Length, or compress the file with gzip, or download the file and check it"
         )
     after = _version(headers)
     # Compare only the first header that both answers have, because servers of one site may disagree about the time.
     mark = next((name for name in before if name in after), None)
     if mark and before[mark] != after[mark]:
-        raise WebError("the file was replaced while it was fetched; run again")
+        raise WebError("the file was replaced during the download; run again")
 
 
 def facts(address: str) -> dict[str, str]:

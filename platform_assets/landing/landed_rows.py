@@ -97,7 +97,7 @@ class Landed:
     def files(self) -> tuple[Path, Path]:
         """The parquet files of the readable rows and of the unreadable lines, which may be missing."""
         if self.folder is None:
-            raise SourceError(f"{self.source} was not landed as a file")
+            raise SourceError(f"{self.source} was not read from a landed file")
         return self.folder / READABLE, self.folder / UNREAD
 
 
@@ -196,7 +196,7 @@ def is_parquet(file: Path) -> bool:
 def demand_rows(rows: int, source: Source) -> None:
     """Refuse a source without rows."""
     if not rows:
-        raise SourceError(f"{source} has columns and no rows; it needs at least one")
+        raise SourceError(f"{source} has a header but no rows; it needs at least one row")
 
 
 def _copy_csv(file: Path, source: Source, target: Path, encoding: str) -> int:

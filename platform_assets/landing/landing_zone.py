@@ -329,8 +329,8 @@ class Zone:
             self.files.release(outcome.released)
             if files and len(outcome.released) == len(files):
                 raise SourceError(
-                    f"none of {len(files)} files could be read: {next(iter(outcome.released.values()))}; they wait for "
-                    "the next run"
+                    f"no file could be read, for example: {next(iter(outcome.released.values()))}; the next run "
+                    "tries again"
                 )
 
             def published(rows: Expression) -> None:

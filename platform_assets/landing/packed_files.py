@@ -55,7 +55,7 @@ class TooLargeError(ArchiveError):
 
 
 class NoMemberError(ArchiveError):
-    """The archive holds no file."""
+    """The archive contains no file."""
 
 
 class SeveralMembersError(ArchiveError):
@@ -84,8 +84,7 @@ class SizeLimit:
     def too_large(self, called: str) -> TooLargeError:
         """Return the error for a file that exceeds the limit."""
         return TooLargeError(
-            f"{called} holds more than {self.limit:,} bytes once it is unpacked; "
-            f"if that is intended, raise {self.setting}"
+            f"{called} has more than {self.limit:,} bytes when unpacked; if that is intended, raise {self.setting}"
         )
 
 
@@ -171,7 +170,7 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
     try:
         yield from filter(None, chunks)
     except EOFError:
-        raise DamagedFileError(f"{called} is cut off: its {compression} data have no end; fetch it again") from None
+        raise DamagedFileError(f"{called} is truncated: its {compression} data end too early; fetch it again") from None
     except (zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk
             raise
@@ -219,7 +218,7 @@ def unpack(file: Path, called: str, size: SizeLimit) -> Path:
                 if target.tell() > size.limit:
                     raise size.too_large(called)
         content.replace(file)
-    raise ArchiveError(f"{called} is packed more than {MOST_LAYERS} times; pack it once")
+    raise ArchiveError(f"{called} has more than {MOST_LAYERS} layers of compression; compress it once")
 
 
 def shown_name(name: str) -> str:

@@ -53,13 +53,15 @@ class PathPattern:
         if repeated := [name for name in names if names.count(name) > 1]:
             raise PatternError(f"{{{repeated[0]}}} occurs more than once; use each field once")
         if re.search(r"[{}]", _PLACEHOLDER.sub("", self.text)):
-            raise PatternError(f"a brace is not closed or not opened; write fields as {allowed}")
+            raise PatternError(f"the braces do not match; write fields as {allowed}")
         if not names:
             raise PatternError(f"it has no field; use at least one of {allowed}")
         if "}{" in self.text:
-            raise PatternError("two fields follow each other, so nothing tells them apart; put text between them")
+            raise PatternError(
+                "two fields have no text between them, so their values cannot be separated; put text between them"
+            )
         if self.text.startswith("/"):
-            raise PatternError("it begins with a slash; write the path as seen from the zone's folder")
+            raise PatternError("it begins with a slash; write the path relative to the zone's folder")
 
     def read(self, path: str) -> dict[str, str | datetime] | None:
         """Return the value of each field in a path, a time in UTC; None if the path does not fit.

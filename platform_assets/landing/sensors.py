@@ -115,7 +115,7 @@ def source_changed_sensor(
         if source is None:
             return dg.SkipReason(f"{declared.variable} is not set")
         if busy := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
-            return dg.SkipReason(f"run {busy[0].run_id} of {job} is unfinished")
+            return dg.SkipReason(f"run {busy[0].run_id} of {job} has not finished")
         seen = Seen.of(context.cursor)
         with plain_failures():
             facts = look_at(source)
@@ -178,9 +178,9 @@ def files_landed_sensor(
         minimum_interval_seconds=ZONE_SECONDS,
         required_resource_keys={"zones", *(resources or ())},
         description=(
-            f"Launch {job} while files wait in {declared.variable}. A file waits until it is unchanged for "
-            f"{variable(declared.settle_seconds)} seconds; its content lands once. Without the variable, the sensor "
-            "looks at the folder of the sample files."
+            f"Launch {job} for new files in {declared.variable}. A file is loaded once it has not changed for "
+            f"{variable(declared.settle_seconds)} seconds; files with equal contents are loaded once. If the variable "
+            "is not set, the sensor watches the folder of the sample files."
         ),
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -193,9 +193,9 @@ def files_landed_sensor(
         held = waits_for(context) if waits_for and waiting.landed else None
         told = described(waiting, held)
         if not waiting.found and not (waits_for and waiting.landed and held is None):
-            return dg.SkipReason(f"no file waits in {zone.folder.source}{told}")
+            return dg.SkipReason(f"no file in {zone.folder.source} is ready{told}")
         if busy := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED), limit=1):
-            return dg.SkipReason(f"run {busy[0].run_id} of {job} is unfinished{told}")
+            return dg.SkipReason(f"run {busy[0].run_id} of {job} has not finished{told}")
         failures = _failures(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=len(ZONE_RETRY)))
         due = failures[0] + ZONE_RETRY[len(failures) - 1] if failures else 0.0
         if time.time() < due:
@@ -209,12 +209,12 @@ def files_landed_sensor(
 def described(waiting: Waiting, held: str | None) -> str:
     """Return which files of a zone are waiting and why, as clauses that begin with a semicolon."""
     said = [
-        (waiting.found, "{} wait for a run"),
-        (waiting.unread, f"{{}} were written a moment ago or are not read yet, such as {waiting.unread_name}"),
-        (waiting.unreadable, f"{{}} cannot be read, for example: {waiting.problem}"),
-        (waiting.landed, "{} have landed and are not processed" + (f": {held}" if held else "")),
-        (waiting.absent, "{} were removed before they landed"),
-        (waiting.set_aside, "{} are set aside"),
+        (waiting.found, "ready: {}"),
+        (waiting.unread, f"just written or not yet read: {{}}, for example {waiting.unread_name}"),
+        (waiting.unreadable, f"unreadable: {{}}, for example {waiting.problem}"),
+        (waiting.landed, "landed but not processed: {}" + (f" ({held})" if held else "")),
+        (waiting.absent, "removed before landing: {}"),
+        (waiting.set_aside, "unusable: {}"),
     ]
     return "".join(f"; {text.format(number)}" for number, text in said if number)
 

@@ -126,7 +126,9 @@ def _plain_errors(called: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise DamagedDatabaseError(f"{called} holds a damaged database: {first_line(error)}; fetch it again") from None
+        raise DamagedDatabaseError(
+            f"{called} contains a damaged database: {first_line(error)}; fetch it again"
+        ) from None
 
 
 def _demand_all_pages(head: bytes, size: int, called: str) -> None:
@@ -135,7 +137,7 @@ def _demand_all_pages(head: bytes, size: int, called: str) -> None:
     is_counted = head[24:28] == head[92:96]  # old versions of SQLite do not update the page count
     needed = pages * (65_536 if page == 1 else page)
     if len(head) < _HEADER_BYTES or (is_counted and size < needed):
-        raise DamagedDatabaseError(f"{called} holds a damaged database: it is cut off; fetch it again")
+        raise DamagedDatabaseError(f"{called} contains a damaged database: it is truncated; fetch it again")
 
 
 def _demand_whole(database: sqlite3.Connection, called: str) -> None:
@@ -145,7 +147,7 @@ def _demand_whole(database: sqlite3.Connection, called: str) -> None:
     [(found,)] = database.execute("PRAGMA integrity_check(1)").fetchall()
     if _name(found) != "ok":
         raise DamagedDatabaseError(
-            f"{called} holds a damaged database: {' '.join(_name(found).split())}; fetch it again"
+            f"{called} contains a damaged database: {' '.join(_name(found).split())}; fetch it again"
         )
 
 
@@ -154,7 +156,7 @@ def _demand_table(database: sqlite3.Connection, table: str, columns: Sequence[st
     found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
     tables = [_name(name) for (name,) in found]
     if table.lower() not in map(str.lower, tables):
-        raise MissingTableError(f"{called} holds a database without the table {table!r}; it has {sorted(tables)}")
+        raise MissingTableError(f"{called} contains a database without the table {table!r}; it has {sorted(tables)}")
     names = _columns(database, table)
     there = {name.strip().lower() for name in names}
     missing = [name for name in columns if name.lower() not in there]

@@ -144,7 +144,7 @@ class _Reading:
 
     def _fetch(self, file: ZoneFile) -> str:
         """Copy a content from the first of its files that can be read, and return the name of this file."""
-        error = SourceError("every file with this content was removed or written again before it was read")
+        error = SourceError("every file with this content was removed or overwritten before it was read")
         for name, look in sorted(file.looks.items()):
             try:
                 if self._folder.copy(name, look, self._copy) == file.digest:
@@ -174,7 +174,7 @@ class _Reading:
             self._rows = first
             raise SourceError(f"{name} cannot be read as {opened.encoding}: {first_line(error)}") from error
         if not writer.rows:
-            raise SourceError(f"{name} has columns and no rows; it needs at least one")
+            raise SourceError(f"{name} has a header but no rows; it needs at least one row")
         self._parts[digest] = part
         self._note(name, file, columns, fits=known is not None)
 
@@ -218,7 +218,7 @@ class _Reading:
     def _note(self, name: str, file: Path, columns: Sequence[str], *, fits: bool) -> None:
         remarks = remarks_on(file)
         if not fits and self._form.pattern:
-            remarks.append(f"the path does not fit {self._form.pattern.text}")
+            remarks.append(f"the path does not match {self._form.pattern.text}")
         own = {FILE_DIGEST, FILE_NAME, FILE_LINE, LANDED_AT}
         if unknown := [
             one for one in columns if one not in {*self._form.columns, *self._form.fields, *self._form.optional} - own

@@ -132,7 +132,7 @@ class ZoneFolder:
             try:
                 before = self._facts(path)
                 if not _is_listed(look, before):
-                    raise FileGone(f"{name} was written since it was listed")
+                    raise FileGone(f"{name} was modified after it was listed")
                 for chunk in stored_chunks(files, path):
                     digest.update(chunk)
                     read += len(chunk)

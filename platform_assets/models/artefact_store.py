@@ -184,7 +184,7 @@ class ArtefactStore:
         """
         import pyarrow.fs as pafs
 
-        with self._plain_errors("unnamed models cannot be removed"):
+        with self._plain_errors("unreferenced models cannot be removed"):
             found = self._files.get_file_info(pafs.FileSelector("", allow_not_found=True))
             old = [info for info in found if info.is_file and info.mtime and info.mtime < before]
             removed = [info.path for info in old if _is_unnamed(info.base_name, named)]
@@ -259,7 +259,7 @@ class ArtefactStore:
         info = self._info(digest, suffix)
         if not info.is_file:
             raise ArtefactError(
-                f"{self._called(digest, suffix)} is not there; restore the file from a copy, or {TRAIN_AGAIN}"
+                f"{self._called(digest, suffix)} is missing; restore the file from a copy, or {TRAIN_AGAIN}"
             )
         return info
 
@@ -294,7 +294,7 @@ class ArtefactStore:
         except OSError as error:
             where = shown(self._root)
             if is_full(error):
-                raise ArtefactError(f"{outcome}: no space left on {where}; make some and run again") from None
+                raise ArtefactError(f"{outcome}: no space left on {where}; free some space and run again") from None
             secrets = [value for key, value in self._options.items() if _TELLING.search(key)]
             plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
             reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]

@@ -96,6 +96,6 @@ def _metadata(outcome: BatchOutcome) -> dict[str, str | int | float]:
         facts |= {"model_version": live.version, "approval_id": live.approval_id}
         facts |= {} if live.threshold is None else {"threshold": live.threshold}
     if outcome.waiting:
-        files = "1 file waits" if outcome.waiting == 1 else f"{outcome.waiting:,} files wait"
+        files = "1 file is waiting" if outcome.waiting == 1 else f"{outcome.waiting:,} files are waiting"
         facts[WAITS] = f"{files}: {outcome.reason}"
     return facts

@@ -147,8 +147,8 @@ class BatchPredictor:
         counts = _rows_per_file(landed, waiting)
         if not counts:
             raise TableError(
-                f"{self._declared.landed.name} has no row of the {len(waiting)} files that wait, for example "
-                f"{waiting[0]}; materialise it again"
+                f"{self._declared.landed.name} contains no rows of the waiting files, for example of {waiting[0]}; "
+                "materialise it again"
             )
         files = rows = 0
         for digests in _groups(counts, rows_at_once):
@@ -224,8 +224,8 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     if not np.isfinite(scores).all():
         first = rows.iloc[int(np.argmin(np.isfinite(scores)))]
         raise ArtefactError(
-            f"version {live.version} of {live.name} gives no finite score for line {first[LINE]} of the file "
-            f"{first[DIGEST]}; approve another version"
+            f"version {live.version} of {live.name} gives a score that is not finite for line {first[LINE]} of the "
+            f"file {first[DIGEST]}; approve another version"
         )
     outside = live.model.outside_training_range(rows)
     by_model: dict[str, Any] = {

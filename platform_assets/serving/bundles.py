@@ -156,7 +156,7 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
             "it), and promote it"
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists())):
-        raise BundleError(f"{folder} holds files that are not a bundle; name a folder that is new or empty")
+        raise BundleError(f"{folder} contains files that are not part of a bundle; choose a new or empty folder")
     # Load the model before copying its file, to check that it works.
     encoders = encoders_of(artefacts.load(champion.digest).estimator)
     bundle = _described(folder, ledger.frozen(champion.request_id))
@@ -172,7 +172,7 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
             if other.stem not in {bundle.digest, *encoders}:
                 other.unlink()
     except OSError as error:
-        raise BundleError(f"{folder} cannot be written ({error.strerror})") from None
+        raise BundleError(f"{folder} cannot be written to ({error.strerror}); choose another folder") from None
     return open_bundle(folder)
 
 

@@ -51,7 +51,7 @@ def shadow(
     elif stop:
         _stop_shadow(context, model, version)
     elif version is None:
-        raise PlatformError(f"give the version of {model} that runs in the shadow, or --stop to stop the running one")
+        raise PlatformError(f"give the version of {model} to run as a shadow, or --stop to stop the running shadow")
     else:
         from platform_assets.approval.commands import actor_of
 

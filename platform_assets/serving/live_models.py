@@ -251,7 +251,7 @@ class LiveModels:
             self._fail(name, f"version {approved.version} cannot be loaded: {_told(error)}")
         else:
             self._succeed(name, live)
-            LOG.info("%s: version %s is live, by request %s", name, live.version, live.approval_id)
+            LOG.info("%s: version %s is live (approval request %s)", name, live.version, live.approval_id)
 
     def _loaded(self, approved: Approved) -> LiveModel:
         live = load_model(self._source, approved)

@@ -175,9 +175,9 @@ class PredictionLog:
             first = self._refused == 0
             self._refused += rows
             self.dropped += rows
-        reason = "the service is stopping" if self._stop.is_set() else f"{self._rows:,} rows are queued already"
+        reason = "the service is stopping" if self._stop.is_set() else f"{self._rows:,} rows are already queued"
         if first:
-            LOG.error("predictions are dropped from now on: %s", reason)
+            LOG.error("predictions are being dropped: %s", reason)
         return reason
 
     def close(self, seconds: float = 10.0) -> None:

@@ -31,9 +31,13 @@ ROWS_AT_ONCE = 50_000
 _PROBABILITY = Column(PROBABILITY, "float64", "Probability of the positive class.")
 _BY_MODEL = (
     Column("threshold", "float64", "Threshold of the model version."),
-    Column("model_version", "int64", "Version of the model that predicted."),
+    Column("model_version", "int64", "Version of the model that made the prediction."),
     Column("approval_id", "int64", "Approval request of that version."),
-    Column(OUTSIDE, "boolean", "Whether a feature lies outside the values of training; null if these are unknown."),
+    Column(
+        OUTSIDE,
+        "boolean",
+        "Whether a feature is outside its range in the training data; null if that range is unknown.",
+    ),
     Column(PREDICTED_AT, "timestamp('UTC')", "Time of the prediction. All rows of a batch have the same time."),
 )
 _START = datetime(1970, 1, 1, tzinfo=UTC)

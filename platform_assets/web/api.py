@@ -121,7 +121,11 @@ def sign_in_through_proxy(
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
     identity = access.proxied(request)
     if identity is None:
-        raise Problem(HTTPStatus.UNAUTHORIZED, "The proxy names no person. Sign in at the proxy first.", "key-needed")
+        raise Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "The proxy did not send the name of a person. Sign in at the proxy first.",
+            "key-needed",
+        )
     session = access.sign_in_person(identity)
     response = RedirectResponse(safe_next(next), HTTPStatus.SEE_OTHER)
     access.sessions.keep(request, response, session, PERSON_SECONDS)
@@ -130,7 +134,7 @@ def sign_in_through_proxy(
 
 def _provider(access: Access) -> Provider:
     if access.ways.provider is None:
-        told = "People do not sign in by OpenID Connect here: PLATFORM_OIDC_ISSUER is not set. Sign in with a key."
+        told = "OpenID Connect is not configured (PLATFORM_OIDC_ISSUER is not set). Sign in with a key."
         raise Problem(HTTPStatus.NOT_FOUND, told)
     return access.ways.provider
 

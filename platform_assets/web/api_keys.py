@@ -126,7 +126,7 @@ class Keys:
             As for `add`.
         """
         if odd := unprintable(identity):
-            raise KeysError(f"the name holds control or invisible characters ({', '.join(odd)}); remove them")
+            raise KeysError(f"the name contains control or invisible characters ({', '.join(odd)}); remove them")
         # Use a random hash, so that no secret matches it.
         self._create(identity.strip(), owner, scopes, secrets.token_hex(SECRET_BYTES), approver_secret, is_person=True)
 
@@ -142,9 +142,11 @@ class Keys:
     ) -> None:
         owner = owner.strip()
         if odd := unprintable(owner):
-            raise KeysError(f"the key {name}: its owner holds control or invisible characters ({', '.join(odd)})")
+            raise KeysError(
+                f"the key {name}: its owner contains control or invisible characters ({', '.join(odd)}); remove them"
+            )
         if not owner:
-            raise KeysError(f"the key {name} needs an owner, the person or program that holds it")
+            raise KeysError(f"the key {name} needs an owner, the person or program that uses it")
         wanted = sorted(chosen_scopes(name, scopes))
         if unprintable(approver_secret):
             raise KeysError(REFUSALS["unknown_key"])
@@ -327,5 +329,5 @@ def _plain_errors() -> Iterator[None]:
         yield
     except psycopg.Error as error:
         raise KeysError(
-            f"PostgreSQL failed ({first_line(error)}); `platform-assets doctor` shows what is reachable"
+            f"PostgreSQL failed ({first_line(error)}); run `platform-assets doctor` to see what is reachable"
         ) from error

@@ -30,7 +30,8 @@ def add(
     context: typer.Context,
     name: Name,
     scope: Annotated[
-        list[str], typer.Option("--scope", help="read, predict, label, trace, approve or identify; repeat.")
+        list[str],
+        typer.Option("--scope", help="read, predict, label, trace, approve or identify; repeat the option for more."),
     ],
     owner: Annotated[
         str | None, typer.Option(help="Person or program that uses the key; default: the name of the key.")
@@ -62,7 +63,9 @@ def revoke(context: typer.Context, name: Name) -> None:
 def add_person(
     context: typer.Context,
     identity: Identity,
-    scope: Annotated[list[str], typer.Option("--scope", help="read, predict, label, trace or approve; repeat.")],
+    scope: Annotated[
+        list[str], typer.Option("--scope", help="read, predict, label, trace or approve; repeat the option for more.")
+    ],
     owner: Annotated[
         str | None, typer.Option(help="Name of the person in policies and in the ledger; default: the identity.")
     ] = None,
@@ -73,7 +76,7 @@ def add_person(
     """
     settings, services = context.obj.settings, context.obj.services
     services.keys_in_database().enrol(identity, owner or identity, scope, settings.api_key.get_secret_value())
-    say(f"{escaped(identity)} can sign in, and is {escaped(owner or identity)} in the ledger")
+    say(f"{escaped(identity)} can sign in; the name in the ledger is {escaped(owner or identity)}")
 
 
 @people.command("list")

@@ -103,7 +103,8 @@ class RedisWindows:
         if self.is_shared:
             self.is_shared = False
             LOG.error(
-                "the Redis server in PLATFORM_LIMITS_URL does not count requests (%s), so each process counts its own",
+                "the Redis server in PLATFORM_LIMITS_URL cannot count requests (%s), so each process counts its own "
+                "requests",
                 first_line(error.__cause__ or error),
             )
 

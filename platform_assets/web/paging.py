@@ -23,12 +23,12 @@ MOST_ITEMS = 1_000
 # The validator comes last: before `Field`, it would hide the bounds from the schema.
 PageNumber = Annotated[
     int,
-    Field(ge=0, le=10**9, description="Number of the page, from 0.", examples=[0]),
+    Field(ge=0, le=10**9, description="Page number, from 0.", examples=[0]),
     BeforeValidator(plain_digits),
 ]
 ItemsPerPage = Annotated[
     int,
-    Field(ge=1, le=MOST_ITEMS, description=f"Items on a page, up to {MOST_ITEMS:,}.", examples=[50]),
+    Field(ge=1, le=MOST_ITEMS, description=f"Items per page, up to {MOST_ITEMS:,}.", examples=[50]),
     BeforeValidator(plain_digits),
 ]
 

@@ -71,7 +71,10 @@ EXAMPLES: Mapping[int, tuple[str, str]] = {
     413: ("body-too-large", "The body has more than 524,288 bytes; send less, in several requests."),
     415: ("not-json", "The content type is text/plain; send application/json."),
     422: ("invalid-request", "page: Input should be greater than or equal to 0"),
-    429: ("too-many-requests", "Too many requests: the limit is 600 per 1 minute for one key. Try again in 12 s."),
+    429: (
+        "too-many-requests",
+        "Too many requests: the limit is 20 per minute for attempts with an unknown key. Try again in 12 s.",
+    ),
     503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
 }
 """Example of a problem for each status: its type and detail."""

@@ -52,12 +52,12 @@ class ProviderClient:
         if found.get("issuer") != self._issuer:
             raise ProviderError(
                 f"{address} is the configuration of the issuer {str(found.get('issuer'))[:200]!r}; set "
-                "PLATFORM_OIDC_ISSUER to exactly that text if it is yours"
+                "PLATFORM_OIDC_ISSUER to exactly that value if this is your provider"
             )
         for name in _ENDPOINTS:
             scheme = urlsplit(str(found.get(name))).scheme
             if scheme != "https" and not (self._is_local and scheme == "http"):
-                raise ProviderError(f"{address} has no https address as {name}")
+                raise ProviderError(f"{address} does not give an https address as {name}")
         return found
 
     def json(self, address: str) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class ProviderClient:
         """
         status, found = self._answer("GET", address)
         if status != 200:  # noqa: PLR2004 - HTTP's OK
-            raise ProviderError(f"the OpenID Connect provider answered {address} with the status {status}")
+            raise ProviderError(f"the OpenID Connect provider answered the request to {address} with status {status}")
         return found
 
     def post(self, address: str, form: dict[str, str], basic: tuple[str, str] | None) -> tuple[int, dict[str, Any]]:

@@ -107,7 +107,7 @@ class RateLimits:
         counted = self._windows.count(limit, caller)
         headers = self._headers(limit, caller[0], counted)
         if not counted.allowed:
-            raise _too_many(f"the limit is {limit} for one key, or for one address without a key", headers)
+            raise _too_many(f"the limit is {_named(limit)} for each key, or for each address without a key", headers)
         return headers
 
     def count_guess(self, address: str) -> None:
@@ -121,7 +121,7 @@ class RateLimits:
         limit = self._limits[1]
         counted = self._windows.count(limit, (_GUESS, address))
         if not counted.allowed:
-            told = f"the limit is {limit} with an unknown key"
+            told = f"the limit is {_named(limit)} for attempts with an unknown key"
             raise _too_many(told, self._headers(limit, _GUESS, counted))
 
     def _headers(self, limit: RateLimitItem, quota: str, counted: Counted) -> dict[str, str]:
@@ -134,6 +134,11 @@ class RateLimits:
             "RateLimit-Policy": f'"{name}";q={limit.amount};w={limit.get_expiry()}',
             "RateLimit": f'"{name}";r={counted.remaining};t={seconds}',
         }
+
+
+def _named(limit: RateLimitItem) -> str:
+    """Return a limit for messages, such as `600 per minute`."""
+    return str(limit).replace(" per 1 ", " per ")
 
 
 def _too_many(told: str, headers: Mapping[str, str]) -> Problem:

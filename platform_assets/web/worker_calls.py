@@ -106,6 +106,6 @@ def _answer(channel: socket.socket, found: Callable[[], bytes]) -> None:
                     answer = found()
                 except Exception:
                     # Catch any error, because this thread must answer the next question.
-                    LOG.exception("a question of another worker cannot be answered")
+                    LOG.exception("a request from another worker cannot be answered")
                 else:
                     writing.write(answer)

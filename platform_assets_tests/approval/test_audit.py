@@ -222,19 +222,19 @@ def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **othe
 @pytest.mark.parametrize(
     ("proposed", "event", "told"),
     [
-        ({}, ("PROMOTED", "promote"), "made the request PROMOTED, which was PENDING: no rule allows that"),
-        ({}, ("PENDING", "request"), "made the request PENDING, which was PENDING: no rule allows that"),
+        ({}, ("PROMOTED", "promote"), "changed the request from PENDING to PROMOTED, which no rule allows"),
+        ({}, ("PENDING", "request"), "changed the request from PENDING to PENDING, which no rule allows"),
         ({"approvals": 2}, ("APPROVED", "approve", "anna"), "made the request APPROVED with 1 of 2 approvals"),
         ({}, ("PENDING", "approve", "anna"), "made the request PENDING with 1 of 1 approvals"),
         (
             {"four_eyes": True, "launched_by": "Anna "},
             ("APPROVED", "approve", "anna"),
-            "approved against the rule of four eyes",
+            "approved against the four-eyes rule",
         ),
         (
             {"four_eyes": True, "launched_by": None},
             ("APPROVED", "approve", "anna"),
-            "approved against the rule of four eyes",
+            "approved against the four-eyes rule",
         ),
         (
             {"four_eyes": True},
@@ -297,7 +297,7 @@ def test_a_promotion_against_another_champion_is_found(written: Ledger, owner_ur
     number = written.open_request(proposal(3)).id
     written.decide(number, "approve", ANNA, "good")
     forge(owner_url, "PROMOTED", "promote")
-    assert written.audit() == [Finding("event 9", "promoted a version that was compared with another champion")]
+    assert written.audit() == [Finding("event 9", "promoted a version that was not compared with the current champion")]
 
 
 @pytest.mark.requirement("PRO-9")

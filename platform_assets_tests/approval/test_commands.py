@@ -120,7 +120,7 @@ def refused(done: Done, said: str) -> None:
 
 @pytest.mark.requirement("PRO-4")
 def test_list_shows_open_requests(desk: Desk) -> None:
-    assert desk.do("decide", "list").out == "no request is open\n"
+    assert desk.do("decide", "list").out == "there are no open requests\n"
     assert desk.do("decide", "list", "--all").out == "there are no requests\n"
     desk.ask(1)
     desk.ask(2, passed=False)
@@ -140,7 +140,7 @@ def test_list_shows_open_requests(desk: Desk) -> None:
 @pytest.mark.requirement("PRO-6")
 def test_expired_request_is_not_listed(desk: Desk) -> None:
     request = desk.ask(lifetime=timedelta(0))
-    assert desk.do("decide", "list").out == "no request is open\n"
+    assert desk.do("decide", "list").out == "there are no open requests\n"
     assert desk.ledger.request(request.id).state is State.EXPIRED
 
 
@@ -157,8 +157,8 @@ def test_show_prints_the_evidence_and_history(desk: Desk) -> None:
     assert "gate: FAILED" in lines
     assert "  + ROC AUC is 0.77 (required: at least 0.7)." in lines
     assert "  - Recall is 0.8 (0.77 to 0.83)." in lines
-    assert "  roc_auc: 0.77 (0.75 to 0.79); minus champion 0.02 (0.01 to 0.03)" in lines
-    assert "  precision: undefined; minus champion undefined" in lines
+    assert "  roc_auc: 0.77 (0.75 to 0.79); difference from champion 0.02 (0.01 to 0.03)" in lines
+    assert "  precision: undefined; difference from champion undefined" in lines
     assert lines[-1].startswith("  rejected by anna at 20")
     assert lines[-1].endswith(": worse [in the north]")
 
@@ -497,7 +497,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
     [
         (("add", "anna", "--scope", "rule"), "choose from read, predict, label, trace, approve"),
         (("add", "anna smith", "--scope", "read"), "'anna smith' is not a valid name"),
-        (("add", "known", "--scope", "read"), "there is a key known; choose another name"),
+        (("add", "known", "--scope", "read"), "there is already a key known; choose another name"),
         (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),
     ],
 )
@@ -520,7 +520,7 @@ def test_people_are_enrolled_listed_and_revoked(desk: Desk) -> None:
     secret = desk.keys.add("anna-laptop", "anna", ["approve"])
     scopes = ("--scope", "read", "--scope", "approve")
     done = desk.do("people", "add", "anna+models@example.com", "--owner", "anna", *scopes)
-    assert done.out == "anna+models@example.com can sign in, and is anna in the ledger\n"
+    assert done.out == "anna+models@example.com can sign in; the name in the ledger is anna\n"
     # Adding a person again replaces the scopes.
     desk.do("people", "add", "Anna+Models@example.com", "--owner", "anna", "--scope", "read")
     (person,) = (key for key in desk.keys.list() if key.is_person and not key.revoked_at)
@@ -528,7 +528,7 @@ def test_people_are_enrolled_listed_and_revoked(desk: Desk) -> None:
     assert "anna-laptop" not in desk.do("people", "list").out
     assert "example.com" not in desk.do("keys", "list").out
     refused = desk.do("people", "add", "anna-laptop", "--scope", "read")
-    assert (refused.code, "there is a key anna-laptop" in refused.err) == (1, True)
+    assert (refused.code, "there is already a key anna-laptop" in refused.err) == (1, True)
     assert desk.do("people", "revoke", person.name).out == f"the access of {person.name} is revoked\n"
     assert not [key for key in desk.keys.list() if key.is_person and not key.revoked_at]
     assert desk.keys.check(secret) is not None

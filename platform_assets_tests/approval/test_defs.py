@@ -71,7 +71,7 @@ def superseded(works: Works) -> int:
     [
         (pending, "PENDING", "`platform-assets decide approve 1`, or on the page"),
         (withdrawn, "WITHDRAWN", f"request it again: `platform-assets decide request {MODEL} 1`"),
-        (superseded, "SUPERSEDED", "decide about the newer version"),
+        (superseded, "SUPERSEDED", "decide on the newer version"),
     ],
 )
 def test_unapproved_request_stops_at_manual_approval_with_the_fix(

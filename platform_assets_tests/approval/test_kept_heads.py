@@ -79,7 +79,7 @@ def test_a_deleted_end_is_found_and_the_copied_head_is_not_overwritten(
     assert kept.promoter.audit() == [gone]
     with caplog.at_level(logging.ERROR):
         kept.works.ledger.decide(request.id, "approve", ANNA, "good")
-    assert "the ledger lacks the heads kept in" in caplog.text
+    assert "the ledger does not contain the chain heads in" in caplog.text
     assert kept.heads.read() == before
     [found] = kept.promoter.audit()
     assert (found.row, f"differs from the copy in {where}" in found.told) == ("event 2", True)

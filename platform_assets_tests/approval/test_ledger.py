@@ -158,7 +158,7 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
         DecisionRefused, match="the delivery 'b' was already used for another decision .approved by bert"
     ):
         ledger.decide(request.id, "reject", BERT, "good", delivery="b")
-    with pytest.raises(DecisionRefused, match="the delivery holds control or invisible"):
+    with pytest.raises(DecisionRefused, match="the delivery contains control or invisible"):
         ledger.decide(request.id, "reject", BERT, "good", delivery="\0")
     # The same delivery can be used for another request.
     other = ledger.open_request(proposal(2))

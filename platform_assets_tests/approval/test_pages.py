@@ -85,7 +85,7 @@ def test_page_compares_challenger_and_champion(app: FastAPI, services: Services,
         "By site, 2 values",
         "version 3, duckdb2:00ff",
         "0.1.0+1a2b3c4d5e6f",
-        "Kind of model forest",
+        "Model type forest",
         "3,600 for training, 1,200 in the test set",
         "schedule:train_breakage_model",
         "Which device will break?",
@@ -163,7 +163,7 @@ def test_page_without_a_champion_shows_no_comparison(app: FastAPI, services: Ser
     number = services.ledger.open_request(proposal(1, evidence=evidence(difference=None))).id
     shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
     assert "There was no champion to compare with." in shown
-    assert "Reading" not in shown
+    assert "Conclusion" not in shown
     assert "Challenger" in shown
 
 

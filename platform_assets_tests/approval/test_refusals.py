@@ -38,11 +38,11 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
     [
         ({}, ("approve", ANNA, ""), "give a reason"),
         ({}, ("reject", ANNA, " \n"), "give a reason"),
-        ({}, ("approve", ANNA, "a\0b"), r"the reason holds control or invisible characters \(U\+0000\)"),
+        ({}, ("approve", ANNA, "a\0b"), r"the reason contains control or invisible characters \(U\+0000\)"),
         ({}, ("approve", ANNA, "a\ud800b"), r"\(U\+D800\)"),
         ({}, ("approve", ANNA, "good\x1b[2K"), r"\(U\+001B\)"),
         ({}, ("approve", ANNA, "\u202edoog"), r"\(U\+202E\)"),
-        ({}, ("approve", Actor("a\udfff"), "good"), r"the name holds .* \(U\+DFFF\)"),
+        ({}, ("approve", Actor("a\udfff"), "good"), r"the name contains .* \(U\+DFFF\)"),
         ({}, ("approve", ANNA, "x" * 10_001), "longer than 10,000 characters"),
         ({}, ("approve", Actor(" "), "good"), "give the name"),
         ({}, ("promote", ANNA, "good"), "must be approve, reject or withdraw"),

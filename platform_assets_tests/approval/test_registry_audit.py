@@ -29,7 +29,7 @@ def test_damaged_artifacts_of_champions_and_open_requests_are_found(works: Works
         for version in (previous, current, waiting)
     )
     works.file(current).unlink()
-    assert any(f"{current.digest}.skops" in line and "is not there" in line for line in works.promoter.altered(MODEL))
+    assert any(f"{current.digest}.skops" in line and "is missing" in line for line in works.promoter.altered(MODEL))
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-12")

@@ -94,12 +94,12 @@ def test_a_decision_records_which_report_the_person_saw(office: Office) -> None:
     office.shadows.start(MODEL, 2, 3, ANNA)
     first = office.shadows.report(office.pending, REPORT)
     office.shadows.report(office.pending, REPORT | {"rows": 2_000})
-    with pytest.raises(DecisionRefused, match="has no shadow's report 1; reload the page"):
+    with pytest.raises(DecisionRefused, match="has no shadow report 1; reload the page"):
         office.ledger.decide(office.pending, "approve", ANNA, "good", seen=1)
     assert office.ledger.decide(office.pending, "approve", ANNA, "good", seen=first.sequence).state is State.APPROVED
     event = office.ledger.history(office.pending)[-1]
     assert event.seen_report == first.sequence
-    assert f"having seen the shadow's report {first.sequence}" in event.told
+    assert f"having seen shadow report {first.sequence}" in event.told
     assert office.ended(office.pending) == "its request is APPROVED"
     office.ledger.promoted(office.pending)
     assert office.ended(office.pending) == "its request is PROMOTED"
@@ -127,7 +127,7 @@ def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office:
     ("changes", "ended"),
     [
         ({}, None),
-        ({"now": NOW + timedelta(days=3)}, "its time was over at 2026-03-04 12:00 UTC"),
+        ({"now": NOW + timedelta(days=3)}, "its time ended at 2026-03-04 12:00 UTC"),
         ({"state": "SUPERSEDED"}, "its request is SUPERSEDED"),
         ({"current_champion": None}, "the champion changed"),
         ({"stopped_by": "unverified: \x1banna", "replaced_by": 3}, r"stopped by \x1banna"),
@@ -192,8 +192,8 @@ EVE = "unverified: eve"
         ("report_shadow", "platform", {}, "was not running"),
         ("stop_shadow", EVE, {"claimed": "eve"}, "was not running"),
         ("start_shadow", "eve", {"days": 3}, "no proof of identity"),
-        ("start_shadow", EVE, {"claimed": "eve"}, "for an invalid time"),
-        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow's report that its request does not have"),
+        ("start_shadow", EVE, {"claimed": "eve"}, "with an invalid duration"),
+        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow report that its request does not have"),
     ],
 )
 def test_the_audit_finds_an_event_that_the_owner_added(

@@ -56,5 +56,7 @@ def test_an_open_home_becomes_private_if_it_contains_only_platform_files(
 
 def test_a_home_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PlatformError, match="PLATFORM_HOME cannot be written .*; set it to a folder of your own"):
+    with pytest.raises(
+        PlatformError, match="PLATFORM_HOME is not writable .*; set it to a folder that you can write to"
+    ):
         make_home(tmp_path / "file", "logs")

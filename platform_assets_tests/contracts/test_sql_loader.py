@@ -147,7 +147,7 @@ def test_one_message_lists_all_differences_of_the_target(place: Place) -> None:
     assert "which cannot store double values" in told
     assert "region is NOT NULL without a default" in told
     assert "no primary key or unique constraint has exactly the columns (id, datetime); its keys: (id)" in told
-    assert told.endswith("Change the table; the loader never does")
+    assert told.endswith("Change the table; the loader never changes it")
 
 
 def test_a_unique_constraint_can_be_the_key_and_names_may_differ_in_case(place: Place) -> None:
@@ -205,9 +205,9 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
 
 def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
-    with pytest.raises(SqlTargetError, match="the column name is missing in the row id=460, .*NOT NULL"):
+    with pytest.raises(SqlTargetError, match="the column name has no value in the row id=460, .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
-    with pytest.raises(SqlTargetError, match="the column id is missing .* it belongs to the key"):
+    with pytest.raises(SqlTargetError, match="the column id has no value .* it belongs to the key"):
         place.loader().load(demand(1, id=None).to_reader())
 
 

@@ -150,7 +150,7 @@ def test_a_statement_that_waits_too_long_for_a_connection_fails(database: Databa
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         busy = [threads.submit(reads.rows, b"select 1 from pg_sleep(0.6)") for _ in range(CONNECTIONS)]
         time.sleep(0.3)
-        with pytest.raises(DatabaseError, match=r"8 statements are waiting for it already"):
+        with pytest.raises(DatabaseError, match=r"8 statements are already waiting for it"):
             reads.rows(ONE)
         assert [one.result() for one in busy] == [[(1,)]] * CONNECTIONS
     reads.close()

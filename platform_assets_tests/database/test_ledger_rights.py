@@ -134,9 +134,9 @@ def test_migrate_records_rules_once_and_again_when_they_change(external: Databas
     ("grant", "said"),
     [
         ("", ""),
-        ("grant insert on platform.approval_events to {}", "may write into platform.approval_events"),
-        ("grant update (owner) on platform.api_keys to {}", "may write into platform.api_keys"),
-        ("grant trigger on platform.api_keys to {}", "may write into platform.api_keys"),
+        ("grant insert on platform.approval_events to {}", "may write to platform.approval_events"),
+        ("grant update (owner) on platform.api_keys to {}", "may write to platform.api_keys"),
+        ("grant trigger on platform.api_keys to {}", "may write to platform.api_keys"),
         (None, "owns it"),
     ],
 )
@@ -150,7 +150,7 @@ def test_production_needs_a_role_that_cannot_alter_the_ledger(
         if not said:
             require_separate_owner(database)
             return
-        with pytest.raises(DatabaseError, match=f"the role of PLATFORM_DATABASE_URL {said}; connect as another role"):
+        with pytest.raises(DatabaseError, match=f"the role in PLATFORM_DATABASE_URL {said}; connect as another role"):
             require_separate_owner(database)
     settings = Settings(
         home=tmp_path,

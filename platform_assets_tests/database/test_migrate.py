@@ -69,7 +69,7 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
     done = [line.split(" to ")[0] for out in answers for line in out.splitlines() if line]
     assert sorted(done) == sorted(
         [f"created {name}" for name in names]
-        + [f"migrated {names[0]} from None", f"migrated {names[1]}", f"migrated {names[2]}"]
+        + [f"migrated {names[0]} from no revision", f"migrated {names[1]}", f"migrated {names[2]}"]
     )
     open_database(url, Path("unused")).close()
 
@@ -81,7 +81,7 @@ def test_a_database_that_is_not_in_utf_8_is_refused_with_one_sentence(external: 
     with contextlib.closing(external.maintenance()) as connection:
         change = "update pg_database set encoding = pg_char_to_encoding(%s) where datname = %s"
         connection.execute(change, [encoding, name])
-    told = f"the database {name} has the encoding {encoding}, and the platform needs UTF8; .*"
+    told = f"the database {name} has the encoding {encoding}, but the platform needs UTF8; .*"
     with pytest.raises(
         DatabaseError, match=f"^{told}create database .* encoding 'UTF8' locale 'C' template template0$"
     ):
@@ -104,7 +104,7 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
                 statement = sql.SQL(f"alter {thing} owner to {{}}").format(sql.Identifier(name), role)
                 connection.execute(statement)
     assert migrate(limited, external) == [
-        f"handed {external.name(purpose)} over to {limited.role}"  # type: ignore[arg-type]
+        f"made {limited.role} the owner of {external.name(purpose)}"  # type: ignore[arg-type]
         for purpose in names
     ]
     for purpose, table in names.items():
@@ -232,7 +232,7 @@ def test_missing_right_to_hand_over_databases_is_reported_with_the_fix(
         connection.execute(take.format(app=limited.role, owner=owner.role).encode())
     with pytest.raises(DatabaseError) as error:
         migrate(limited, owner)
-    assert "let an administrator run: create database" in str(error.value)
+    assert "ask an administrator to run: create database" in str(error.value)
     assert said.format(app=limited.role) in str(error.value)
 
 
@@ -387,8 +387,8 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
             use()
         assert str(error.value) == (
             f"the database {external.name('platform')} has tables of the domain shop at revision shop_0002, but this "
-            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain for good: drop "
-            "its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
+            f"code has no folder {domains}/shop/migrations; restore that folder, or remove the domain permanently: "
+            "drop its tables as their owner, and delete the row shop_0002 of platform.alembic_version"
         )
     with external.connect("platform") as connection:
         connection.execute("drop schema shop cascade")

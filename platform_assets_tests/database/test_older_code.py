@@ -64,7 +64,7 @@ def test_older_code_uses_and_keeps_a_database_that_newer_code_migrated(
         connection.execute(f"revoke all on shop.prices from {limited.role}".encode())
 
     name = external.name("platform")
-    kept = f"kept {name} at {{}} of other code, which this code can use"
+    kept = f"kept {name} at {{}}: newer code migrated it, and this code can use it"
     assert migrate(limited, external) == [kept.format("shop_0002")]
     require_heads(limited)
     (newer / "shop" / "migrations" / "shop_0002_prices.py").unlink()

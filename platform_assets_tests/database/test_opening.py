@@ -21,7 +21,7 @@ if TYPE_CHECKING:
             "is at revision 0002, but this code needs",
         ),
         ("drop schema platform cascade", "is at revision none, but this code needs"),
-        ("drop database {mlflow}", "is on a server without {mlflow}"),
+        ("drop database {mlflow}", "is on a server that lacks {mlflow}"),
     ],
 )
 def test_an_external_database_that_is_not_migrated_is_refused(external: Database, statement: str, message: str) -> None:
@@ -62,5 +62,5 @@ def test_the_error_for_an_unreachable_server_shows_no_password() -> None:
 
 def test_the_error_for_a_missing_database_advises_to_run_migrate(external: Database) -> None:
     url = external.url("platform").set(database="never_made").render_as_string(hide_password=False)
-    with pytest.raises(DatabaseError, match="^there is no database never_made on 127.0.0.1; run `platform-assets mig"):
+    with pytest.raises(DatabaseError, match="^the database never_made on 127.0.0.1 does not exist; run `platform"):
         open_database(url, Path("unused"))

@@ -242,7 +242,7 @@ def test_too_many_bad_rows_prevent_publication(shop: Shop) -> None:
     good = shop.current("shop/sales")
     shop.deliver(GOOD + "".join(f"{number},tea,-1\n" for number in range(4, 8)))
     result = shop.run(sales)
-    assert "bad_rows_are_within_limit failed: 57.14% of 7 rows are bad; 50.00% are allowed" in failure(result)
+    assert "bad_rows_are_within_limit failed: 57.14% of 7 rows are bad; the limit is 50.00%" in failure(result)
     assert shop.current("shop/sales") == good
     assert not result.get_asset_materialization_events()
 
@@ -265,7 +265,7 @@ def test_the_error_for_undeclared_columns_names_the_columns(shop: Shop) -> None:
         return pd.DataFrame({"sale_id": [1], "price": [2.0]})
 
     result = dg.materialize([wrong], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "shop/doubled lacks the columns ['price_eur'] and has ['price'] without declaring them" in failure(result)
+    assert "differ from its declaration: missing ['price_eur'], undeclared ['price']" in failure(result)
 
 
 def test_an_upstream_asset_may_have_the_same_name_as_a_resource(shop: Shop) -> None:

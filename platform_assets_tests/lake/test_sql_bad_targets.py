@@ -71,7 +71,7 @@ def test_a_port_on_which_no_server_listens(dialect: str) -> None:
 
 def test_an_unknown_host() -> None:
     told = load(on(5432, host="no-such-host.invalid"))
-    assert "there is no host 'no-such-host.invalid'. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
+    assert "the host 'no-such-host.invalid' cannot be found. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])
@@ -105,7 +105,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     file = tmp_path / "text.db"
     file.write_text("This is a text, and no database." * 100)
-    assert "is no SQLite database" in load(parse_target(f"sqlite:///{file}"))
+    assert "is not a SQLite database" in load(parse_target(f"sqlite:///{file}"))
 
 
 def test_a_missing_table(postgres: Place) -> None:
@@ -146,7 +146,7 @@ def test_a_locked_table(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_table_without_transactions(maria: Place) -> None:
     maria.create(mysql_engine="MyISAM")
-    assert "its engine MyISAM cannot undo a failed load; use InnoDB" in load(maria.target)
+    assert "its engine MyISAM cannot roll back a failed load; use InnoDB" in load(maria.target)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

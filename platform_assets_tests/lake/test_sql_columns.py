@@ -112,5 +112,7 @@ def test_values_that_fit_are_converted(values: pa.Array, storage: Storage, expec
 @pytest.mark.parametrize(("values", "storage"), INEXACT)
 def test_values_that_do_not_fit_are_refused(values: pa.Array, storage: Storage) -> None:
     assert accepts(values.type, storage)
-    with pytest.raises(SqlTargetError, match=r"cannot store the value .* exactly .the row id=0; 1 such values"):
+    with pytest.raises(
+        SqlTargetError, match=r"cannot store the value .* exactly .the row id=0; such values in this chunk: 1"
+    ):
         converted(values, storage)

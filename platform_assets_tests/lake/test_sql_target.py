@@ -60,7 +60,7 @@ def test_a_malformed_server_is_refused(server: str) -> None:
         ("not a url", "PLATFORM_SQL_TARGET_URL is not a URL; write dialect://user:password@server/database"),
         ("oracle://me:hunter2@host/x", "names the dialect 'oracle'; the loader supports mssql, postgresql, mariadb"),
         ("mssql+pymssql://me:hunter2@h/x", "names the driver 'pymssql'; for SQL Server, the loader supports pyodbc"),
-        ("sqlite://", "PLATFORM_SQL_TARGET_URL names no database"),
+        ("sqlite://", "PLATFORM_SQL_TARGET_URL does not name a database"),
     ],
 )
 def test_a_bad_url_is_refused(url: str, told: str) -> None:

@@ -50,7 +50,7 @@ def test_a_damaged_newest_commit_gives_an_error_and_deleting_it_restores_the_pre
 ) -> None:
     store, newest = folder_lake.store, commit(log, 2)
     newest.write_bytes(CUTS[cut](newest.read_bytes()))
-    told = f"{NAME} is damaged: the commit {newest} is empty or cut off. Delete that file, which returns the table"
+    told = f"{NAME} is damaged: the commit {newest} is empty or truncated. Delete that file, which returns the table"
     uses: list[Callable[[], Any]] = [
         lambda: store.current(NAME),
         lambda: store.read(NAME),
@@ -82,7 +82,7 @@ def test_a_damaged_first_commit_gives_an_error_with_its_path(folder_lake: Lake, 
     table = Path(folder_lake.store.uri(NAME))
     first = commit(table / "_delta_log", 0)
     first.write_bytes(CUTS[cut](first.read_bytes()))
-    with pytest.raises(TableError, match=f"{first} is empty or cut off. Delete the folder {table} and materialise"):
+    with pytest.raises(TableError, match=f"{first} is empty or truncated. Delete the folder {table} and materialise"):
         folder_lake.store.read(NAME)
 
 
@@ -137,7 +137,9 @@ def test_a_flipped_byte_is_found_and_publishing_the_same_rows_restores_the_file(
     file.write_bytes(content)
     [(name, told)] = folder_lake.store.damage()
     assert name == NAME
-    assert told.startswith(f"{NAME} is damaged: {file} is not as it was written; delete it. Materialise the asset")
+    assert told.startswith(
+        f"{NAME} is damaged: {file} was altered after it was written; delete it. Materialise the asset"
+    )
     file.unlink()
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     assert not [*folder_lake.store.damage()]

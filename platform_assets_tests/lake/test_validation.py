@@ -194,7 +194,7 @@ def test_a_load_with_too_many_bad_rows_is_blocked(
     assert validated.table.rows == good_rows
     assert validated.quarantine is not None
     assert validated.quarantine.rows == bad_rows
-    share = f"{bad_rows / (good_rows + bad_rows):.2%} of {good_rows + bad_rows} rows are bad; {limit:.2%} are allowed"
+    share = f"{bad_rows / (good_rows + bad_rows):.2%} of {good_rows + bad_rows} rows are bad; the limit is {limit:.2%}"
     assert first.observed == share
     validated.discard()
 
@@ -211,7 +211,7 @@ def test_bad_lines_are_counted_as_lines(engine: Engine, tmp_path: Path) -> None:
     validated = Validator(engine, 0.05).validate(SALES, landed(engine, tmp_path, *lines))
     first = validated.judgements[0]
     assert (first.passed, first.rows, first.broken) == (False, 97, 7)
-    assert first.observed == "7.22% of 97 lines are bad; 5.00% are allowed"
+    assert first.observed == "7.22% of 97 lines are bad; the limit is 5.00%"
     assert validated.quarantine is not None
     assert validated.quarantine.rows == 2
     validated.discard()
@@ -247,7 +247,7 @@ def test_a_source_without_rows_is_blocked(engine: Engine) -> None:
     rows = engine.as_expression(pa.schema(names.items()).empty_table())
     validated = Validator(engine, 0).validate(SALES, Landed(Source("PLATFORM_SALES_URI", "x.csv"), rows, ""))
     assert {name for name, passed in verdicts(validated).items() if not passed} == {"table_has_rows"}
-    assert validated.judgements[0].observed == "0.00% of 0 rows are bad; 0.00% are allowed"
+    assert validated.judgements[0].observed == "0.00% of 0 rows are bad; the limit is 0.00%"
     validated.discard()
 
 
@@ -296,9 +296,12 @@ def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (frame().drop(columns="day"), r"shop/totals lacks the columns \['day'\] and has \[\] without declaring them"),
-        (frame(tax=[1]), r"shop/totals lacks the columns \[\] and has \['tax'\] without declaring them"),
-        (frame().rename(columns={"id": "ID"}), r"lacks the columns \['id'\] and has \['ID'\]"),
+        (
+            frame().drop(columns="day"),
+            r"the columns of shop/totals differ .*: missing \['day'\], undeclared \[\]; change",
+        ),
+        (frame(tax=[1]), r"the columns of shop/totals differ .*: missing \[\], undeclared \['tax'\]; change"),
+        (frame().rename(columns={"id": "ID"}), r"missing \['id'\], undeclared \['ID'\]"),
         (frame(id=["x"]), "Could not convert string 'x' to INT64"),
         (frame(id=[2**64 - 1]), "out of range"),
     ],

@@ -114,66 +114,66 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     (b"", NotPackedError, "the archive is not a compressed tar archive; pack it with `tar czf ARCHIVE FILE`"),
     (b"PK\x03\x04 a zip file", NotPackedError, "the archive is not a compressed tar archive; pack it with"),
     (b"SQLite format 3\0", NotPackedError, "the archive is not a compressed tar archive"),
-    (GOOD[:1_000], DamagedFileError, "the archive is cut off: its gzip data have no end; fetch it again"),
-    (GOOD[:-1], DamagedFileError, "the archive is cut off: its gzip data have no end; fetch it again"),
-    (GOOD[:12], DamagedFileError, "the archive is cut off"),
+    (GOOD[:1_000], DamagedFileError, "the archive is truncated: its gzip data end too early; fetch it again"),
+    (GOOD[:-1], DamagedFileError, "the archive is truncated: its gzip data end too early; fetch it again"),
+    (GOOD[:12], DamagedFileError, "the archive is truncated"),
     (GOOD[:-8] + b"\0" * 8, DamagedFileError, "the archive is damaged: its gzip data cannot be unpacked (Error -3"),
     (GOOD + b"and more", DamagedFileError, "the archive is damaged"),
     (gzip.compress(b""), NotTarError, "the archive is not a complete tar archive: "),
     (gzip.compress(TEXT), NotTarError, "the archive is not a complete tar archive: "),
     (gzip.compress(tar({"db": TEXT})[:5_000]), NotTarError, "is not a complete tar archive: unexpected end of data"),
     (claims(1 << 40), NotTarError, "is not a complete tar archive: "),
-    (gzip.compress(tar({})), NoMemberError, "the archive holds no file; pack one with `tar czf ARCHIVE FILE`"),
-    (gzip.compress(tar_of((entry("a", tarfile.DIRTYPE), b""))), NoMemberError, "the archive holds no file"),
+    (gzip.compress(tar({})), NoMemberError, "the archive contains no file; pack one with `tar czf ARCHIVE FILE`"),
+    (gzip.compress(tar_of((entry("a", tarfile.DIRTYPE), b""))), NoMemberError, "the archive contains no file"),
     (
         gzip.compress(tar({"a": TEXT, "b": TEXT})),
         SeveralMembersError,
-        "holds several files, including 'a' and 'b'; pack",
+        "contains several files, including 'a' and 'b'; pack",
     ),
-    (pack(CONTENT, "/etc/passwd"), WrongMemberError, "holds '/etc/passwd', which points outside the archive"),
-    (pack(CONTENT, "a/../../b"), WrongMemberError, "holds 'a/../../b', which points outside the archive"),
-    (pack(CONTENT, "..\\b"), WrongMemberError, r"holds '..\\b', which points outside the archive"),
-    (pack(CONTENT, "\\b"), WrongMemberError, "which points outside the archive"),
-    (with_file((entry("../x", tarfile.DIRTYPE), b"")), WrongMemberError, "holds '../x', which points out"),
+    (pack(CONTENT, "/etc/passwd"), WrongMemberError, "contains '/etc/passwd', which is a path outside the archive"),
+    (pack(CONTENT, "a/../../b"), WrongMemberError, "contains 'a/../../b', which is a path outside the archive"),
+    (pack(CONTENT, "..\\b"), WrongMemberError, r"contains '..\\b', which is a path outside the archive"),
+    (pack(CONTENT, "\\b"), WrongMemberError, "which is a path outside the archive"),
+    (with_file((entry("../x", tarfile.DIRTYPE), b"")), WrongMemberError, "contains '../x', which is a path out"),
     (
         with_file((entry("a", tarfile.SYMTYPE, "/etc/passwd"), b"")),
         WrongMemberError,
-        "holds 'a', which is a link; pack the",
+        "contains 'a', which is a link; pack the",
     ),
     (
         with_file((entry("a", tarfile.LNKTYPE, "db"), b"")),
         WrongMemberError,
-        "holds 'a', which is a link; pack the file",
+        "contains 'a', which is a link; pack the file",
     ),
     (
         with_file((entry("a", tarfile.CHRTYPE), b"")),
         WrongMemberError,
-        "holds 'a', which is not a file; pack the file itself",
+        "contains 'a', which is not a file; pack the file itself",
     ),
-    (with_file((entry("a", tarfile.BLKTYPE), b"")), WrongMemberError, "holds 'a', which is not a file"),
-    (with_file((entry("a", tarfile.FIFOTYPE), b"")), WrongMemberError, "holds 'a', which is not a file"),
+    (with_file((entry("a", tarfile.BLKTYPE), b"")), WrongMemberError, "contains 'a', which is not a file"),
+    (with_file((entry("a", tarfile.FIFOTYPE), b"")), WrongMemberError, "contains 'a', which is not a file"),
     (sparse(), WrongMemberError, "which is a sparse file; pack the file itself"),
     (
         with_file(*((entry(f"{n}", tarfile.DIRTYPE), b"") for n in range(MOST_FOLDERS + 1))),
         WrongMemberError,
-        f"holds more than {MOST_FOLDERS} folders",
+        f"contains more than {MOST_FOLDERS} folders",
     ),
     (
         gzip.compress(tar({"db": b""})),
         NotBase64Error,
-        "the archive: its file 'db' is empty; it should hold base64 text",
+        "the archive: its file 'db' is empty; it should contain base64 text",
     ),
-    (gzip.compress(tar({"db": b"\n \n"})), NotBase64Error, "is empty; it should hold base64 text"),
+    (gzip.compress(tar({"db": b"\n \n"})), NotBase64Error, "is empty; it should contain base64 text"),
     (gzip.compress(tar({"db": CONTENT})), NotBase64Error, "is not base64 text: byte "),
     (gzip.compress(tar({"db": b"QUJD\nQU%D"})), NotBase64Error, "byte 8 is '%'; encode it with `base64 FILE`"),
     (
         gzip.compress(tar({"db": b"QUI\nD="})),
         NotBase64Error,
-        "is cut off: its last group has 1 of 4 characters",
+        "is truncated: its last group has 1 of 4 characters",
     ),
-    (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is cut off: its last group has "),
+    (gzip.compress(tar({"db": TEXT[:-3]})), NotBase64Error, "is truncated: its last group has "),
     (gzip.compress(tar({"db": b"QQ==QUJD"})), NotBase64Error, "is not base64 text: "),
-    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "text follows its end"),
+    (gzip.compress(tar({"db": b"A" * ((1 << 20) - 4) + b"QQ==QUJD"})), NotBase64Error, "there is text after its end"),
 ]
 
 
@@ -190,7 +190,7 @@ def test_each_kind_of_invalid_archive_gives_its_own_error(
 def test_errors_show_names_from_the_archive_on_one_short_line(tmp_path: Path) -> None:
     with pytest.raises(WrongMemberError) as raised:
         unpacked(tmp_path, pack(CONTENT, "/\x1b[31m\n" + "x" * 200))
-    assert str(raised.value).startswith("the archive holds '/\\x1b[31m\\nxxx")
+    assert str(raised.value).startswith("the archive contains '/\\x1b[31m\\nxxx")
     assert len(str(raised.value)) < 300
 
 
@@ -216,7 +216,7 @@ def test_unpacking_a_decompression_bomb_stops_at_the_limit(tmp_path: Path) -> No
     finally:
         tracemalloc.stop()
     assert str(raised.value) == (
-        "the archive holds more than 50,000,000 bytes once it is unpacked; "
+        "the archive has more than 50,000,000 bytes when unpacked; "
         "if that is intended, raise PLATFORM_ARCHIVE_MAX_BYTES"
     )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NOT_CSV = f"<uri> ({SETTING}) is not a CSV file with a header of comma-separated names"
 NOT_UTF8 = f"<uri> ({SETTING}) is neither parquet nor a CSV file in UTF-8"
-NO_ROWS = f"<uri> ({SETTING}) has columns and no rows; it needs at least one"
+NO_ROWS = f"<uri> ({SETTING}) has a header but no rows; it needs at least one row"
 
 
 def test_column_names_become_lower_case_and_empty_names_get_a_number(engine: Engine, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_se
     reasons = {name: yard.file(name).reason for name, state in yard.states().items() if state == "set_aside"}
     assert reasons == {
         "all bad.txt": "none of its rows can be used; they are in the quarantine",
-        "no rows.txt": "no rows.txt has columns and no rows; it needs at least one",
+        "no rows.txt": "no rows.txt has a header but no rows; it needs at least one row",
         "empty.txt": "empty.txt is empty; it needs a header and rows",
         "other separator.txt": "other separator.txt lacks the columns ['weight_kg', 'pieces']; it has "
         "['weight_kg;pieces']",
@@ -211,8 +211,8 @@ def test_fields_come_from_the_columns_then_the_path_then_the_name(
     ]
     assert [rules for _, _, rules in yard.bad()] == ["weighed_at_is_of_type_timestamp('UTC')", "line_is_readable"]
     assert sorted(metadata(result)["source_remarks"]) == [
-        "extra.txt, south/today.txt: the path does not fit {gate}/{weighed_at}.txt",
-        "extra.txt: the last line has no line break, so the file may be cut off",
+        "extra.txt, south/today.txt: the path does not match {gate}/{weighed_at}.txt",
+        "extra.txt: the last line has no line break, so the file may be truncated",
         "extra.txt: undeclared columns: color",
     ]
 

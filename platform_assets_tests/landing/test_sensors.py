@@ -220,7 +220,7 @@ def test_the_wait_before_each_retry_grows_and_retries_end() -> None:
 def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(watched: Watched) -> None:
     watched.write("one")
     run = watched.instance.create_run_for_job(REPOSITORY.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
-    assert watched.tick() == f"run {run.run_id} of {JOB} is unfinished"
+    assert watched.tick() == f"run {run.run_id} of {JOB} has not finished"
     assert watched.cursor is None
     watched.instance.report_run_canceled(run)
     assert watched.tick() == f"{ONE}, run 1"

@@ -136,8 +136,8 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
 @pytest.mark.parametrize(
     ("page", "reason"),
     [
-        (Page(CONTENT, {"ETag": '"1"'}, head={"ETag": '"2"'}), "the file was replaced while it was fetched"),
-        (Page(CONTENT, {"Last-Modified": "a"}, head={"Last-Modified": "b"}), "the file was replaced while"),
+        (Page(CONTENT, {"ETag": '"1"'}, head={"ETag": '"2"'}), "the file was replaced during the download"),
+        (Page(CONTENT, {"Last-Modified": "a"}, head={"Last-Modified": "b"}), "the file was replaced during"),
         (
             Page(CONTENT, {"Content-Range": "bytes 4-11/12"}, 206),
             "the server answered 206 Partial Content",
@@ -145,10 +145,13 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
         (Page(CONTENT, status=503), "the server answered 503 Service Unavailable; 200 is needed"),
         (Page(CONTENT, {"Content-Encoding": "br"}), "the server sent the unsupported Content-Encoding br"),
         (Page(CONTENT, promised=10), "IncompleteRead(8 bytes read, 10 more expected)"),
-        (Page(CONTENT, promised=None), "so the 8 bytes it sent may be a part; let it send Content-Length, or pack"),
-        (Page(CONTENT, {"Content-Length": "many"}, promised=None), "so the 8 bytes it sent may be a part"),
-        (Page(CONTENT, promised=None, head={"Content-Length": "9"}), "so the 8 bytes it sent may be a part"),
-        (Page(gzip.compress(CONTENT)[:-9], promised=None), "is cut off: its gzip data have no end"),
+        (
+            Page(CONTENT, promised=None),
+            "so the 8 bytes received may be incomplete; configure it to send Content-Length",
+        ),
+        (Page(CONTENT, {"Content-Length": "many"}, promised=None), "so the 8 bytes received may be incomplete"),
+        (Page(CONTENT, promised=None, head={"Content-Length": "9"}), "so the 8 bytes received may be incomplete"),
+        (Page(gzip.compress(CONTENT)[:-9], promised=None), "is truncated: its gzip data end too early"),
     ],
 )
 def test_a_web_response_that_is_not_one_complete_version_is_refused(
@@ -298,7 +301,7 @@ def test_a_missing_file_or_a_folder_is_refused_with_its_path(engine: Engine, tmp
 def test_a_damaged_packed_file_is_refused(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(gzip.compress(CONTENT * 1_000)[:-20])
-    assert refused(engine, path) == f"<uri> ({SETTING}) is cut off: its gzip data have no end; fetch it again"
+    assert refused(engine, path) == f"<uri> ({SETTING}) is truncated: its gzip data end too early; fetch it again"
 
 
 @pytest.mark.requirement("PLT-8", "CRE-2")

@@ -135,9 +135,7 @@ def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: P
     file = tmp_path / "db.tar.gz"
     file.write_bytes(pack(random.Random(1).randbytes(100_000)))
     uri = f"file://{file}" if remote else str(file)
-    with pytest.raises(
-        SourceError, match=r"db\.tar\.gz .* holds more than 1,000 bytes once it is unpacked; .*raise LIMIT"
-    ):
+    with pytest.raises(SourceError, match=r"db\.tar\.gz .* has more than 1,000 bytes when unpacked; .*raise LIMIT"):
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
@@ -168,10 +166,14 @@ VIEW = (
     [
         (lambda _: b"", SourceError, "is empty"),
         (lambda _: b"PAR1 and so on", NotADatabaseError, "is not a SQLite database"),
-        (lambda _: b"SQLite format 3\0", DamagedDatabaseError, "holds a damaged database: "),
-        (lambda good: good[:4_096], DamagedDatabaseError, "holds a damaged database: it is cut off"),
-        (lambda good: good[:-3], DamagedDatabaseError, "holds a damaged database: it is cut off"),
-        (lambda good: good[:8_000] + bytes(8_000) + good[16_000:], DamagedDatabaseError, "holds a damaged database: "),
+        (lambda _: b"SQLite format 3\0", DamagedDatabaseError, "contains a damaged database: "),
+        (lambda good: good[:4_096], DamagedDatabaseError, "contains a damaged database: it is truncated"),
+        (lambda good: good[:-3], DamagedDatabaseError, "contains a damaged database: it is truncated"),
+        (
+            lambda good: good[:8_000] + bytes(8_000) + good[16_000:],
+            DamagedDatabaseError,
+            "contains a damaged database: ",
+        ),
     ],
     ids=["empty", "another file", "magic alone", "cut off", "last bytes missing", "with a hole"],
 )
@@ -208,7 +210,7 @@ def test_a_database_without_the_table_or_a_column_is_refused(
 
 
 def test_a_table_without_rows_is_refused(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has columns and no rows; it needs at least one"):
+    with pytest.raises(SourceError, match="has a header but no rows; it needs at least one row"):
         landed(engine, tmp_path, database(tmp_path, []))
 
 

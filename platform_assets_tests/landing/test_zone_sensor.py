@@ -75,7 +75,7 @@ def watched(yard: Yard, instance: dg.DagsterInstance) -> Watched:
     return Watched(yard, instance)
 
 
-NOTHING = "no file waits in ZONE (PLATFORM_YARD_URI)"
+NOTHING = "no file in ZONE (PLATFORM_YARD_URI) is ready"
 
 
 def test_each_new_file_launches_the_job_once_and_a_lost_cursor_or_storage_replays_nothing(
@@ -87,10 +87,10 @@ def test_each_new_file_launches_the_job_once_and_a_lost_cursor_or_storage_replay
     assert watched.tick() == "launch"
     watched.run()
     for cursor in (None, "", "nonsense"):
-        assert watched.tick(cursor) == f"{NOTHING}; 1 have landed and are not processed"
+        assert watched.tick(cursor) == f"{NOTHING}; landed but not processed: 1"
     watched.yard.drop("copy.txt", f"{HEADER}1,1\n")
     instance.wipe()
-    assert watched.tick() == f"{NOTHING}; 1 have landed and are not processed"
+    assert watched.tick() == f"{NOTHING}; landed but not processed: 1"
     watched.yard.drop("b.txt", f"{HEADER}2,1\n")
     assert watched.tick() == "launch"
     watched.run()
@@ -102,7 +102,7 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(
 ) -> None:
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
     run = instance.create_run_for_job(watched.repository.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
-    assert watched.tick() == f"run {run.run_id} of {JOB} is unfinished; 1 wait for a run"
+    assert watched.tick() == f"run {run.run_id} of {JOB} has not finished; ready: 1"
     instance.report_run_canceled(run)
     assert "the last 1 runs of take_parcels failed; the next starts at " in watched.tick()
 
@@ -115,14 +115,12 @@ def test_the_skip_reason_counts_waiting_files_and_gives_the_cause(
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
     watched.yard.drop("b.txt", f"{HEADER}2,1\n")
     said = watched.tick()
-    assert said == f"{NOTHING}; 3 were written a moment ago or are not read yet, such as a.txt"
+    assert said == f"{NOTHING}; just written or not yet read: 3, for example a.txt"
     watched.yard.pass_time(31)
     assert watched.tick() == "launch"
     watched.yard.remove("b.txt")
     watched.run()
-    assert watched.tick() == (
-        f"{NOTHING}; 1 have landed and are not processed; 1 were removed before they landed; 1 are set aside"
-    )
+    assert watched.tick() == (f"{NOTHING}; landed but not processed: 1; removed before landing: 1; unusable: 1")
 
 
 def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +149,7 @@ def test_landed_files_launch_the_job_once_they_can_be_processed(yard: Yard, inst
     watched = Watched(yard, instance, sensor, ("zones", "retention"))
     yard.drop("a.txt", f"{HEADER}1,1\n")
     watched.run()
-    assert watched.tick() == f"{NOTHING}; 1 have landed and are not processed: the model has no champion"
+    assert watched.tick() == f"{NOTHING}; landed but not processed: 1 (the model has no champion)"
     held.clear()
     assert watched.tick() == "launch"
     with yard.services.database.pooled() as connection, connection.transaction():

@@ -127,7 +127,7 @@ def test_errors_of_the_object_store_show_no_secrets(object_store: ObjectStore) -
 
 def test_the_error_for_a_missing_artefact_names_its_file(store: ArtefactStore) -> None:
     for ask in (store.load, store.read, store.size):
-        with pytest.raises(ArtefactError, match=f"{ABSENT}.skops in .*/models is not there; .*train the model again"):
+        with pytest.raises(ArtefactError, match=f"{ABSENT}.skops in .*/models is missing; .*train the model again"):
             ask(ABSENT)
 
 

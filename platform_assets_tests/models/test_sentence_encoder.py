@@ -163,7 +163,7 @@ def test_an_altered_or_missing_encoder_is_refused_by_name(
     assert local.add_encoder(packed) == digest
     assert local.load(saved).features == ("text",)
     file.unlink()
-    with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* is not there"):
+    with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* is missing"):
         local.load(saved)
 
 

@@ -104,7 +104,7 @@ def test_upkeep_fails_for_a_damaged_table_after_it_vacuumed_all_other_tables(
     newest.write_bytes(b"")
     result = do_upkeep(services, retention=timedelta(0), raise_on_error=False)
     [failure] = [event for event in result.all_events if event.is_step_failure]
-    assert f"the commit {newest} is empty or cut off" in str(failure.step_failure_data.error)
+    assert f"the commit {newest} is empty or truncated" in str(failure.step_failure_data.error)
     with pytest.raises(TableError, match="version 0 of shop/prices cannot be read any more"):
         services.tables.read(OTHER, version=0)
 

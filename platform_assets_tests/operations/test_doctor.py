@@ -87,7 +87,10 @@ def test_a_missing_mlflow_database_is_reported(tmp_path: Path, database_url: str
         connection.execute(f'drop database "{mlflow}" with (force)'.encode())
     (finding,) = doctor._safely("mlflow", doctor._mlflow, services)
     services.database.close()
-    assert (finding.state, finding.found.split(";")[0]) == ("broken", f"there is no database {mlflow} on 127.0.0.1")
+    assert (finding.state, finding.found.split(";")[0]) == (
+        "broken",
+        f"the database {mlflow} on 127.0.0.1 does not exist",
+    )
 
 
 @pytest.mark.requirement("PRO-5")

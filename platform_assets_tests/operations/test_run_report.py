@@ -16,7 +16,9 @@ from platform_assets_tests.instances import empty_instance
 
 @dg.asset
 def first() -> dg.MaterializeResult[None]:
-    return dg.MaterializeResult(metadata={"dagster/row_count": 1_234, "quarantined_rows": 5, WAITS: "1 file waits"})
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": 1_234, "quarantined_rows": 5, WAITS: "1 file is waiting"}
+    )
 
 
 @dg.asset(deps=[first])
@@ -114,7 +116,7 @@ def test_the_report_of_a_successful_run() -> None:
     ]
     assert (outcome(report, "first").rows, outcome(report, "first").quarantined) == (1_234, 5)
     assert (outcome(report).rows, outcome(report).quarantined) == (None, None)
-    assert (outcome(report, "first").waits, outcome(report).waits) == ("1 file waits", "")
+    assert (outcome(report, "first").waits, outcome(report).waits) == ("1 file is waiting", "")
     assert (outcome(report).passed, outcome(report).failed) == (["rows_are_many"], [])
     assert all(one.seconds > 0 for one in report.outcomes)
 

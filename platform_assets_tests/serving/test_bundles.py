@@ -107,7 +107,7 @@ def test_a_model_without_a_champion_is_not_exported(works: Works, tmp_path: Path
 
 def test_export_refuses_a_folder_with_other_files_and_leaves_it_unchanged(works: Works, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(BundleError, match="holds files that are not a bundle; name a folder that is new or empty"):
+    with pytest.raises(BundleError, match="contains files that are not part of a bundle; choose a new or empty folder"):
         export(works.ledger, works.artefacts, MODEL, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 

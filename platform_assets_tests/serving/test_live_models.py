@@ -226,8 +226,8 @@ def test_a_version_that_cannot_be_loaded_does_not_delay_the_next_promotion(
 ) -> None:
     models = follow(office, connecting(database))
     office.promote_digest("f" * 64)
-    wait_until(lambda: state_is(models, office, failing="is not there"), "the missing file was reported")
-    with pytest.raises(NoChampion, match="no version of .* is live: .*is not there"):
+    wait_until(lambda: state_is(models, office, failing="is missing"), "the missing file was reported")
+    with pytest.raises(NoChampion, match="no version of .* is live: .*is missing"):
         models.live(office.model)
     office.promote(1.0)
     wait_until(lambda: state_is(models, office, slope=1.0), "the next version was live", PATIENCE)

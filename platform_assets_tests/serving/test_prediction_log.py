@@ -123,7 +123,7 @@ def test_the_future_of_a_request_fails_if_its_rows_are_dropped(database: Databas
     log = PredictionLog(sink_of(database), capacity=2, before_answer=True)
     too_many = log.add(answers(3))
     assert too_many is not None
-    with pytest.raises(DatabaseError, match="rows are queued already"):
+    with pytest.raises(DatabaseError, match="rows are already queued"):
         too_many.result(60)
     log.close()
     late = log.add(answers(1))
@@ -248,7 +248,7 @@ def test_predictions_beyond_the_capacity_are_dropped_counted_and_reported_once(
     log.close()
     assert (sink.rows, log.written, log.dropped) == (11, 11, 31)
     assert [record.getMessage() for record in caplog.records] == [
-        "predictions are dropped from now on: 10 rows are queued already",
+        "predictions are being dropped: 10 rows are already queued",
         "31 predictions were dropped; the queue has room again",
     ]
 
@@ -270,7 +270,7 @@ def test_close_stops_at_its_timeout_and_logs_the_number_of_dropped_rows(
     assert count(database) == 0
     told = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert told[0] == "4 predictions were dropped: they could not be written within 0.5 s"
-    assert told[1] == "predictions are dropped from now on: the service is stopping"
+    assert told[1] == "predictions are being dropped: the service is stopping"
 
 
 def test_add_does_not_block() -> None:

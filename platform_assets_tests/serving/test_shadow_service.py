@@ -110,11 +110,11 @@ def reject_after_the_report(visitor: Visitor, services: Services, number: int, r
     page = visitor.see(f"/approvals/{number}").text
     seen = re.findall(r'name="seen_report" value="(\d+)"', page)[0]
     shown = text_of(page)
-    for expected in ("In the shadow of the champion", f"Report {seen} of", "8 rows of 1 request", request_id):
+    for expected in ("Shadow of the champion", f"Report {seen} of", "8 rows of 1 request", request_id):
         assert expected in shown
     fields = {"decision": "reject", "reason": "too many disagree", "seen_report": seen}
     assert visitor.send(f"/approvals/{number}/decision", **fields).status_code == 303
-    assert f"having seen the shadow's report {seen}" in text_of(visitor.see(f"/approvals/{number}").text)
+    assert f"having seen shadow report {seen}" in text_of(visitor.see(f"/approvals/{number}").text)
 
 
 def stored(services: Services, number: int) -> list[Any]:

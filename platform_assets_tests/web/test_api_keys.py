@@ -117,7 +117,7 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
     new = keys.check(again)
     assert new is not None
     assert (new.owner, new.id != key.id) == ("somebody else", True)
-    with pytest.raises(KeysError, match="there is a key robot; choose another name, or revoke that key first"):
+    with pytest.raises(KeysError, match="there is already a key robot; choose another name, or revoke that key first"):
         keys.add("robot", "robot", ["read"])
     keys.revoke("robot")
     assert keys.check(again) is None
@@ -134,7 +134,7 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
         ("a:b", "Anna", ["read"], "is not a valid name"),
         ("a" * 65, "Anna", ["read"], "is not a valid name"),
         ("key", " ", ["read"], "needs an owner"),
-        ("key", "a\0", ["read"], r"its owner holds control or invisible characters \(U\+0000\)"),
+        ("key", "a\0", ["read"], r"its owner contains control or invisible characters \(U\+0000\)"),
         ("key", "a\u202eb", ["read"], r"\(U\+202E\)"),
         ("key", "a\x1b[31mb", ["read"], r"\(U\+001B\)"),
         ("key", "a\nb", ["read"], r"\(U\+000A\)"),

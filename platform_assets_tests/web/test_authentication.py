@@ -138,7 +138,7 @@ def test_unknown_key_is_reported_next_to_the_field_of_the_sign_in_form(app: Fast
 def test_the_cookie_has_the_flags_that_protect_it(tmp_path: Path, base: str, env: Any, name: str, secure: bool) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(NOWHERE), env=env, sources="live", lake_uri=str(tmp_path))
     page = Visitor(application(Services(settings)), base).see("/sign-in")
-    assert ("came without TLS" in page.text) is (secure and base.startswith("http:"))
+    assert ("was loaded without TLS" in page.text) is (secure and base.startswith("http:"))
     cookie = page.headers["set-cookie"]
     assert cookie.startswith(f"{name}=")
     flags = {flag.strip().lower() for flag in cookie.split(";")[1:]}

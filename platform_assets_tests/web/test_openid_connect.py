@@ -203,7 +203,7 @@ def test_the_cookie_of_a_flow_cannot_be_forged(server: OpenIdProvider) -> None:
 def test_a_provider_that_cannot_be_used_is_named(server: OpenIdProvider) -> None:
     assert provider_of(server).examine() == ""
     for issuer, told in (
-        (f"{server.issuer}/", "exactly that text"),
+        (f"{server.issuer}/", "exactly that value"),
         (f"{server.issuer}/elsewhere", "status 404"),
         ("http://127.0.0.1:9", "does not answer"),
     ):
@@ -212,7 +212,7 @@ def test_a_provider_that_cannot_be_used_is_named(server: OpenIdProvider) -> None
         with pytest.raises(ProviderError, match=told):
             provider.begin("/approvals")
     server.configuration["token_endpoint"] = "file:///etc/passwd"
-    assert "no https address as token_endpoint" in provider_of(server).examine()
+    assert "does not give an https address as token_endpoint" in provider_of(server).examine()
     server.__init__(server.issuer)  # type: ignore[misc]
     server.keys = []
     assert "publishes no key" in provider_of(server).examine()

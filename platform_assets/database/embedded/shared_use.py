@@ -81,7 +81,7 @@ def use_server(path: Path) -> ServerUse:
     except PermissionError as error:
         raise DatabaseError(
             f"the embedded database in {folder.path} belongs to another user ({error}); "
-            "run as that user, or set PLATFORM_HOME to a folder of your own"
+            "run as that user, or set PLATFORM_HOME to a folder that you own"
         ) from error
     try:
         port = _started(folder)

@@ -43,7 +43,7 @@ def _watch(folder: ServerFolder) -> None:
         Path(file.name).rename(folder.address)
         while try_lock(folder.users_lock, fcntl.LOCK_EX) is None:
             if not server.alive():
-                raise ServerFailedError("the server exited unexpectedly; see its last messages above")
+                raise ServerFailedError("the server exited unexpectedly; see its last log messages above")
             time.sleep(WATCH_SECONDS)
         _log.info("stopping the server, because no process uses it any more")
     finally:
@@ -70,7 +70,7 @@ def _main(path: str, watcher_lock: str) -> None:
     # Restore these signals, because a shell ignores them for background processes, and children inherit that.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s watcher %(levelname)s %(message)s", stream=sys.stderr)
     folder = ServerFolder(Path(path))
     try:

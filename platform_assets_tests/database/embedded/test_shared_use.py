@@ -235,7 +235,7 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("PG_VERSION", "9\n", "need PostgreSQL 9, but only version"),
+        ("PG_VERSION", "9\n", "need PostgreSQL 9, which is not installed (found: "),
         ("postgresql.conf", "nonsense = 1\n", 'unrecognized configuration parameter "nonsense"'),
     ],
 )

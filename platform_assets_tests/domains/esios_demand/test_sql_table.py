@@ -101,12 +101,14 @@ def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request
         settings = {"home": tmp_path, "sql_target_url": f"sqlite:///{file}"}
         with closing(Services(Settings(**settings), (EsiosSettings(),))) as services:  # type: ignore[arg-type]
             refused, _ = run(services)
-        assert "demand_forecast_esios has sample data, which are not loaded into the SQLite file" in failure(refused)
+        assert "demand_forecast_esios contains sample data, which are not loaded into the SQLite file" in failure(
+            refused
+        )
         assert "PLATFORM_SQL_TARGET_DEMO=on" in failure(refused)
         # The rows decide, because the table keeps its sample data after the settings have changed.
         real = Settings(sources="live", **settings)  # type: ignore[arg-type]
         with closing(Services(real, (EsiosSettings(),))) as services:
-            assert "has sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
+            assert "contains sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
         assert database.execute("select count(*) from demand_forecast_esios").fetchall() == [(0,)]
         asked = Settings(sql_target_demo="on", **settings)  # type: ignore[arg-type]
         with closing(Services(asked, (EsiosSettings(),))) as services:

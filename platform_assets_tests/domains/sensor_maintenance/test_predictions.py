@@ -72,11 +72,11 @@ def test_each_reading_gets_the_score_and_the_decision_of_the_champion(plant: Pla
 def test_without_a_champion_waiting_files_are_reported_and_predicted_later(plant: Plant) -> None:
     plant.drop(NEW, (1.0, 0.0))
     facts = plant.run()
-    assert facts[WAITS].startswith(f"1 file waits: {MODEL.name} has no champion")
+    assert facts[WAITS].startswith(f"1 file is waiting: {MODEL.name} has no champion")
     assert "platform-assets decide approve" in facts[WAITS]
     assert (plant.states(), plant.in_lake(*KEPT)) == ({NEW: "landed"}, [])
     plant.drop(OLD, (0.5, 0.0))
-    assert plant.run()[WAITS].startswith("2 files wait")
+    assert plant.run()[WAITS].startswith("2 files are waiting")
     plant.promote(2.0)
     assert plant.run()["predicted_files"] == 2
     assert set(plant.states().values()) == {"processed"}
@@ -217,13 +217,13 @@ def test_the_sensor_reports_files_without_a_champion_and_launches_after_a_promot
     plant.run()
     waits = tick()
     assert not waits.run_requests
-    assert f"1 have landed and are not processed: {MODEL.name} has no champion" in str(waits.skip_message)
+    assert f"landed but not processed: 1 ({MODEL.name} has no champion" in str(waits.skip_message)
     plant.promote(2.0)
     assert len(tick().run_requests or []) == 1
     plant.run()
     done = tick()
     assert not done.run_requests
-    assert "have landed" not in str(done.skip_message)
+    assert "landed but" not in str(done.skip_message)
 
 
 @pytest.mark.requirement("SEN-6")

@@ -50,7 +50,7 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     [
         (b"Dear colleagues", "NotPackedError: {archive} (ARCHIVE) is not a compressed tar archive; pack it with"),
         (pack(b"Dear colleagues"), "NotADatabaseError: {archive} (ARCHIVE) is not a SQLite database"),
-        (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) holds a damaged database"),
+        (pack(b"SQLite format 3\0"), "DamagedDatabaseError: {archive} (ARCHIVE) contains a damaged database"),
         (None, "SourceError: {archive} (ARCHIVE) does not exist; point ARCHIVE at a file"),
     ],
     ids=["no archive", "no database", "damaged", "missing"],
@@ -116,7 +116,7 @@ def test_a_packed_database_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
         (None, 10**6, "SourceError: {made} (DATABASE) does not exist; point DATABASE at a file"),
         (b"", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
         # The base64 text is a third larger than the database of 8,192 bytes.
-        (TEXTS, 9_000, "TooLargeError: {made} (DATABASE) holds more than 9,000 bytes once it is unpacked"),
+        (TEXTS, 9_000, "TooLargeError: {made} (DATABASE) has more than 9,000 bytes when unpacked"),
     ],
     ids=["no database", "missing", "empty", "beyond the limit"],
 )

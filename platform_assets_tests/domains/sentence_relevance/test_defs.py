@@ -146,7 +146,7 @@ def test_bad_rows_are_quarantined_with_their_line_and_good_rows_are_published(ru
 
 BROKEN = [
     (b"Dear colleagues", "is not a compressed tar archive"),
-    (gzip.compress(tar({"a": b"", "b": b""})), "holds several files"),
+    (gzip.compress(tar({"a": b"", "b": b""})), "contains several files"),
     (pack(b"no database"), "is not a SQLite database"),
     (None, "does not exist; point PLATFORM_SENTENCES_ARCHIVE_URI at a file"),
 ]
@@ -174,7 +174,7 @@ def test_a_broken_archive_fails_with_one_line_and_keeps_the_last_good_tables(run
 @pytest.mark.requirement("REL-1")
 def test_the_error_for_an_archive_over_the_limit_names_the_setting(run: Run, tmp_path: Path) -> None:
     outcome = run(archive(tmp_path, ("a fire", "Relevant")), archive_max_bytes=1_000)
-    assert "holds more than 1,000 bytes once it is unpacked" in outcome.failures[0]
+    assert "has more than 1,000 bytes when unpacked" in outcome.failures[0]
     assert "raise PLATFORM_ARCHIVE_MAX_BYTES" in outcome.failures[0]
 
 
