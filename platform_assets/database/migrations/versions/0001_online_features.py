@@ -15,55 +15,47 @@ def upgrade() -> None:
     op.create_table(
         "library_schemas",
         sa.Column("name", sa.Text, primary_key=True, comment="The database's purpose: dagster or mlflow."),
-        sa.Column("versions", sa.Text, nullable=False, comment="Versions of the libraries that migrated the database."),
-        sa.Column("revision", sa.Text, comment="Schema revision of the library after the migration."),
+        sa.Column("versions", sa.Text, nullable=False, comment="The libraries that migrated it."),
+        sa.Column("revision", sa.Text, comment="The library's own version of its tables, after that."),
         sa.Column("migrated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
         schema="platform",
-        comment="Library versions that migrated the databases of Dagster and MLflow.",
+        comment="Which library versions migrated the databases beside this one.",
     )
     op.create_table(
         "online_tables",
         sa.Column("name", sa.Text, primary_key=True, comment="<domain>/<table>, which is also the asset key."),
-        sa.Column("digest", sa.Text, nullable=False, comment="Digest of the rows; it does not depend on their order."),
+        sa.Column("digest", sa.Text, nullable=False, comment="Digest of the rows, the same in any order."),
         sa.Column("rows", sa.BigInteger, nullable=False, comment="Number of rows."),
-        sa.Column("run_id", sa.Text, comment="Dagster run that wrote the rows; null if none did."),
+        sa.Column("run_id", sa.Text, comment="The Dagster run that wrote them; null outside of one."),
         sa.Column(
             "updated_at",
             sa.DateTime(timezone=True),
             nullable=False,
             server_default=sa.func.now(),
-            comment="Time at which the rows last changed.",
+            comment="When they were written.",
         ),
         schema="platform",
-        comment="Current content of each online table.",
+        comment="What the tables that are read row by row hold at the moment.",
     )
     op.execute("create schema credit_risk")
     op.create_table(
         "client_features",
-        sa.Column("client_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="Number of the client."),
+        sa.Column("client_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="The client."),
+        sa.Column("as_of", sa.Date, nullable=False, comment="Date of the client's newest loan, which the rest is of."),
+        sa.Column("loan_id", sa.BigInteger, nullable=False, comment="The client's newest loan."),
         sa.Column(
-            "as_of",
-            sa.Date,
-            nullable=False,
-            comment="Date of the client's newest loan. The features are as of this day.",
-        ),
-        sa.Column("loan_id", sa.BigInteger, nullable=False, comment="Number of the client's newest loan."),
-        sa.Column(
-            "nb_previous_loans",
-            sa.BigInteger,
-            nullable=False,
-            comment="Number of loans granted to the client before this one.",
+            "nb_previous_loans", sa.BigInteger, nullable=False, comment="Loans granted to the client before that one."
         ),
         sa.Column(
             "avg_amount_loans_previous",
             sa.Double,
-            comment="Average amount of the earlier loans, in the currency of the source; null for the first loan.",
+            comment="Average amount of those loans, in the currency of the source; null without any.",
         ),
         sa.Column("age", sa.Integer, comment="The client's age on that date, in completed years."),
         sa.Column(
             "years_on_the_job",
             sa.Integer,
-            comment="Completed years in the job on that date; null for a client without a job.",
+            comment="Completed years in the job held on that date; null without a job.",
         ),
         sa.Column("flag_own_car", sa.Integer, comment="Whether the client owns a car: 1 yes, 0 no."),
         schema="credit_risk",

@@ -36,18 +36,16 @@ def upgrade() -> None:
     op.execute(ANNOUNCE)
     op.create_table(
         "predictions",
-        column("batch", sa.Uuid, "Id of a write of the log, so that a repeated write is stored once."),
+        column("batch", sa.Uuid, "One write of the log; tells one that was sent twice."),
         column("place", sa.Integer, "Place in the batch, from 0."),
-        column("at", sa.DateTime(timezone=True), "Time of the answer, by the clock of the service."),
+        column("at", sa.DateTime(timezone=True), "When it was answered, by the service's clock."),
         column("model", sa.Text, "Name of the registered model."),
-        column("version", sa.Integer, "Version in the registry."),
-        column("approval_id", sa.BigInteger, "Approval request of that version."),
-        column("caller", sa.Text, "Name of the caller's key; empty if no key was needed."),
-        column("request_id", sa.Text, "Id of the HTTP request."),
-        column(
-            "subject", sa.Text, "Id of the item that was predicted, e.g. a client; null without an id.", nullable=True
-        ),
-        column("features", postgresql.JSONB, "Values of the features, by name."),
+        column("version", sa.Integer, "Its version in the registry."),
+        column("approval_id", sa.BigInteger, "The request by which that version became champion."),
+        column("caller", sa.Text, "Name of the key that asked; empty where none was needed."),
+        column("request_id", sa.Text, "The HTTP request."),
+        column("subject", sa.Text, "Whom or what it is about, e.g. a client; null without a name.", nullable=True),
+        column("features", postgresql.JSONB, "What the answer was made of, by name."),
         column("score", sa.Double, "Probability of the positive class."),
         column("positive", sa.Boolean, "Whether the score reached the threshold."),
         column("threshold", sa.Double, "The threshold."),
@@ -56,7 +54,7 @@ def upgrade() -> None:
         # A BRIN index is small, and it finds old rows because rows are inserted in the order of time.
         sa.Index("predictions_at", "at", postgresql_using="brin"),
         schema="platform",
-        comment="Log of the service's predictions; upkeep deletes old rows.",
+        comment="Every prediction that the service answered, until it is too old.",
     )
 
 

@@ -20,7 +20,7 @@ def upgrade() -> None:
             postgresql.JSONB,
             nullable=False,
             server_default=sa.text("'{}'::jsonb"),
-            comment="Version of each lake table from which the rows were made, by name.",
+            comment="Version of each table of the lake that the rows were made from, by name.",
         ),
         schema="platform",
     )

@@ -57,9 +57,7 @@ def upgrade() -> None:
         column("name", sa.Text, "Path of the file in the zone.", primary_key=True),
         column("size", sa.BigInteger, "Size in bytes."),
         column("marks", postgresql.JSONB, "Modification time, entity tag and similar metadata from the store."),
-        column(
-            "seen_at", TIME, "Time at which this size and these marks were first listed, by the clock of the database."
-        ),
+        column("seen_at", TIME, "When this size and these marks were first listed, by the database's clock."),
         column("digest", sa.Text, "SHA-256 of the content with these marks; null until it was read.", nullable=True),
         column("problem", sa.Text, "Why the file cannot be read.", nullable=True),
         sa.Index("landing_names_digest", "zone", "digest"),

@@ -30,7 +30,7 @@ def upgrade() -> None:
         column("batch", sa.Uuid, "The labelled row of the prediction log, with `place`.", nullable=True),
         column("place", sa.Integer, "See `batch`.", nullable=True),
         column("subject", sa.Text, "Subject that was labelled; null for a request.", nullable=True),
-        column("at", TIME, "Time to which the label of a subject applies.", nullable=True),
+        column("at", TIME, "Time that the label of a subject is about.", nullable=True),
         column("label", sa.Double, "The label; 1 is the positive class."),
         column("observed_at", TIME, "When the label was observed."),
         column("arrived_at", TIME, "When it was stored, by the database's clock.", server_default=sa.text("now()")),

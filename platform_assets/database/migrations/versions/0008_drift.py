@@ -32,8 +32,8 @@ def upgrade() -> None:
     op.create_table(
         "drift_batches",
         *batch_columns(),
-        column("name", sa.Text, "Display name of the batch."),
-        column("version", sa.Integer, "Model version whose training rows are the reference."),
+        column("name", sa.Text, "Name of the batch for people."),
+        column("version", sa.Integer, "Model version with whose training rows it was compared."),
         column("n", sa.BigInteger, "Number of rows."),
         column("alarm", sa.Boolean, "Whether a column raised an alarm; for a day: in one of its batches."),
         column("outside", sa.Double, "Share of rows outside the training range; null if unknown.", nullable=True),
@@ -50,7 +50,7 @@ def upgrade() -> None:
         "drift",
         *batch_columns(),
         column("feature", sa.Text, "The feature, all numeric features together, or the predicted probability."),
-        column("version", sa.Integer, "Model version whose training rows are the reference."),
+        column("version", sa.Integer, "Model version with whose training rows it was compared."),
         column("n", sa.BigInteger, "Number of rows."),
         column("statistic", sa.Double, "Evidence against the training distribution, in days."),
         column("threshold", sa.Double, "Evidence that raises an alarm, in days."),
@@ -77,12 +77,12 @@ def upgrade() -> None:
         "drift_evidence",
         column("model", sa.Text, "Name of the registered model."),
         column("stream", sa.Text, "Table that collects the rows."),
-        column("feature", sa.Text, "Feature, as in the table `drift`."),
-        column("reference", sa.Text, "Training rows and parameters of the test to which the evidence belongs."),
-        column("capital", sa.LargeBinary, "Logarithms of the betting capital (a test martingale), float64."),
+        column("feature", sa.Text, "As in the table drift."),
+        column("reference", sa.Text, "Training rows, rulers and budget that the evidence belongs to."),
+        column("capital", sa.LargeBinary, "Logarithm of the capital of each bet, float64."),
         sa.PrimaryKeyConstraint("model", "stream", "feature"),
         schema="platform",
-        comment="Accumulated evidence, which the next batch continues.",
+        comment="Evidence so far, which the next batch continues.",
     )
 
 

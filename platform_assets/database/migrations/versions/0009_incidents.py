@@ -27,7 +27,7 @@ def upgrade() -> None:
         "incidents",
         column("id", sa.BigInteger, "Number of the incident.", sa.Identity(always=True), primary_key=True),
         column("cause", sa.Text, "Kind and subject of the problem; it has at most one open incident."),
-        column("title", sa.Text, "Title of the incident, for messages."),
+        column("title", sa.Text, "What happened, for people."),
         column("severity", sa.Text, "`warning` or `error`; only errors are escalated."),
         column("owners", ARRAY(sa.Text), "Owners of the affected asset; empty for the default route."),
         column("link", sa.Text, "Address of the run or page, or its path in Dagster's UI; empty without one."),
@@ -54,7 +54,7 @@ def upgrade() -> None:
         column("id", sa.BigInteger, "Number of the message.", sa.Identity(always=True), primary_key=True),
         column("incident", sa.BigInteger, "The incident.", sa.ForeignKey("platform.incidents.id", ondelete="CASCADE")),
         column("event", sa.Text, "`opened`, `reopened`, `escalated` or `closed`."),
-        column("opening", sa.Integer, "Number of the opening to which the message belongs."),
+        column("opening", sa.Integer, "The opening that the message is about."),
         column("destination", sa.Text, "Receiver: a mail address, or the digest of a webhook's address."),
         column("created_at", TIME, "When it was written.", server_default=now),
         column("due_at", TIME, "When it may be sent, or sent again.", server_default=now),
@@ -68,11 +68,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "watch_heartbeats",
-        column("name", sa.Text, "Name of the component.", primary_key=True),
-        column("at", TIME, "Time of the last heartbeat.", server_default=now),
-        column("since", TIME, "Start of the heartbeats without a long gap.", server_default=now),
+        column("name", sa.Text, "What is alive.", primary_key=True),
+        column("at", TIME, "When it last was.", server_default=now),
+        column("since", TIME, "Since when it has been, without a long gap.", server_default=now),
         schema="platform",
-        comment="Heartbeats of the components that watch the platform.",
+        comment="Signs of life of the parts that watch the platform.",
     )
 
 

@@ -29,13 +29,13 @@ def upgrade() -> None:
         "online_versions",
         column("name", sa.Text, "<domain>/<table>, which is also the asset key.", primary_key=True),
         column("version", sa.BigInteger, "Number of the version, from 1.", primary_key=True),
-        column("digest", sa.Text, "Digest of the rows; it does not depend on their order."),
+        column("digest", sa.Text, "Digest of the rows, the same in any order."),
         column("rows", sa.BigInteger, "Number of rows."),
-        column("run_id", sa.Text, "Dagster run that wrote the rows; null if none did.", nullable=True),
-        column("inputs", postgresql.JSONB, "Version of each lake table from which the rows were made, by name."),
+        column("run_id", sa.Text, "The Dagster run that wrote them; null outside of one.", nullable=True),
+        column("inputs", postgresql.JSONB, "Version of each table of the lake that the rows were made from."),
         column("published_at", sa.DateTime(timezone=True), "When it was published.", server_default=sa.text("now()")),
         schema="platform",
-        comment="Every version of the online tables. A new version has other rows or inputs than the previous version.",
+        comment="Every version of the online tables, with other rows or other inputs than the version before.",
     )
     op.execute(
         "insert into platform.online_versions (name, version, digest, rows, run_id, inputs, published_at)"

@@ -22,9 +22,9 @@ def column(name: str, kind: Any, comment: str, *more: Any, **options: Any) -> sa
 def upgrade() -> None:
     op.create_table(
         "backups",
-        column("id", sa.BigInteger, "Number of the backup.", sa.Identity(always=True)),
+        column("id", sa.BigInteger, "The backup.", sa.Identity(always=True)),
         column("at", sa.DateTime(timezone=True), "When its databases were read."),
-        column("place", sa.Text, "Folder and machine to which the backup was written."),
+        column("place", sa.Text, "Folder that it was written to, and the machine."),
         column("digest", sa.Text, "SHA-256 of its manifest."),
         column("bytes", sa.BigInteger, "Size of all its files."),
         sa.PrimaryKeyConstraint("id"),
@@ -38,12 +38,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "erasures",
-        column("id", sa.BigInteger, "Number of the erasure.", sa.Identity(always=True)),
-        column("at", sa.DateTime(timezone=True), "Time of the request to erase.", server_default=sa.text("now()")),
+        column("id", sa.BigInteger, "The erasure.", sa.Identity(always=True)),
+        column("at", sa.DateTime(timezone=True), "When it was asked for.", server_default=sa.text("now()")),
         column("kind", sa.Text, "Kind of person, such as client."),
         column("key", sa.Text, "Secret of the hash, the same for all erasures."),
         column("hash", sa.Text, "Keyed SHA-256 of the person's id."),
-        column("found", postgresql.JSONB, "What was erased: counts by place, and models.", server_default="{}"),
+        column("found", postgresql.JSONB, "What was erased: numbers by place, and models.", server_default="{}"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("kind", "hash"),
         schema="platform",

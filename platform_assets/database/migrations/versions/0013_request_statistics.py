@@ -28,7 +28,7 @@ def upgrade() -> None:
         column("model", sa.Text, "Name of the registered model."),
         column("at", sa.DateTime(timezone=True), "When the counts were written, by the service's clock."),
         column("requests", sa.BigInteger, "Requests for predictions since the process wrote its last row."),
-        column("failures", sa.BigInteger, "Requests that were answered with status 500 or above."),
+        column("failures", sa.BigInteger, "How many of them were answered with a status of 500 or above."),
         column("durations", postgresql.ARRAY(sa.BigInteger), "Requests by class of duration."),
         sa.Index("request_statistics_of_model", "model", "at"),
         schema="platform",

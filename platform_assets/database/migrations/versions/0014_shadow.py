@@ -161,39 +161,35 @@ def upgrade() -> None:
 def create_tables() -> None:
     op.create_table(
         "shadow_predictions",
-        column("batch", sa.Uuid, "Id of a write, so that a repeated write is stored once."),
+        column("batch", sa.Uuid, "Number of a write, the same if it is repeated."),
         column("place", sa.Integer, "Place in the batch, from 0."),
         column("at", sa.DateTime(timezone=True), "Time of the champion's prediction, by the service's clock."),
         column("model", sa.Text, "Name of the registered model."),
-        column("version", sa.Integer, "Version that scored as a shadow."),
+        column("version", sa.Integer, "The version that scored in the shadow."),
         column("approval_id", sa.BigInteger, "Approval request of that version."),
-        column("request_id", sa.Text, "Id of the HTTP request."),
+        column("request_id", sa.Text, "The HTTP request."),
         column("item", sa.Integer, "Place of the row in the HTTP request, from 0."),
         column("subject", sa.Text, "What the prediction is about, e.g. a client; null without an id.", nullable=True),
-        column("score", sa.Double, "Score, or value, of the shadow."),
-        column("champion_score", sa.Double, "Score, or value, that the champion returned."),
-        column(
-            "agrees",
-            sa.Boolean,
-            "Whether both make the same decision, or the shadow's interval contains the champion's value.",
-        ),
+        column("score", sa.Double, "Score, or value, of the version in the shadow."),
+        column("champion_score", sa.Double, "Score, or value, that the champion answered."),
+        column("agrees", sa.Boolean, "Whether both decide alike, or the interval contains the champion's value."),
         sa.PrimaryKeyConstraint("batch", "place"),
         sa.Index("shadow_predictions_of_request", "approval_id"),
         sa.Index("shadow_predictions_at", "at", postgresql_using="brin"),
         schema="platform",
-        comment="Scores of shadows. They are never part of an answer.",
+        comment="Scores of versions in the shadow of a champion. They are never in an answer.",
     )
     op.create_table(
         "shadow_losses",
         column("id", sa.BigInteger, "Number of the row.", sa.Identity(always=True), primary_key=True),
-        column("approval_id", sa.BigInteger, "Approval request of the shadow."),
+        column("approval_id", sa.BigInteger, "Approval request of the version in the shadow."),
         column("at", sa.DateTime(timezone=True), "When the counts were written, by the service's clock."),
         column("dropped", sa.BigInteger, "Rows that were not scored because the queue was full or nothing was loaded."),
         column("failed", sa.BigInteger, "Rows that the version could not score."),
         column("reason", sa.Text, "The last failure; null without one.", nullable=True),
         sa.Index("shadow_losses_of_request", "approval_id"),
         schema="platform",
-        comment="Rows that no shadow scored, counted by each process of the service.",
+        comment="Rows that were not scored in the shadow, counted by each process of the service.",
     )
 
 
