@@ -56,8 +56,8 @@ def _landed(declared: DeclaredSource, setting: str, sources: Sources, engine: En
     if encoding or landed.source.demo or landed.encoding in {PARQUET, *MARKED}:
         return landed
     remark = (
-        f"its text encoding was guessed: {landed.encoding}; in another encoding, some letters would be others. "
-        f"Set {variable(setting)} to its encoding"
+        f"its text encoding was detected as {landed.encoding}. If this is wrong, some letters are wrong; set "
+        f"{variable(setting)} to the right encoding"
     )
     return replace(landed, remarks=[*landed.remarks, remark])
 
@@ -66,7 +66,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
     missing = [name for name in ANGLES if name not in landed.rows.columns]
     if missing:
         found = [name for name in landed.rows.columns if name not in OWN]
-        raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
+        raise SourceError(f"{landed.source} does not have the columns {missing}; it has {found}")
     # Drop a source column named `distance`, because the table computes its own.
     rows = landed.rows.drop(*{"distance"}.intersection(landed.rows.columns))
     return rows.join(_distances(rows, engine), LINE)
