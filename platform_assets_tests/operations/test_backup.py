@@ -247,7 +247,7 @@ def test_a_backup_is_restored_into_empty_databases_only(services: Services, fini
     ("folder", "settings", "reason"),
     [
         ("filled", {}, "filled is not empty; name a new folder"),
-        ("home/lake/backup", {}, "is inside .*home/lake, which is a part of the backup"),
+        ("home/lake/backup", {}, "is inside .*home/lake, which is part of the backup"),
         ("new", {"lake_uri": "memory://"}, "the lake is in memory"),
         ("filled/file", {}, "was not written"),
     ],

@@ -59,7 +59,7 @@ def test_doctor_checks_the_health_of_mlflow(tmp_path: Path) -> None:
         assert found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri) == Finding("mlflow", "ok", shown)
     with web_server(503) as address:
         finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=f"http://{address}")
-    assert (finding.state, finding.found) == ("broken", f"http://{address} answers its health check with 503")
+    assert (finding.state, finding.found) == ("broken", f"http://{address} fails its health check with HTTP 503")
     assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.mend
 
 
@@ -139,7 +139,7 @@ def test_doctor_reports_a_missing_contact_for_arxiv(
     [
         ("demo", "", "ok", "a local server with sample data"),
         ("live", "", "broken", "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"),
-        ("live", "hunter2-hunter2", "ok", "api.esios.ree.es, with a token (not asked)"),
+        ("live", "hunter2-hunter2", "ok", "api.esios.ree.es, with a token (not contacted)"),
     ],
 )
 def test_doctor_reports_a_missing_token_for_esios(

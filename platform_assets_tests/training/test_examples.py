@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     ("frame", "error", "message"),
     [
         (readings().assign(broken=0), TrainingError, "0 of .* training examples are broken"),
-        (readings().head(40), TrainingError, "more groups|Each fold needs both classes"),
+        (readings().head(40), TrainingError, "more groups|each fold needs both classes"),
         (readings().assign(device=1), TrainingError, "groups are held out"),
         (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a split by time needs two or more days"),
         (

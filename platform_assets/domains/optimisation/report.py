@@ -34,10 +34,10 @@ def per_column(small: SmallTable) -> str:
 def competitors(small: SmallTable) -> Mapping[str, int]:
     """Return the bytes of the table stored in other ways, the largest first."""
     ways: Mapping[str, Callable[[pd.Series[Any]], int]] = {
-        "pandas, object columns": _as_objects,
+        "pandas, texts as objects": _as_objects,
         "pandas": _in_pandas,
-        "pandas, downcast and categorical": _downcast,
-        "Arrow, dictionary-encoded": _arrow_dictionary,
+        "pandas, downcast and categories": _downcast,
+        "Arrow, dictionaries": _arrow_dictionary,
     }
     sizes = dict.fromkeys(ways, 0)
     for column in small.columns:

@@ -75,7 +75,7 @@ def test_the_searches_of_the_domain_can_be_used() -> None:
     [
         ("searches: [", "is not valid YAML"),
         ("", "file: Input should be"),
-        ("searches: [{name: a}]", "the search a cannot be used: Give at least one of"),
+        ("searches: [{name: a}]", "the search a is invalid: Give at least one of"),
         ("searches: [{name: a, title: x}, {name: a, title: y}]", "used more than once: a"),
         ("searches: [{name: A b, title: x}]", "searches.0.name: String should match pattern"),
         ("searches: [{name: a, titel: x}]", "searches.0.titel: Extra inputs are not permitted"),

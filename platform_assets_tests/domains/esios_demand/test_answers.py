@@ -79,8 +79,8 @@ def test_the_recorded_search_is_parsed_completely(real_data: Path) -> None:
     ("case", "said"),
     [
         ("bad or missing token", r"refused the token \(401: HTTP Token: Access denied.\)"),
-        ("archive without values", "answered without data: No values for specified archive"),
-        ("bot wall", "protection against robots and not from the check of the token"),
+        ("archive without values", "returned no data: No values for specified archive"),
+        ("bot wall", "bot protection, not from the token check"),
         ("old Authorization", r"refused the token \(403: x{36}\)"),
     ],
 )

@@ -157,7 +157,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
         demo.bot_page,
         1,
         403,
-        "403 with an HTML page, which comes from its protection against robots",
+        "HTTP 403 with an HTML page, which comes from its bot protection",
     ),
     ("too many requests", status(429), 3, 429, r"ESIOS answered 429 \(Too Many Requests\)"),
     ("server error", status(500, b"<html>oops"), 3, 500, r"ESIOS answered 500 \(Internal Server Error\)"),
@@ -165,8 +165,8 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
     ("connection lost half-way", interrupted, 3, None, "ESIOS cannot be reached: peer closed connection"),
     ("half of the JSON", truncated, 3, 200, r'a body that is not JSON: \{"indicator"'),
     ("page of a proxy", lambda _: reply(b"<!DOCTYPE html><p>hi", demo.HTML), 3, 200, "an HTML page that is not JSON"),
-    ("message", lambda _: demo.as_json({"message": "No values"}), 1, 200, "answered without data: No values"),
-    ("not an object", lambda _: reply(b"[]", demo.JSON), 1, 200, "changed the format of its answer.*the body: Input"),
+    ("message", lambda _: demo.as_json({"message": "No values"}), 1, 200, "returned no data: No values"),
+    ("not an object", lambda _: reply(b"[]", demo.JSON), 1, 200, "in an unexpected format: the body: Input"),
     ("redirect", status(302, Location="https://elsewhere.invalid"), 1, 302, "a redirect, which is not followed"),
     ("unknown address", status(404, b"nothing"), 1, 404, "ESIOS answered 404: nothing"),
     ("too large", oversized(2 << 20), 1, 200, "more than 1,048,576 bytes"),
@@ -181,8 +181,8 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
         200,
         "values.0.datetime: .*timezone info",
     ),
-    ("times that differ", of_first(tz_time="2018-02-01T00:00:00.000Z"), 1, 200, "a value with three different times"),
-    ("quarters", quarters, 1, 200, "has a value at 2018-01-31T23:15:00.*although hourly values were asked for"),
+    ("times that differ", of_first(tz_time="2018-02-01T00:00:00.000Z"), 1, 200, "a value whose three times differ"),
+    ("quarters", quarters, 1, 200, "has a value at 2018-01-31T23:15:00.*although hourly values were requested"),
     (
         "other series",
         of_indicator(id=1293, name="Demanda real"),
@@ -190,7 +190,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
         200,
         r"the series 1293 \('Demanda real'\), but 460",
     ),
-    ("other place", demo.edited(elsewhere), 1, 200, r"no value of the geography 8741, only of 8742 \(Canarias\)"),
+    ("other place", demo.edited(elsewhere), 1, 200, r"no value for the geography 8741, only for 8742 \(Canarias\)"),
     ("year 0", of_indicator(values_updated_at="0001-01-01T00:00:00+14:00"), 1, 200, "the time is out of range"),
     ("no update time", of_indicator(values_updated_at=None), 1, 200, "has values, but values_updated_at is null"),
 ]
@@ -261,7 +261,7 @@ def test_the_list_of_series_replaces_a_missing_search(esios: Esios, server: Demo
 @pytest.mark.parametrize(
     ("series", "said"),
     [
-        (Series(461, demo.NAME, 8741), "under the number 460, but PLATFORM_ESIOS_INDICATOR is 461. Set it to 460"),
+        (Series(461, demo.NAME, 8741), "as indicator 460, but PLATFORM_ESIOS_INDICATOR is 461. Set it to 460"),
         (
             Series(460, "Previsión semanal", 8741),
             "has no series 'Previsión semanal'; the search found 'Previsión diaria de",

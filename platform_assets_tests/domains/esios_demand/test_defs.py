@@ -169,7 +169,7 @@ def test_implausible_values_jumps_and_flat_lines_are_warnings(services: Services
     assert loaded.failed == {"demand_forecast_is_within_bounds", "no_hour_jumps", "no_line_is_flat"}
     assert {loaded.checks[name].severity for name in loaded.failed} == {dg.AssetCheckSeverity.WARN}
     assert loaded.checks["demand_forecast_is_within_bounds"].metadata["broken_rows"].value == 2
-    assert loaded.checks["no_line_is_flat"].description == "1 flat lines: 6 hours from 2018-02-05 03:00"
+    assert loaded.checks["no_line_is_flat"].description == "flat lines (1): 6 hours from 2018-02-05 03:00"
     assert "at 2018-02-02 15:00" in str(loaded.checks["no_hour_jumps"].description)
     assert newest(services).rows == 672
 
@@ -224,7 +224,7 @@ def test_sample_data_come_over_http_and_are_not_mixed_with_real_data(tmp_path: P
     with closing(Services(settings, (real,))) as services:
         refused = Loaded(services, "2017-10-01")
     assert (
-        "contains sample data, which are never mixed with real data. Use another PLATFORM_HOME" in refused.failures[0]
+        "contains sample data, which must not be mixed with real data. Use another PLATFORM_HOME" in refused.failures[0]
     )
 
 

@@ -91,7 +91,7 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     station: Station, instance: dg.DagsterInstance
 ) -> None:
     assert checked(station, instance).description == (
-        "nothing was measured yet: the table somewhere/readings_incoming does not exist yet"
+        "nothing has been measured yet: the table somewhere/readings_incoming does not exist yet"
     )
     station.arrive(batch("usual.csv"), batch("hot.csv", shift=2.0, days=1))
     assert not checked(station, instance).passed
@@ -99,7 +99,7 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     assert not again.passed
     assert again.description is not None
     assert "drift in 1 of 2 batches, the first hot.csv" in again.description
-    assert "no new rows arrived since the last measurement" in again.description
+    assert "no new rows have arrived since the last measurement" in again.description
     station.arrive(batch("usual again.csv", days=2))
     assert checked(station, instance).passed
 

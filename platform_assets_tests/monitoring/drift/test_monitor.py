@@ -72,7 +72,7 @@ def test_a_batch_is_measured_once_and_evidence_continues(station: Station) -> No
     days = [batch(f"{day}.csv", 60, shift=0.3, days=day) for day in range(4)]
     station.arrive(*days)
     at_once = station.measure()
-    assert station.measure().reason == "no new rows arrived since the last measurement"
+    assert station.measure().reason == "no new rows have arrived since the last measurement"
     before = station.rows("select batch, feature, statistic, effect, alarm from platform.drift order by 1, 2")
     forget(station.database)
     again = Station(station.bench, station.database)
