@@ -196,7 +196,7 @@ class _Recorder:
                 ]
                 outcome.state = "skipped"
                 outcome.reason = (
-                    f"requires {', '.join(missing)}" if missing else f"the run ended early: {self.run_failure}"
+                    f"needs {', '.join(missing)}" if missing else f"the run ended early: {self.run_failure}"
                 )
                 self._progress(outcome)
         return list(self._outcomes.values())

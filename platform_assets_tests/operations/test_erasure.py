@@ -163,7 +163,9 @@ def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
     assert places_of(services, PERSON) == []
     assert services.promoter.erased(MODEL.name)
     assert ERASED_TAG not in services.registry.version(MODEL.name, 2).tags
-    with pytest.raises(TrainingError, match=r"it learned from a person whose data were erased \(erasure 1 of"):
+    with pytest.raises(
+        TrainingError, match=r"its training data included a person whose data were erased \(erasure 1 of"
+    ):
         services.trainer.reproduce(MODEL, learned.version, lambda _: None)
 
     comes_not_back(services, source)

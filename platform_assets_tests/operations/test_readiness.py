@@ -122,7 +122,7 @@ def test_an_incomplete_declaration_is_a_gap(services: Services) -> None:
     card = replace(ONE_CANDIDATE.card, business_kpi=kpi, limits=(), label=" ")
     found = {one.name: one for one in readiness(services, replace(ONE_CANDIDATE, card=card, owners=()))}
     assert found["card"].found == "empty: label, limits"
-    assert found["business KPI"].found == "without owner, target"
+    assert found["business KPI"].found == "missing: owner, target"
     assert (found["owner"].is_met, found["owner"].found) == (False, "none")
 
 

@@ -52,7 +52,7 @@ def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
     yield _result(
         EVERY_HOUR,
         [
-            f"{month.first:%Y-%m}: {len(hours)} of {found.expected[month]} hours are missing: {_named(hours)}"
+            f"{month.first:%Y-%m}: {len(hours)} of {found.expected[month]} hours missing: {_named(hours)}"
             for month, hours in missing.items()
         ],
         months={

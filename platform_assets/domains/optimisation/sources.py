@@ -66,7 +66,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
     missing = [name for name in ANGLES if name not in landed.rows.columns]
     if missing:
         found = [name for name in landed.rows.columns if name not in OWN]
-        raise SourceError(f"{landed.source} does not have the columns {missing}; it has {found}")
+        raise SourceError(f"{landed.source} lacks the columns {missing}; it has {found}")
     # Drop a source column named `distance`, because the table computes its own.
     rows = landed.rows.drop(*{"distance"}.intersection(landed.rows.columns))
     return rows.join(_distances(rows, engine), LINE)

@@ -29,7 +29,11 @@ READINGS_HISTORY = TableSchema(
             "row", "int64", "Position of the row in the file: line number in a CSV file, row number in a parquet file."
         ),
         *FEATURES,
-        Column("label", "int64", "1: the device needs maintenance, 0: it does not; assumed, as the source is silent."),
+        Column(
+            "label",
+            "int64",
+            "1: the device needs maintenance, 0: it does not. An assumption, as the source does not explain the label.",
+        ),
     ),
     key=("row",),
     source=True,

@@ -30,7 +30,7 @@ def written(trace: Trace) -> Iterator[str]:
     yield f"Trace of {escaped(trace.id)}"
     few = f", {len(trace.answers)} shown; --answer N shows another one"
     if trace.total > 1:
-        yield f"  {trace.total:,} answers in the request{few if trace.total > len(trace.answers) else ''}"
+        yield f"  {trace.total:,} answers{few if trace.total > len(trace.answers) else ''}"
     for answer in trace.answers:
         yield from _answer(answer)
     for model in trace.models:

@@ -89,7 +89,7 @@ def test_all_results_are_read_from_smaller_pages_and_a_changing_index() -> None:
         (demo.entity_bomb, 3, 200, "a document type declaration"),
         (demo.error_entry, 1, 200, "arXiv refused the search: internal error"),
         (lambda _: demo.error_feed("bad id"), 1, 400, "arXiv refused the search: bad id"),
-        (status(404), 1, 404, "arXiv answered 404 without a feed"),
+        (status(404), 1, 404, "arXiv returned HTTP 404 without a feed"),
         (oversized(2 << 30), 1, 200, "arXiv answered with more than 67,108,864 bytes"),
     ],
 )

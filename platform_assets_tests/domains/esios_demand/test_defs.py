@@ -81,7 +81,7 @@ def test_missing_hours_are_listed_and_the_other_hours_published(services: Servic
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
     # The last published hour is years ago, so the remaining hours of March are missing.
-    assert str(check.description).startswith("2018-03 lacks 335 of 743 hours: 2018-03-17 23:00, 2018-03-18 00:00, ")
+    assert str(check.description).startswith("2018-03: 335 of 743 hours missing: 2018-03-17 23:00, 2018-03-18 00:00, ")
     assert str(check.description).endswith(" and 315 more UTC")
     assert check.metadata["months"].value == {
         FEBRUARY.key: {"expected_hours": 672, "missing_hours": 0},
@@ -127,7 +127,7 @@ def test_a_late_hour_is_added_by_the_next_run(services: Services, series: demo.D
     late = FEBRUARY.start + 5 * HOUR
     series.missing.add(late)
     check = Loaded(services, FEBRUARY.key).checks["every_hour_is_present"]
-    assert check.description == "2018-02 lacks 1 of 672 hours: 2018-02-01 04:00 UTC"
+    assert check.description == "2018-02: 1 of 672 hours missing: 2018-02-01 04:00 UTC"
     series.missing.clear()
     complete = Loaded(services, FEBRUARY.key)
     assert complete.failed == set()
@@ -193,7 +193,10 @@ def test_a_bad_answer_fails_the_step_with_its_message_and_changes_nothing(
     server.constant_fault = status(401, b"HTTP Token: Access denied.")
     failed = Loaded(services, FEBRUARY.key)
     assert not failed.result.success
-    assert "ESIOS refused the token (401: HTTP Token: Access denied.). Check PLATFORM_ESIOS_TOKEN" in failed.failures[0]
+    assert (
+        "ESIOS refused the token (HTTP 401: HTTP Token: Access denied.). Check PLATFORM_ESIOS_TOKEN"
+        in failed.failures[0]
+    )
     assert "Traceback" not in failed.failures[0].split("Stack Trace")[0]
     assert newest(services) == before
 

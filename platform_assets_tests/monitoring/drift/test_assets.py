@@ -82,8 +82,8 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
         assert base64.b64decode(text.split(",")[1].rstrip(")")).startswith(b"\x89PNG")
     assert metadata["distance of heat"] > 0.5 > metadata["distance of noise"]
     assert "| heat" in metadata["columns"]
-    assert ", above the tolerated " in metadata["columns"]
-    assert "not known" in metadata["newest_batches"]
+    assert ", above the tolerated range of " in metadata["columns"]
+    assert "unknown" in metadata["newest_batches"]
     assert "2026-01-02" in metadata["days"]
 
 
