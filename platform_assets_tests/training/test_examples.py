@@ -71,8 +71,8 @@ def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> N
     assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
     sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]
     assert [split_summary(SPEC, one) for one in (timed, timeless)] == [
-        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} left out of both",
-        f"{sizes[1]} (other values of device); 0 left out of both",
+        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} left out",
+        f"{sizes[1]} (other values of device); 0 left out",
     ]
 
 

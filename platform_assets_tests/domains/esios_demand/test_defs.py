@@ -210,7 +210,7 @@ def test_unknown_fields_are_in_the_metadata(services: Services, server: DemoServ
 def test_the_error_for_a_missing_token_names_the_setting(tmp_path: Path) -> None:
     with closing(Services(Settings(home=tmp_path, sources="live"), (EsiosSettings(),))) as services:
         assert (
-            "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"
+            "PLATFORM_ESIOS_TOKEN is not set, but api.esios.ree.es requires a token"
             in Loaded(services, FEBRUARY.key).failures[0]
         )
 
