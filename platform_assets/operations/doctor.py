@@ -142,7 +142,7 @@ def _history(services: Services) -> Iterator[Finding]:
     with dagster_instance(services.settings) as instance:
         runs, unfinished = instance.get_runs_count(), len(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
     mend = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
-    yield Finding("history", "ok", f"runs: {runs}, of which unfinished: {unfinished}", mend)
+    yield Finding("history", "ok", f"recorded runs: {runs}, unfinished: {unfinished}", mend)
 
 
 def _lake(services: Services) -> Iterator[Finding]:
@@ -224,7 +224,7 @@ def _messages(services: Services) -> Iterator[Finding]:
         mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
         yield Finding("messages", "warning", f"alerts that could not be delivered: {waiting}", mend)
     else:
-        yield Finding("messages", "ok", "all alerts were delivered")
+        yield Finding("messages", "ok", "no undelivered alerts")
 
 
 def _rate_limits(services: Services) -> Iterator[Finding]:

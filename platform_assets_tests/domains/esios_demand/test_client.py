@@ -163,7 +163,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
     ("server error", status(500, b"<html>oops"), 3, 500, r"ESIOS answered 500 \(Internal Server Error\)"),
     ("lost connection", dropped, 3, None, "ESIOS cannot be reached: Server disconnected"),
     ("connection lost half-way", interrupted, 3, None, "ESIOS cannot be reached: peer closed connection"),
-    ("half of the JSON", truncated, 3, 200, r'a body that is not JSON: \{"indicator"'),
+    ("half of the JSON", truncated, 3, 200, r'a response that is not JSON: \{"indicator"'),
     ("page of a proxy", lambda _: reply(b"<!DOCTYPE html><p>hi", demo.HTML), 3, 200, "an HTML page that is not JSON"),
     ("message", lambda _: demo.as_json({"message": "No values"}), 1, 200, "returned no data: No values"),
     ("not an object", lambda _: reply(b"[]", demo.JSON), 1, 200, "in an unexpected format: the body: Input"),

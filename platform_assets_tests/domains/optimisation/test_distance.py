@@ -171,8 +171,8 @@ def test_arguments_are_not_changed_and_the_result_is_a_new_array() -> None:
         (1.0, [1.0], ValueError, "the shapes must be equal"),
         (["1.0"], [1.0], TypeError, "latitude has the dtype <U3; it must contain real numbers"),
         ([1.0], [None], TypeError, "longitude has the dtype object"),
-        ([1j], [1.0], TypeError, "latitude holds complex128"),
-        ([True], [1.0], TypeError, "latitude holds bool"),
+        ([1j], [1.0], TypeError, "latitude has the dtype complex128"),
+        ([True], [1.0], TypeError, "latitude has the dtype bool"),
     ],
 )
 def test_arguments_other_than_numbers_of_one_shape_are_rejected(
