@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from platform_assets.web.workers import Worker
 
 DESCRIPTION = (
-    "Predictions, features and requests for approval. Programs send the header Authorization: Bearer <key>. Errors are "
+    "Predictions, features and approval requests. Programs send the header Authorization: Bearer <key>. Errors are "
     "problem details (RFC 9457)."
 )
 
@@ -169,6 +169,7 @@ def _require_keys(settings: Settings) -> None:
     """Refuse to start a service that could not accept any request."""
     if not settings.api_keys.get_secret_value():
         raise PlatformError(
-            "this service has no database with keys, so no request could be authorised: set PLATFORM_API_KEYS to "
-            "name:predict+read:sha256, with the SHA-256 of the key (`printf %s KEY | sha256sum`)"
+            "the service runs without a database, and PLATFORM_API_KEYS is not set, so it would refuse every request. "
+            "Set PLATFORM_API_KEYS to name:predict+read:sha256, with the SHA-256 of the key "
+            "(`printf %s KEY | sha256sum`)"
         )

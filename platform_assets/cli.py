@@ -67,10 +67,14 @@ def _context(context: typer.Context) -> None:
 @app.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts other machines.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 also accepts connections from other machines.")
+    ] = "127.0.0.1",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Number of processes. Default: PLATFORM_SERVE_WORKERS.", show_default=False),
+        typer.Option(
+            min=1, max=256, help="Number of worker processes. Default: PLATFORM_SERVE_WORKERS.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Serve the HTTP API and the approval pages until Ctrl-C; log to stderr."""

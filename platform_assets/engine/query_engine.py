@@ -172,8 +172,8 @@ class Engine:
             rows = _in_microseconds(table)
         except pa.ArrowException as error:
             reason = "; ".join(map(str, error.args))
-            needed = "each column needs one type, and times no finer than a microsecond"
-            raise SchemaError(f"the frame cannot become a table: {reason}; {needed}") from None
+            needed = "each column must have a single type, and times must be rounded to microseconds"
+            raise SchemaError(f"the frame cannot be stored as a table: {reason}; {needed}") from None
         refuse_doubled_columns(rows.schema.names)
         return self._registered(rows)
 
@@ -290,7 +290,9 @@ class Engine:
         except duckdb.IOException as error:
             if not is_full(error):
                 raise
-            raise TableError(f"no space left on {self._scratch} to stage the rows; free some and run again") from error
+            raise TableError(
+                f"no space left on {self._scratch} to stage the rows; free some space, and run again"
+            ) from error
         except duckdb.ConversionException as error:
             raise SchemaError(f"a value does not fit its column's type: {first_line(error)}") from error
         except duckdb.InvalidInputException as error:

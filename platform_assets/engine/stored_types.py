@@ -57,14 +57,16 @@ def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"
     if kind == "TIMESTAMP":
-        lossy = sql_text(f"{REFUSED}column {name} has times finer than a microsecond; round them first")
+        lossy = sql_text(f"{REFUSED}column {name} has times that are not whole microseconds; round them first")
         return f"CASE WHEN epoch_ns({column}) % 1000 <> 0 THEN error({lossy}) ELSE {column}::{kind} END AS {column}"
     return f"{column}::{kind} AS {column}"
 
 
 def refused_partition(name: str) -> str:
     """Return the error text for a partition value that cannot be stored."""
-    return f"{REFUSED}partition column {name} has a value that is missing, empty or very long; fill it or drop the row"
+    return (
+        f"{REFUSED}partition column {name} has a value that is missing, empty or too long; correct it, or drop the row"
+    )
 
 
 def _stored_type(name: str, dtype: Any) -> str:
@@ -75,7 +77,7 @@ def _stored_type(name: str, dtype: Any) -> str:
     stored = _STORED.get(str(dtype.copy(nullable=True)))
     if stored is None:
         kind = "no type (all its values are missing)" if '"NULL"' in str(dtype) or dtype.is_null() else f"type {dtype}"
-        raise SchemaError(f"column {name} has {kind}, which tables do not keep; cast it first, e.g. to string")
+        raise SchemaError(f"column {name} has {kind}, which tables cannot store; cast it first, e.g. to string")
     return stored
 
 

@@ -52,12 +52,14 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None) or not math.isfinite(self.bound):
-            raise TrainingError(f"the criterion for {self.metric} needs one finite bound: set at_least or at_most")
+            raise TrainingError(
+                f"the criterion for {self.metric} needs exactly one finite bound: set at_least or at_most"
+            )
         known = find_metric(self.metric)
         if self.lower_bound and (self.at_least is None or (known and known.share_of is None)):
             raise TrainingError(
-                f"the criterion for {self.metric} cannot test a lower bound: it needs at_least, and one of the metrics "
-                f"{', '.join(bounded_metrics())}"
+                f"the criterion for {self.metric} cannot test a lower bound; lower_bound=True requires at_least and "
+                f"one of the metrics {', '.join(bounded_metrics())}"
             )
 
     @property

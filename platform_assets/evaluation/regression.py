@@ -63,7 +63,10 @@ def compare(
     """
     ours, theirs = errors_of(challenger, baselines), errors_of(champion, baselines)
     if len(ours) != len(theirs):
-        raise TrainingError(f"the challenger predicts {len(ours)} rows and the champion {len(theirs)}; pass the same")
+        raise TrainingError(
+            f"the challenger predicts {len(ours)} rows and the champion {len(theirs)}; pass predictions for the same "
+            "rows"
+        )
 
     def differences(weights: Floats | None) -> dict[str, float]:
         own, other = ours.metrics(weights), theirs.metrics(weights)

@@ -70,7 +70,7 @@ def skill_named(name: str) -> Metric | None:
         f"Skill over {baseline}",
         f"1 minus the MAE divided by the MAE of {baseline}, on the rows for which {baseline} is known. 0: no better "
         "than the baseline; 1: no error.",
-        f"rows with {baseline}, or it has no error",
+        f"rows with {baseline}, or because its error is 0",
         higher_is_better=True,
         chance=0.0,
     )

@@ -52,7 +52,7 @@ def reaching_recall(share: float) -> ThresholdRule:
         The share is out of range. `choose` raises it if no row is positive.
     """
     if not 0 < share <= 1:
-        raise TrainingError(f"the recall to reach is {share:g}; it must be above 0 and at most 1")
+        raise TrainingError(f"the target recall is {share:g}; it must be above 0 and at most 1")
 
     def choose(labels: ArrayLike, scores: ArrayLike) -> float:
         tally = Ranking(labels, scores).tally()

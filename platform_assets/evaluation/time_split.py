@@ -97,8 +97,8 @@ class TimeSplit:
         first = blocks.count - held
         if first - self.gap < 1:
             raise TrainingError(
-                f"{blocks.count} values of {self.block} are too few for {held} held-out ones and a gap of {self.gap}; "
-                "load more data"
+                f"{blocks.count} values of {self.block} are too few to hold out {held} with a gap of {self.gap}; load "
+                "more data"
             )
         train, holdout = (
             np.flatnonzero(blocks.place < first - self.gap),
@@ -160,7 +160,7 @@ class TimeSplit:
             )
         found: NDArray[np.bool_] = (times >= start).to_numpy()
         if not found.any():
-            raise TrainingError(f"none of the examples is from {since} or later, where its holdout began")
+            raise TrainingError(f"there are no examples from {since} or later, when its holdout began")
         return found
 
 

@@ -180,7 +180,7 @@ class HttpClient:
             statuses.append(answer.status)
             if answer.status in _TEMPORARY or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise TemporaryError(
-                    f"{self._name} answered {_named(answer.status)}", answer.status, _retry_after(answer.headers)
+                    f"{self._name} returned HTTP {_named(answer.status)}", answer.status, _retry_after(answer.headers)
                 )
             return read(answer)
 

@@ -56,7 +56,7 @@ AnswerNumber = Annotated[
     Query(
         ge=1,
         le=MOST_AT_ONCE,
-        description="One answer of the request, from 1; by default the first ten.",
+        description="Number of the answer in the request, from 1. Default: the first ten answers.",
         examples=[None],
     ),
 ]
@@ -64,11 +64,11 @@ AnswerNumber = Annotated[
 
 def _time(value: Any) -> datetime:
     if not isinstance(value, str):
-        raise ValueError("Send a time as text, in the form of ISO 8601.")  # noqa: TRY004 - pydantic reports ValueError only
+        raise ValueError("Send the time as text in ISO 8601 format.")  # noqa: TRY004 - pydantic reports ValueError only
     try:
         time = datetime.fromisoformat(value)
     except ValueError:
-        raise ValueError(f"Send a time in the form of ISO 8601, such as {_NOW}.") from None
+        raise ValueError(f"Send the time in ISO 8601 format, such as {_NOW}.") from None
     if time.tzinfo is None:
         raise ValueError("The time has no time zone; add Z or an offset such as +01:00.")
     try:
@@ -171,8 +171,8 @@ class FiledLabel(BaseModel):
     outcome: Annotated[
         Literal["stored", "already_stored", "unknown", "refused"],
         Field(
-            description="`stored`; `already_stored`: the same label was sent before; `unknown`: there is no such "
-            "prediction in the log; `refused`: see `reason`."
+            description="`stored`; `already_stored`: the same label was sent before; `unknown`: the log has no "
+            "such prediction; `refused`: see `reason`."
         ),
     ]
     standing: Annotated[Standing | None, Field(description=f"{_STANDING} Null if the label was not stored.")] = None
@@ -186,7 +186,7 @@ class FiledLabels(BaseModel):
 
     stored: Annotated[int, Field(description="Number of labels that this request stored.", examples=[1])]
     already_stored: Annotated[int, Field(description="Number of labels that were already stored.", examples=[0])]
-    not_stored: Annotated[int, Field(description="Number of labels with the outcome unknown or refused.", examples=[0])]
+    not_stored: Annotated[int, Field(description="Number of labels that were `unknown` or `refused`.", examples=[0])]
     labels: list[FiledLabel]
 
 
@@ -222,8 +222,8 @@ _EXAMPLES = (
                 {
                     "outcome": "unknown",
                     "standing": None,
-                    "reason": f"no prediction of {_MODEL} with the request id r-1 is logged; a prediction is logged "
-                    "shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
+                    "reason": f"the prediction log has no prediction of {_MODEL} with the request id r-1; a prediction "
+                    "is logged shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
                 },
             ],
         },
@@ -314,7 +314,7 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
 def _declared(request: Request, model: str) -> ModelSpec:
     known: Mapping[str, ModelSpec] = request.app.state.models
     if model not in known:
-        raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(known))}.")
+        raise NotFound(f"There is no model with this name; the models are {', '.join(sorted(known))}.")
     return known[model]
 
 

@@ -22,8 +22,8 @@ def real_performance_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=REAL_PERFORMANCE,
-        description=f"The predictions that the champion of {spec.key} has made since its promotion, and whose labels "
-        "are known, meet the criteria. Passes while there are not enough labels.",
+        description=f"The champion of {spec.key} meets the criteria on its labelled predictions since promotion. "
+        "Passes while there are too few labels.",
     )
     def check(ledger: dg.ResourceParam[Ledger], labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResult:
         with plain_failures():
@@ -63,5 +63,5 @@ def evaluation_job(spec: ModelSpec) -> Any:
         f"evaluate_{spec.name}",
         selection=dg.AssetSelection.checks(*checks),
         description=f"Evaluate the champion of {spec.key}, or its newest version, on newly labelled examples, and the "
-        "champion on the predictions whose labels are known.",
+        "champion on its labelled predictions.",
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.incidents.incident import Incident
 
 commands = typer.Typer()
-alerts = typer.Typer(help="Incidents: problems that people should know about.", no_args_is_help=True)
+alerts = typer.Typer(help="List, silence and close incidents.", no_args_is_help=True)
 commands.add_typer(alerts, name="alerts")
 
 Number = Annotated[int, typer.Argument(min=1, metavar="INCIDENT", help="Number of the incident.")]
@@ -60,8 +60,8 @@ def list_incidents(
 def silence(
     context: typer.Context,
     number: Number,
-    reason: Annotated[str, typer.Option("--reason", help="Reason, shown to others.")],
-    time: Annotated[str, typer.Option("--for", help="How long: for example 30m, 8h or 7d.")] = "8h",
+    reason: Annotated[str, typer.Option("--reason", help="Reason, shown to other users.")],
+    time: Annotated[str, typer.Option("--for", help="Duration, for example 30m, 8h or 7d.")] = "8h",
 ) -> None:
     """Send no messages about an incident for some time, even if the same problem returns."""
     until = datetime.now(UTC) + _duration(time)
@@ -74,8 +74,8 @@ def close(context: typer.Context, number: Number) -> None:
     """Close an incident. It is opened again if the same problem returns."""
     services = context.obj.services
     incident = services.incidents.close(number, person(context.obj))
-    by = f"by {incident.closed_by}" if incident.closed_by else "because the problem ended"
-    say(f"incident {incident.id} was closed {by} at {incident.closed_at:%Y-%m-%d %H:%M} UTC")
+    by = f" by {incident.closed_by}" if incident.closed_by else ", because the problem had ended"
+    say(f"incident {incident.id} was closed at {incident.closed_at:%Y-%m-%d %H:%M} UTC{by}")
 
 
 @commands.command()
@@ -86,7 +86,8 @@ def trace(
         typer.Argument(help="X-Request-ID of a response, or id of a stored answer, e.g. FILE_DIGEST:LINE."),
     ],
     answer: Annotated[
-        int | None, typer.Option(min=1, help="One answer of the request, from 1; by default the first ten.")
+        int | None,
+        typer.Option(min=1, help="Number of the answer in the request, from 1. Default: the first ten answers."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:

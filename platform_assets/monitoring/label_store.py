@@ -210,8 +210,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if row is None:
         return Filed(
             "unknown",
-            reason=f"no prediction of {model} with the request id {label.request_id} is logged; a prediction is logged "
-            "shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
+            reason=f"the prediction log has no prediction of {model} with the request id {label.request_id}; a "
+            "prediction is logged shortly after its response, and deleted after PLATFORM_PREDICTIONS_DAYS",
         )
     predictions, subjects, is_repeated, batch, place, at = row
     if why := _ambiguity(label, predictions, has_subjects=subjects > 0, is_repeated=is_repeated):
@@ -238,11 +238,11 @@ def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeate
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None
     if is_repeated:
-        return f"several requests have the id {label.request_id}; give the subject as well"
+        return f"several requests have the id {label.request_id}; send the subject as well"
     if has_subjects:
-        return f"the request has {predictions} predictions with subjects; give the subject of the one that is meant"
+        return f"the request has {predictions} predictions with subjects; send the subject of the labelled prediction"
     if label.place is None:
-        return f"the request has {predictions} predictions; give the place of the one that is meant, from 0"
+        return f"the request has {predictions} predictions; send the place of the labelled prediction, from 0"
     return None
 
 

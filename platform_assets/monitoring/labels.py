@@ -110,7 +110,7 @@ def fault(label: Label, now: datetime, task: Task) -> str | None:
         if time < FIRST_TIME:
             return f"{name} is {time.isoformat()}; it must not be before 1970"
         if time > now + CLOCK_SKEW:
-            return f"{name} is {time.isoformat()}, which is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ} now"
+            return f"{name} is {time.isoformat()}, which is in the future; the current time is {now:%Y-%m-%dT%H:%M:%SZ}"
     return _fault_of_target(label)
 
 
@@ -120,21 +120,21 @@ def _fault_of_target(label: Label) -> str | None:
     if label.request_id is None:
         return _fault_of_subject(label)
     if label.at is not None:
-        return "at is only for a subject; a request_id already says which prediction is meant, so remove at"
+        return "at is allowed only without a request_id, which already identifies the prediction; remove at"
     if label.place is not None and label.subject is not None:
-        return "give the place or the subject, whichever the predictions of the request have, but not both"
+        return "place and subject cannot be combined; send the subject if the predictions have subjects, else the place"
     return None
 
 
 def _fault_of_subject(label: Label) -> str | None:
     if label.place is not None:
-        return "place is only for a request_id; remove it"
+        return "place is allowed only with a request_id; remove place"
     if label.subject is None or label.at is None:
-        return "give either a request_id, or a subject and the time that the label is about as at"
+        return "send either a request_id, or a subject with at, the time to which the label applies"
     if label.observed_at < label.at:
         return (
-            f"it was observed at {label.observed_at.isoformat()}, before the time that it is about, "
-            f"{label.at.isoformat()}; check the two times"
+            f"observed_at is {label.observed_at.isoformat()}, which is before at, {label.at.isoformat()}; check the "
+            "two times"
         )
     return None
 
@@ -144,5 +144,5 @@ def subject_fault(subject: str) -> str | None:
     if not subject or len(subject) > LONGEST_SUBJECT:
         return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
     if odd := unprintable(subject):
-        return f"the subject holds control or invisible characters ({', '.join(odd)})"
+        return f"the subject contains control or invisible characters ({', '.join(odd)})"
     return None

@@ -131,7 +131,7 @@ def _add_work(routes: APIRouter, sources: PageSources) -> None:
 def _spec(request: Request, model: str) -> ModelSpec:
     specs: dict[str, ModelSpec] = request.app.state.models
     if model not in specs:
-        raise NotFound(f"There is no model of this name; the models are {', '.join(sorted(specs))}.")
+        raise NotFound(f"There is no model with this name; the models are {', '.join(sorted(specs))}.")
     return specs[model]
 
 

@@ -48,11 +48,11 @@ class RealPerformance:
             f"label ({about})"
         )
         left_out = (
-            (found.contradictory, "predictions with contradictory labels are left out"),
-            (found.unmatched, "labels have no prediction"),
-            (found.of_others, "labels are about predictions of other versions"),
+            (found.contradictory, "predictions left out because of contradictory labels"),
+            (found.unmatched, "labels without a prediction"),
+            (found.of_others, "labels of predictions of other versions"),
         )
-        return "; ".join([told, *(f"{number:,} {what}" for number, what in left_out if number)])
+        return "; ".join([told, *(f"{what}: {number:,}" for number, what in left_out if number)])
 
     @property
     def told(self) -> str:

@@ -104,4 +104,4 @@ def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: O
     subject, at = task
     [filed] = labels.store(spec, [Label(LABEL_OF[outcome], datetime.now(UTC), subject=subject, at=at)], sender)
     if filed.outcome not in {"stored", "already_stored"}:
-        raise NotFound(f"Nothing was recorded for {subject}: {filed.reason}.")
+        raise NotFound(f"The label for {subject} was not stored: {filed.reason}.")

@@ -79,7 +79,9 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
         check(folder, manifest)
         digest = manifest.write(folder)
     except OSError as error:
-        raise BackupError(f"{folder} was not written: {first_line(error)}; remove it, and try again") from None
+        raise BackupError(
+            f"the backup to {folder} failed: {first_line(error)}; delete the folder, and try again"
+        ) from None
     backup = Backup(datetime.fromisoformat(manifest.made_at), f"{socket.gethostname()}:{folder}")
     record_backup(services.database, backup, digest, manifest.bytes)
     return manifest
@@ -94,7 +96,7 @@ def _refuse(services: Services, folder: Path) -> None:
         taken.append(Path(services.tables.location.root))
     for one in taken:
         if folder.is_relative_to(one):
-            raise BackupError(f"{folder} is inside {one}, which is a part of the backup; name another folder")
+            raise BackupError(f"{folder} is inside {one}, which is part of the backup; name another folder")
 
 
 def _write(services: Services, folder: Path, say: Callable[[str], None]) -> Manifest:

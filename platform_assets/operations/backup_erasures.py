@@ -32,7 +32,9 @@ def note_in_backups(database: Database) -> list[str]:
     for backup in backups(database):
         machine, _, folder = backup.place.partition(":")
         is_noted = machine == socket.gethostname() and _note(Path(folder), erasures)
-        fate = "a restore erases again" if is_noted else "not on this machine; after a restore, erase again"
+        fate = (
+            "a restore repeats the erasure" if is_noted else "not on this machine; after a restore, repeat the erasure"
+        )
         told.append(f"{backup.place} of {backup.at:%Y-%m-%d %H:%M} UTC: {fate}")
     return told
 
@@ -63,4 +65,6 @@ def read_erasures(folder: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError):
-        raise BackupError(f"{path} is damaged, so erased persons would come back; use another backup") from None
+        raise BackupError(
+            f"{path} is damaged, so a restore would bring back erased personal data; use another backup"
+        ) from None

@@ -22,7 +22,7 @@ STATES = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "broken": "[red
 SIGNS = {"running": "[cyan]...[/]", "done": "[green]ok[/]", "failed": "[red]FAILED[/]", "skipped": "[yellow]skipped[/]"}
 
 commands = typer.Typer()
-table = typer.Typer(help="Tables of the lake.", no_args_is_help=True)
+table = typer.Typer(help="Manage tables of the lake.", no_args_is_help=True)
 commands.add_typer(table, name="table")
 
 
@@ -78,13 +78,13 @@ def worker(
     context: typer.Context,
     queue: Annotated[
         Literal["runs", "steps"],
-        typer.Argument(help="Work to do: runs (PLATFORM_RUN_LAUNCHER=celery) or steps (PLATFORM_EXECUTOR=celery)."),
+        typer.Argument(help="Kind of work: runs (PLATFORM_RUN_LAUNCHER=celery) or steps (PLATFORM_EXECUTOR=celery)."),
     ],
     processes: Annotated[int, typer.Option(min=1, help="Number of runs or steps at the same time.")] = 1,
 ) -> None:
-    """Execute runs or steps that other machines put into a queue in Redis, until Ctrl-C; log to stderr.
+    """Execute runs or steps from a Redis queue that other machines fill, until Ctrl-C; log to stderr.
 
-    After the first Ctrl-C, the worker finishes its current work. The second Ctrl-C ends this work.
+    After the first Ctrl-C, the worker finishes its current work. The second Ctrl-C aborts this work.
     """
     from platform_assets.orchestration.executors import demand_extra
 
@@ -98,7 +98,7 @@ def worker(
 
 @commands.command()
 def migrate(context: typer.Context) -> None:
-    """Upgrade the databases of the platform, Dagster and MLflow, and record the rules for decisions."""
+    """Upgrade the databases of the platform, Dagster and MLflow, and record the approval policies."""
     from platform_assets.approval.policy import policy_as_json
     from platform_assets.database.migrate import Rules
     from platform_assets.database.migrate import migrate as migrate_database
@@ -134,13 +134,13 @@ def doctor(context: typer.Context) -> None:
 def roll_back_table(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Table, e.g. credit_risk/loans.")],
-    version: Annotated[int, typer.Argument(min=0, help="Number of the version whose rows become current again.")],
+    version: Annotated[int, typer.Argument(min=0, help="Number of the version to restore.")],
     reason: Annotated[str, typer.Option("--reason", help="Why the newer versions are wrong. This reason is recorded.")],
 ) -> None:
     """Undo a load that passed all checks but was wrong: restore the rows of an earlier version.
 
-    All downstream tables, including online tables, are made again. Models that were trained on an undone version are
-    listed and tagged. Exit 1 if a table could not be made again.
+    All downstream tables, including online tables, are rebuilt. Models that were trained on an undone version are
+    listed and tagged. Exit 1 if a table could not be rebuilt.
     """
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations import table_rollback
@@ -151,15 +151,16 @@ def roll_back_table(
     table_rollback.demand_lake_table(definitions, name)
     restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
     undone = [one.version for one in restored.undone]
-    say(f"{name} has the rows of version {version} again, as version {restored.version.version}; undone: {undone}")
+    numbers = ", ".join(map(str, undone))
+    say(f"{name}: restored version {version} as version {restored.version.version}; undone versions: {numbers}")
     with dagster_instance(context.obj.settings) as instance:
         table_rollback.report_restored(instance, restored)
         made, others = table_rollback.dependent_tables(definitions, services.tables, name)
         failed = table_rollback.make_again(definitions, instance, made)
     for one in made:
-        say(f"{one}: {'could NOT be made again; materialise it' if one in failed else 'made again'}")
+        say(f"{one}: {'could NOT be rebuilt; materialise it' if one in failed else 'rebuilt'}")
     for one in others:
-        say(f"{one}: depends on {name}, and was not made again; check it, and backfill its partitions")
+        say(f"{one}: depends on {name}, but was not rebuilt; check it, and backfill its partitions")
     for model in table_rollback.affected_models(
         services.tables, services.registry, services.ledger, {name: set(undone)}
     ):
@@ -170,7 +171,7 @@ def roll_back_table(
 
 @commands.command()
 def upkeep(context: typer.Context) -> None:
-    """Run the job `upkeep` now: remove what is past its retention. Exit 1 if a step fails."""
+    """Run the job `upkeep` now: delete data past their retention. Exit 1 if a step fails."""
     quiet_libraries()
     from platform_assets.orchestration.failures import reason
     from platform_assets.orchestration.in_process_runs import run_in_process
@@ -213,7 +214,7 @@ def readiness(
 @demo.command()
 def story(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
+    model: Annotated[str, typer.Argument(help="Model to train two more versions of, e.g. credit_risk_model.")],
 ) -> None:
     """Make sample decisions on sample data: champions, a rejected version, and a version that awaits your decision."""
     quiet_libraries()
@@ -226,7 +227,9 @@ def story(
 @commands.command("import")
 def import_model(
     context: typer.Context,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote elsewhere.")],
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", help="Folder that `export` wrote in the other environment.")
+    ],
 ) -> None:
     """Register a model exported by another environment as a new challenger, and request its approval here.
 
@@ -240,7 +243,7 @@ def import_model(
     actor = requester(context.obj)
     found = import_bundle(context.obj.services, bundle, context.obj.find_model, actor)
     version = found.version
-    state = "registered as challenger" if found.is_new else "known already; nothing was changed"
+    state = "registered as challenger" if found.is_new else "already imported; nothing was changed"
     say(f"{version.name} version {version.version}, digest {version.digest}: {state}")
     if found.request is None:
         say(f"{version.name} version {version.version} is the champion; no request was opened")
@@ -259,7 +262,7 @@ def backup(
     from platform_assets.operations.backup import make_backup
 
     made = make_backup(context.obj.services, folder, say)
-    say(f"{folder} is complete: {len(made.files):,} files, {made.bytes / 1e6:,.1f} MB; it contains personal data")
+    say(f"backup {folder} is complete: files: {len(made.files):,}, {made.bytes / 1e6:,.1f} MB; contains personal data")
 
 
 @commands.command()
@@ -273,7 +276,7 @@ def restore(
 
     settings: Settings = context.obj.settings
     made = restore_backup(settings, folder, say)
-    say(f"{settings.home} has the state of {made.made_at}; check it: `platform-assets doctor` and `audit`")
+    say(f"restored the backup of {made.made_at} to {settings.home}; now run `platform-assets doctor` and `audit`")
 
 
 @commands.command()
@@ -294,7 +297,7 @@ def erase(
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:
-        say(f"the id is still found in {place}")
+        say(f"the id is still present in {place}")
     say(f"erasure {done.number} is recorded without personal data; this person's rows are left out of future loads")
     if done.remains:
         raise typer.Exit(1)
@@ -380,7 +383,7 @@ def quarantine_summary(outcome: Outcome) -> str:
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
     checks = ", ".join(f"{name} ({broken:,})" for name, broken in outcome.quarantined_by.items())
     planted = "; demo data contain bad rows on purpose" if outcome.demo else ""
-    return f"{rows} quarantined and the others published; broken checks: {checks}{planted}"
+    return f"{rows} quarantined and the others published; failed checks: {checks}{planted}"
 
 
 def _say_detail(line: str) -> None:

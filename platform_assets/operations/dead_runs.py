@@ -104,8 +104,8 @@ def _reason(run: DagsterRun, longest_start: timedelta) -> str:
         minutes = longest_start // timedelta(minutes=1)
         return f"the process of this run did not start within {minutes} minutes; launch the run again"
     return (
-        "the process of this run is gone: it was killed, ran out of memory, or its machine stopped. "
-        "Tables that it published stay; launch the run again"
+        "the process of this run has died: it was killed, ran out of memory, or its machine stopped. "
+        "Tables that it published are kept; launch the run again"
     )
 
 

@@ -145,7 +145,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
 
     @dg.job(
         executor_def=dg.in_process_executor,
-        description="Remove what is past its retention, and mark dead runs as failed.",
+        description="Delete data past their retention, and mark dead runs as failed.",
     )
     def upkeep() -> None:
         vacuum_tables(after=forget_old_predictions())

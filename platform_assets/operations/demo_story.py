@@ -87,7 +87,7 @@ def _trained(services: Services, model: str, share: float, say: Callable[[str], 
     newest = services.ledger.requests(model)[0]
     if newest.id == before:
         raise PlatformError(
-            f"the training on {rows:,} rows made no request for approval; `platform-assets up` shows the run"
+            f"the training on {rows:,} rows opened no approval request; `platform-assets up` shows the run"
         )
     return newest
 

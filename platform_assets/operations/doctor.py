@@ -142,7 +142,7 @@ def _history(services: Services) -> Iterator[Finding]:
     with dagster_instance(services.settings) as instance:
         runs, unfinished = instance.get_runs_count(), len(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
     mend = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
-    yield Finding("history", "ok", f"{runs} runs, {unfinished} of them unfinished", mend)
+    yield Finding("history", "ok", f"recorded runs: {runs}, unfinished: {unfinished}", mend)
 
 
 def _lake(services: Services) -> Iterator[Finding]:
@@ -184,7 +184,7 @@ def _models(services: Services) -> Iterator[Finding]:
 
 def _backup(services: Services) -> Iterator[Finding]:
     newest, longest = newest_backup(services.database), services.settings.backup_days
-    found = f"the newest is of {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none was made"
+    found = f"the newest was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
     is_needed = services.settings.env == "production" or newest is not None
     if is_needed and not (newest and newest.is_recent(longest)):
         yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")
@@ -199,8 +199,8 @@ def _unhealthy(uri: str) -> str:
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS)
     except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
-        return f"does not answer: {type(error).__name__}"
-    return "" if answer.ok else f"answers its health check with {answer.status_code}"
+        return f"does not respond: {type(error).__name__}"
+    return "" if answer.ok else f"fails its health check with HTTP {answer.status_code}"
 
 
 def _alerts(services: Services) -> Iterator[Finding]:
@@ -214,16 +214,17 @@ def _alerts(services: Services) -> Iterator[Finding]:
     if not destinations:
         yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
     else:
-        receivers = "the webhook" if destinations == {webhook} else f"{len(destinations)} receivers"
-        yield Finding("alerts", "ok", f"go to the log and to {receivers} (no message was sent to test this)")
+        count = "1 receiver" if len(destinations) == 1 else f"{len(destinations)} receivers"
+        receivers = "the webhook" if destinations == {webhook} else count
+        yield Finding("alerts", "ok", f"go to the log and to {receivers} (not tested with a message)")
 
 
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
         mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
-        yield Finding("messages", "warning", f"{waiting} alerts were not accepted by their receivers", mend)
+        yield Finding("messages", "warning", f"alerts that could not be delivered: {waiting}", mend)
     else:
-        yield Finding("messages", "ok", "no alert waits for its receiver")
+        yield Finding("messages", "ok", "no undelivered alerts")
 
 
 def _rate_limits(services: Services) -> Iterator[Finding]:
@@ -269,7 +270,7 @@ def _provider(provider: Provider) -> Finding:
     if trouble := provider.examine():
         return Finding("OpenID Connect", "broken", trouble, "start the provider, or correct PLATFORM_OIDC_ISSUER")
     if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
-        told = f"{client.redirect_uri} has no TLS, so browsers do not keep people signed in"
+        told = f"{client.redirect_uri} has no TLS, so browsers discard the session cookie"
         return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
     return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow {client.redirect_uri}")
 
@@ -295,7 +296,12 @@ def _sources(services: Services) -> Iterator[Finding]:
                 declared.variable, "ok", f"not set: {services.sources.demo_rows(declared):,} rows of demo data"
             )
         else:
-            yield Finding(declared.variable, "broken", "not set", "set it to the source, or set PLATFORM_SOURCES=demo")
+            yield Finding(
+                declared.variable,
+                "broken",
+                "not set",
+                "set it to the location of the data, or set PLATFORM_SOURCES=demo",
+            )
 
 
 def _apis(services: Services) -> Iterator[Finding]:
@@ -327,7 +333,7 @@ def _executor(services: Services) -> Iterator[Finding]:
         step_executor(settings)
         launcher = type(instance.run_launcher).__name__
         if settings.uses_several_machines and not is_shared(instance, services):
-            found = f"this machine has another lake than the other machines: {shown(settings.lake)}"
+            found = f"this machine uses a different lake from the other machines: {shown(settings.lake)}"
             mend = "give all machines the same PLATFORM_LAKE_URI, or a PLATFORM_HOME on a shared file system"
             yield Finding("executor", "broken", found, mend)
             return
@@ -345,7 +351,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
     for queue in (queue for queue, choice in chosen.items() if choice == "celery"):
         number = len(workers[queue])
         mend = "" if number else f"run `platform-assets worker {queue}` on a machine"
-        yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} in Redis", mend)
+        yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} registered in Redis", mend)
 
 
 def _encoders(services: Services) -> Iterator[Finding]:

@@ -118,7 +118,7 @@ def _schemas(kind: str) -> list[TableSchema]:
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]
     if not found:
         kinds = sorted({schema.subject.kind for schema in all_of_them if schema.subject})
-        raise ErasureError(f"no domain has persons of the kind {kind!r}; choose one of: {', '.join(kinds)}")
+        raise ErasureError(f"no domain declares the kind of person {kind!r}; choose one of: {', '.join(kinds)}")
     return sorted(found, key=lambda schema: (schema.store == "online", not schema.source))
 
 

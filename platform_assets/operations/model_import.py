@@ -133,7 +133,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
             f"{bundle.folder} lacks records of {bundle.model} version {bundle.version} ({error}), so it can be served, "
-            "but not imported; approve the version again with the present release, and export it again"
+            "but not imported; approve the version again with the current release, and export it again"
         ) from None
     origin = f"version {bundle.version}, approved by request {bundle.approval_id} of another environment"
     return Registration(

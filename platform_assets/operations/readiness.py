@@ -95,7 +95,7 @@ class _Model:
             yield Requirement("card", is_met=True, found="complete")
         lacking = [one.name for one in fields(kpi) if not getattr(kpi, one.name).strip()]
         if lacking:
-            yield Requirement("business KPI", is_met=False, found=f"without {', '.join(lacking)}", mend=mend)
+            yield Requirement("business KPI", is_met=False, found=f"missing: {', '.join(lacking)}", mend=mend)
         else:
             told = f"{kpi.name}; owner: {kpi.owner}; target: {kpi.target}"
             yield Requirement("business KPI", is_met=True, found=told)
@@ -115,7 +115,7 @@ class _Model:
         yield self._real_data(version)
         yield self._committed_code(version)
         if imported := version.tags.get(IMPORTED_TAG):
-            mend = f"check these there, or train here: the job train_{self.spec.name}"
+            mend = f"check these in the other environment, or train here: the job train_{self.spec.name}"
             found = f"{imported}; reproduction, table versions, loads and freshness cannot be checked here"
             yield Requirement("trained here", is_met=False, found=found, mend=mend)
             return
@@ -139,13 +139,13 @@ class _Model:
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
         if erased := version.tags.get(ERASED_TAG):
-            found = f"it learned from a person whose data were erased ({erased})"
+            found = f"its training data included a person whose data were erased ({erased})"
             return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
         at = version.tags.get(REPRODUCED_TAG)
         if at:
             return Requirement("reproduced", is_met=True, found=f"identical on {at}")
         mend = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
-        return Requirement("reproduced", is_met=False, found="never, or not identically", mend=mend)
+        return Requirement("reproduced", is_met=False, found="not reproduced, or with a different result", mend=mend)
 
     def _tables_readable(self, version: ModelVersion) -> Requirement:
         try:
@@ -173,7 +173,7 @@ class _Model:
         newest = known[max(known)] if known else 0
         new = newest - known.get(version.tables[first], newest)
         change = f"{abs(new):,} {'more' if new >= 0 else 'fewer'} rows"
-        found = f"{first} has {change} than at the training; a new training is due at {limit:,} more"
+        found = f"{first} has {change} than at training time; retraining is due at {limit:,} more rows"
         mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
         return Requirement("freshness", new < limit, found, mend)
 
@@ -202,7 +202,7 @@ class _Model:
         promoter, name = self.services.promoter, self.spec.name
         found = [f"{one.row}: {one.told}" for one in promoter.audit()]
         found += [*promoter.drifted(name), *promoter.altered(name)]
-        told = f"{len(found)} findings; the first is: {found[0]}" if found else "nothing was altered"
+        told = f"findings: {len(found)}, the first: {found[0]}" if found else "nothing was altered"
         yield Requirement("audit", not found, told, "see `platform-assets audit`" if found else "")
 
     def drift(self) -> Iterator[Requirement]:
@@ -210,12 +210,12 @@ class _Model:
         measured = [self.services.drift_history.newest(Stream(self.spec.name, table)) for table in tables]
         newest = max((one for one in measured if one), key=lambda one: one.measured_at, default=None)
         if newest is None:
-            mend = "launch the job `monitor` after the service has predicted"
-            found = "no new rows were compared with the training rows"
-            yield Requirement("drift watch", is_met=False, found=found, mend=mend)
+            mend = "launch the job `monitor` after the service has made predictions"
+            found = "no new rows have been compared with the training rows"
+            yield Requirement("drift monitoring", is_met=False, found=found, mend=mend)
             return
         found = f"batch {newest.name} was measured at {newest.measured_at:%Y-%m-%d %H:%M} UTC"
-        yield Requirement("drift watch", is_met=True, found=found)
+        yield Requirement("drift monitoring", is_met=True, found=found)
 
     def labels(self) -> Iterator[Requirement]:
         real = real_performance(self.spec, self.services.ledger, self.services.labels)
@@ -238,11 +238,11 @@ class _Model:
     def backup(self) -> Iterator[Requirement]:
         newest, longest = newest_backup(self.services.database), self.services.settings.backup_days
         is_recent = newest is not None and newest.is_recent(longest)
-        found = f"{newest.place} of {newest.at:%Y-%m-%d %H:%M} UTC" if newest else "never made"
+        found = f"{newest.place}, made at {newest.at:%Y-%m-%d %H:%M} UTC" if newest else "none exists"
         mend = "" if is_recent else f"run `platform-assets backup DIR`, at least every {longest} days"
         yield Requirement("backup", is_recent, found, mend)
 
     def environment(self) -> Iterator[Requirement]:
         is_production = self.services.settings.env == "production"
-        mend = "" if is_production else "set PLATFORM_ENV=production, with a database and sources of your own"
+        mend = "" if is_production else "set PLATFORM_ENV=production, with your own database and sources"
         yield Requirement("environment", is_production, self.services.settings.env, mend)

@@ -57,7 +57,10 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     """
     folder = folder.absolute()
     if settings.lake_is_memory or settings.bundle:
-        raise BackupError("a restore needs a stored lake and a database; unset PLATFORM_BUNDLE and memory://")
+        raise BackupError(
+            "a restore needs a database, and a lake that is not in memory; unset PLATFORM_BUNDLE and "
+            "PLATFORM_LAKE_URI=memory://"
+        )
     manifest = read_manifest(folder)
     _refuse_filled_home(settings.home)
     say(f"checking {len(manifest.files):,} files of {folder}")

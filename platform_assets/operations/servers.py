@@ -133,11 +133,11 @@ class DatabaseWatch:
             self._claim.keep()
         except DatabaseError as error:
             if self._is_up:
-                self._say(f"the database does not answer: {first_line(error)}")
+                self._say(f"the database does not respond: {first_line(error)}")
             self._is_up = False
             return
         if not self._is_up:
-            self._say("the database answers again")
+            self._say("the database responds again")
         self._is_up = True
         port = database.url("mlflow").port
         if database.embedded and port != self._port:

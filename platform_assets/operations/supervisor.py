@@ -199,7 +199,7 @@ class Supervisor:
             while process.poll() is None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS / 4)
             if process.poll() is None:
-                self._say(f"{name} did not end within {PATIENCE_SECONDS:g} s and was killed")
+                self._say(f"{name} did not stop within {PATIENCE_SECONDS:g} s and was killed")
             # Kill the group even if the server has ended, because its child processes may still run.
             _signal_group(process, signal.SIGKILL)
             process.wait()

@@ -60,7 +60,9 @@ def demand_lake_table(definitions: dg.Definitions, name: str) -> None:
     if stores.get(name) == "online":
         graph = definitions.resolve_asset_graph()
         parents = ", ".join("/".join(key.path) for key in graph.get(dg.AssetKey(name.split("/"))).parent_keys)
-        raise TableError(f"{name} is in PostgreSQL, without old versions; roll back its source table: {parents}")
+        raise TableError(
+            f"{name} is stored in PostgreSQL, which keeps no old versions; roll back its source table: {parents}"
+        )
     if name not in stores:
         tables = ", ".join(sorted(table for table, store in stores.items() if store == "lake"))
         raise TableError(f"there is no table {name}; the tables are {tables}")

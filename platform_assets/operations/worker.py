@@ -40,7 +40,9 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     """
     settings = services.settings
     if not settings.celery_broker_url.get_secret_value():
-        raise PlatformError("a worker needs PLATFORM_CELERY_BROKER_URL; set it as on the other machines")
+        raise PlatformError(
+            "a worker needs PLATFORM_CELERY_BROKER_URL; set it to the same value as on the other machines"
+        )
     app = worker_app(settings)
     demand_broker(app)
     with dagster_instance(settings) as instance:
@@ -63,4 +65,4 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     )
     worker.start()
     if worker.exitcode:
-        raise PlatformError(f"the worker ended with {worker.exitcode}; its log has the reason")
+        raise PlatformError(f"the worker ended with exit code {worker.exitcode}; the reason is in its log")

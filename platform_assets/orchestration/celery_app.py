@@ -56,7 +56,7 @@ class StepTask(Task):  # type: ignore[misc]  # Celery has no types
         if self.instance.get_run_by_id(run_id) is None:
             raise PlatformError(
                 f"the database of the worker {self.request.hostname} has no run {run_id}; set PLATFORM_DATABASE_URL of "
-                "the worker as on the other machines"
+                "the worker to the same value as on the other machines"
             )
         event_log(self.instance).run_locks.take(task_id)
         self.update_state(state=states.STARTED)

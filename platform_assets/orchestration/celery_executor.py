@@ -91,7 +91,7 @@ class CelerySteps(StepHandler):
         state = result.state
         if state == states.STARTED:
             return CheckStepHealthResult.unhealthy(
-                "its Celery worker is gone: it was killed, ran out of memory, or its machine stopped. Tables that the "
+                "its Celery worker has died: it was killed, ran out of memory, or its machine stopped. Tables that the "
                 "step published are kept; launch the run again"
             )
         if state in {states.FAILURE, states.REVOKED}:

@@ -87,7 +87,7 @@ def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **option
         cause = str(error.__cause__ or error).splitlines()[0]
         raise PlatformError(
             f"PostgreSQL, which stores the run history, became unreachable ({cause}). Tables published before that "
-            "stay. Find the problem with `platform-assets doctor`, fix it, and run again"
+            "are kept. Find the problem with `platform-assets doctor`, fix it, and run again"
         ) from error
 
 

@@ -15,19 +15,17 @@ class DataSettings(SettingsGroup):
     max_bad_rows: Annotated[
         float,
         Field(
-            ge=0, le=1, description="Largest share of bad rows in a load, from 0 to 1. Above it, the load is refused."
+            ge=0, le=1, description="Maximum share of bad rows in a load, from 0 to 1. Above it, the load is refused."
         ),
     ] = 0.05
     demo_rows: Annotated[int, Field(ge=100, description="Number of rows in each sample data set.")] = 20_000
     archive_max_bytes: Annotated[
-        int, Field(ge=1, description="Largest size of an unpacked tar archive and of its file, in bytes.")
+        int, Field(ge=1, description="Maximum size of an unpacked tar archive, and of the file in it, in bytes.")
     ] = 1 << 28
     unpacked_max_bytes: Annotated[
-        int, Field(ge=1, description="Largest size of any other packed source file once it is unpacked, in bytes.")
+        int, Field(ge=1, description="Maximum unpacked size of any other compressed source file, in bytes.")
     ] = 10 << 30
-    retention_days: Annotated[int, Field(ge=1, description="Days for which old versions of a table stay readable.")] = (
-        30
-    )
+    retention_days: Annotated[int, Field(ge=1, description="Days for which old table versions stay readable.")] = 30
     predictions_days: Annotated[
         int, Field(ge=1, description="Days for which predictions stay in the prediction log.")
     ] = 365

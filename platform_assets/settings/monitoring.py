@@ -25,22 +25,22 @@ class MonitoringSettings(SettingsGroup):
         ),
     ] = "none"
     drift_cool_down_hours: Annotated[
-        float, Field(ge=0, description="Shortest time between two launches because of drift, per model, in hours.")
+        float, Field(ge=0, description="Minimum time between two launches caused by drift, per model, in hours.")
     ] = 24.0
     false_alarm_days: Annotated[
         float,
         Field(
             gt=0,
-            description="Shortest mean time between two false alarms of the whole platform, in days: of all checks of "
-            "all models and tables together. More days mean later detection.",
+            description="Minimum mean time between two false alarms, in days, over all checks of all models and "
+            "tables. A larger value means later detection.",
         ),
     ] = 90.0
     drift_false_alarm_days: Annotated[
         float,
         Field(
             gt=0,
-            description="Shortest mean time between two false alarms of drift detection, per model, in days. More days "
-            "mean fewer false alarms, and later detection.",
+            description="Minimum mean time between two false alarms of drift detection, per model, in days. A larger "
+            "value means fewer false alarms and later detection.",
         ),
     ] = 2_000.0
     alert_webhook_url: Annotated[
@@ -71,7 +71,7 @@ class MonitoringSettings(SettingsGroup):
     )
     alert_reopen_minutes: Annotated[
         float,
-        Field(ge=0, description="Minutes within which a problem that returns opens its last incident again."),
+        Field(ge=0, description="If a problem returns within this many minutes, its last incident is reopened."),
     ] = 60.0
     alert_escalate_hours: Annotated[
         float, Field(gt=0, description="Hours after which an open incident is escalated, once.")
@@ -79,7 +79,7 @@ class MonitoringSettings(SettingsGroup):
     heartbeat_url: Annotated[
         SecretStr,
         Field(
-            description="URL that `make up` and `platform-assets serve` call every minute while the database answers "
+            description="URL that `make up` and `platform-assets serve` call every minute while the database responds "
             "and Dagster's daemon is alive. Use a dead man's switch that alerts you when the calls stop. Default: none."
         ),
     ] = SecretStr("")
@@ -101,7 +101,7 @@ class MonitoringSettings(SettingsGroup):
             # Do not quote the addresses, because the URL of a webhook is a secret.
             if not owner or not addresses or not all(re.fullmatch(_ADDRESS, one) for one in addresses):
                 raise ValueError(
-                    f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by blanks, "
+                    f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by spaces, "
                     "for example team:risk=https://hooks.example/x anna@example.org; separate routes by semicolons"
                 )
         return text
@@ -110,7 +110,9 @@ class MonitoringSettings(SettingsGroup):
     @classmethod
     def _mail_server(cls, text: SecretStr) -> SecretStr:
         if text.get_secret_value() and not re.fullmatch(_MAIL_SERVER, text.get_secret_value()):
-            raise ValueError("must be smtp://host:port or smtps://host:port, with user:password@ if the server asks")
+            raise ValueError(
+                "must be smtp://host:port or smtps://host:port, with user:password@ if the server needs it"
+            )
         return text
 
     @field_validator("alert_mail_from")

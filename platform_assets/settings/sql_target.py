@@ -33,7 +33,7 @@ class SqlTargetSettings(SettingsGroup):
     ] = ""
     sql_target_database: Annotated[str, Field(description="Name of that database, or the path of a SQLite file.")] = ""
     sql_target_user: Annotated[
-        str, Field(description="User that loads. It needs SELECT, INSERT and UPDATE on the tables.")
+        str, Field(description="User that loads the tables. It needs SELECT, INSERT and UPDATE on them.")
     ] = ""
     sql_target_password: Annotated[SecretStr, Field(description="Password of that user.")] = SecretStr("")
     sql_target_dialect: Annotated[

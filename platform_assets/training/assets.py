@@ -46,7 +46,8 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
         # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
         # so that the online tables stay in step.
         selection=refreshed - dg.AssetSelection.checks(evaluation),
-        description=f"Refresh the tables of {spec.key}, then train, evaluate and register it as challenger.",
+        description=f"Refresh the tables of {spec.key}, then train and evaluate the model, and register it as "
+        "challenger.",
     )
     return dg.Definitions(
         assets=[asset],

@@ -120,9 +120,9 @@ class ClassifierLearner:
             positives = int(labels[indices].sum())
             if not 0 < positives < len(indices):
                 raise TrainingError(
-                    f"{int(labels.sum())} of {len(labels)} training examples are {self._positive}, and one of "
-                    f"{len(parts)} folds has {positives} of {len(indices)}. Each fold needs both classes; load more "
-                    "data"
+                    f"one of {len(parts)} folds has {positives} positive examples of {len(indices)}, but each fold "
+                    f"needs both classes. In total, {int(labels.sum())} of {len(labels)} training examples are "
+                    f"{self._positive}; load more data"
                 )
 
     def raw(self, estimator: Any, rows: Any) -> NDArray[np.float64]:

@@ -186,7 +186,7 @@ def split_summary(spec: ModelSpec, examples: Examples) -> str:
     cut = f", from {parts.cut:%Y-%m-%d} on" if parts.cut is not None else ""
     return (
         f"{len(parts.train):,} training examples; {len(parts.holdout):,} held out ({spec.split.description}"
-        f"{cut}); {parts.left_out:,} in neither"
+        f"{cut}); {parts.left_out:,} left out"
     )
 
 

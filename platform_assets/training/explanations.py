@@ -186,7 +186,7 @@ def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> 
     from platform_assets.evaluation.decision_surface_plot import decision_surface as draw
 
     if held_out.threshold is None:
-        raise TrainingError("decision_surface draws decisions, which this model does not make; remove it")
+        raise TrainingError("decision_surface is only for classifiers; remove it from `explanations`")
     first, second = spec.feature_names
     threshold = held_out.threshold
     complete = held_out.rows[[first, second]].notna().all(axis=1).to_numpy()

@@ -37,7 +37,7 @@ def write_card(spec: ModelSpec, record: Mapping[str, Any]) -> str:
         **_encoder(spec, record),
         "Data": f"{card.data} Trained on {tables}." + (" **Sample data, not real data.**" if record["demo"] else ""),
         "Splits": f"{split['training_rows']:,} training examples; {split['holdout_rows']:,} held out ("
-        f"{spec.split.description}{cut}); {split['left_out_rows']:,} in neither.",
+        f"{spec.split.description}{cut}); {split['left_out_rows']:,} left out.",
         "Quality gate": "\n".join(_gate(record["verdict"])),
         **spec.task.told_facts(record),
         "Subgroups": "\n".join(_subgroups(spec, record["subgroups"])) or "None.",

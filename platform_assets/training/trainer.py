@@ -231,8 +231,8 @@ class Trainer:
         version = self._registry.version(spec.name, number)
         if erased := version.tags.get(ERASED_TAG):
             raise TrainingError(
-                f"{spec.name} version {number} cannot be reproduced: it learned from a person whose data were erased "
-                f"({erased}); train a new version"
+                f"{spec.name} version {number} cannot be reproduced: its training data included a person whose data "
+                f"were erased ({erased}); train a new version"
             )
         record = self._registry.record(spec.name, number)
         spec = self._encoders.bound_again(spec, record) if self._encoders else with_encoders(spec, {})

@@ -113,7 +113,7 @@ def test_a_missing_partition_value_is_refused_as_by_duckdb(engine: Engine, table
         messages.append(str(error.value))
     assert (
         messages
-        == ["partition column shop has a value that is missing, empty or very long; fill it or drop the row"] * 2
+        == ["partition column shop has a value that is missing, empty or too long; correct it, or drop the row"] * 2
     )
 
 

@@ -30,11 +30,11 @@ def test_stored_columns_have_the_types_of_the_expression(engine: Engine) -> None
     ("rows", "reason"),
     [
         (pd.DataFrame({"a": [None, None]}), "column a has no type"),
-        (pd.DataFrame({"a": [1, "x"]}), "each column needs one type"),
-        (pd.DataFrame({"a": [[1], [2]]}), "column a has type array<int64>, which tables do not keep"),
+        (pd.DataFrame({"a": [1, "x"]}), "each column must have a single type"),
+        (pd.DataFrame({"a": [[1], [2]]}), "column a has type array<int64>, which tables cannot store"),
         (pd.DataFrame({"a": pd.to_timedelta([1], unit="s")}), "column a has type interval"),
         (pd.DataFrame({"a": [1], "A": [2]}), r"columns \['A', 'a'\] have the same name, or differ only in case"),
-        (pa.table({"a": pa.array([1], pa.timestamp("ns"))}), "times no finer than a microsecond"),
+        (pa.table({"a": pa.array([1], pa.timestamp("ns"))}), "times must be rounded to microseconds"),
         (pa.table({"a": pa.array([2**63], pa.uint64())}), "a value does not fit its column's type: .*UINT64"),
     ],
 )
@@ -59,5 +59,5 @@ def test_times_finer_than_a_microsecond_are_refused_also_in_an_expression(engine
         found = engine.staged(staged).at.to_pyarrow()
         assert found.type == pa.timestamp("us")
         assert pc.drop_null(found).cast(pa.int64()).to_pylist() == [1]
-    with pytest.raises(TableError, match="column at has times finer than a microsecond; round them first"):
+    with pytest.raises(TableError, match="column at has times that are not whole microseconds; round them first"):
         engine.stage(stamps(1_001))

@@ -78,8 +78,8 @@ def test_no_row_is_flagged_if_the_highest_score_has_too_many_false_alarms() -> N
 @pytest.mark.parametrize(
     ("act", "message"),
     [
-        (lambda: reaching_recall(0), "the recall to reach is 0; it must be above 0 and at most 1"),
-        (lambda: reaching_recall(1.1), "the recall to reach is 1.1"),
+        (lambda: reaching_recall(0), "the target recall is 0; it must be above 0 and at most 1"),
+        (lambda: reaching_recall(1.1), "the target recall is 1.1"),
         (lambda: reaching_recall(0.5).choose([0, 0], [0.1, 0.2]), "no row is positive, so recall is undefined"),
         (lambda: bounding_false_alarms(1), "the false-positive rate is 1; it must be 0 or above, and below 1"),
         (lambda: bounding_false_alarms(-0.1), "the false-positive rate is -0.1"),

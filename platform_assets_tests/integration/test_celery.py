@@ -170,7 +170,7 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         doomed = next(worker for worker in of_steps if f"-{worker.pid}@" in name)
         doomed.kill_group()
         assert runs.end(killed) == dg.DagsterRunStatus.FAILURE
-        assert "its Celery worker is gone" in runs.messages(killed)
+        assert "its Celery worker has died" in runs.messages(killed)
         assert services.tables.current(TABLE) is None
 
         # The worker of runs is killed. The lock of the run shows that it is dead.
@@ -178,7 +178,7 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         runs.worker_of_first_step(orphaned)
         of_runs.kill_group()
         wait_until(lambda: fail_dead_runs(instance) == [orphaned], "the dead run was found")
-        assert "the process of this run is gone" in runs.messages(orphaned)
+        assert "the process of this run has died" in runs.messages(orphaned)
         assert services.tables.current(TABLE) is None
 
         # The step of the dead run ends, and the next run completes on the remaining worker of steps.

@@ -207,7 +207,7 @@ def test_the_image_does_not_start_without_api_keys(tmp_path: Path) -> None:
     with started(environment_of(tmp_path, folder)) as service:
         assert service.process.wait(SECONDS) == 1
         _, told = service.process.communicate()
-    assert "set PLATFORM_API_KEYS to name:predict+read:sha256" in told
+    assert "Set PLATFORM_API_KEYS to name:predict+read:sha256" in told
     assert "Traceback" not in told
 
 

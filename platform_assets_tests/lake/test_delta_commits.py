@@ -160,7 +160,7 @@ def test_partition_values_may_be_any_text(lake: Lake) -> None:
 @pytest.mark.parametrize("value", [None, "", "x" * 300])
 def test_missing_empty_and_long_partition_values_are_refused(folder_lake: Lake, value: str | None) -> None:
     rows = pd.DataFrame({"part": ["a", value], "amount": [1.0, 2.0]})
-    with pytest.raises(TableError, match="partition column part has a value that is missing, empty or very long"):
+    with pytest.raises(TableError, match="partition column part has a value that is missing, empty or too long"):
         folder_lake.publish(rows, "part")
     assert not folder_lake.store.exists(NAME)
 

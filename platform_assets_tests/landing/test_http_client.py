@@ -57,9 +57,9 @@ def test_values_and_headers_arrive_unchanged(server: DemoServer, client: HttpCli
 @pytest.mark.parametrize(
     ("fault", "said", "upstream_status"),
     [
-        (status(429, b"Rate exceeded."), "the source answered 429 (Too Many Requests)", 429),
-        (status(503), "the source answered 503 (Service Unavailable)", 503),
-        (status(599), "the source answered 599", 599),
+        (status(429, b"Rate exceeded."), "the source returned HTTP 429 (Too Many Requests)", 429),
+        (status(503), "the source returned HTTP 503 (Service Unavailable)", 503),
+        (status(599), "the source returned HTTP 599", 599),
         (silent, "the source did not answer within 0.3 s", None),
         (dropped, "the source cannot be reached: Server disconnected", None),
         (interrupted, "the source cannot be reached: peer closed connection", None),

@@ -140,9 +140,9 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
         (Page(CONTENT, {"Last-Modified": "a"}, head={"Last-Modified": "b"}), "the file was replaced during"),
         (
             Page(CONTENT, {"Content-Range": "bytes 4-11/12"}, 206),
-            "the server answered 206 Partial Content",
+            "the server returned HTTP 206 Partial Content",
         ),
-        (Page(CONTENT, status=503), "the server answered 503 Service Unavailable; 200 is needed"),
+        (Page(CONTENT, status=503), "the server returned HTTP 503 Service Unavailable; 200 is needed"),
         (Page(CONTENT, {"Content-Encoding": "br"}), "the server sent the unsupported Content-Encoding br"),
         (Page(CONTENT, promised=10), "IncompleteRead(8 bytes read, 10 more expected)"),
         (
@@ -257,7 +257,7 @@ def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -
         assert look_at(source) == facts
     assert trouble_with(source) is None
     none = Source(SETTING, f"{server.url}/none.csv")
-    assert trouble_with(none) == f"{none} cannot be reached: the server answered 404 Not Found; 200 is needed"
+    assert trouble_with(none) == f"{none} cannot be reached: the server returned HTTP 404 Not Found; 200 is needed"
 
 
 @pytest.mark.requirement("PLT-8", "CRE-2")
@@ -311,7 +311,7 @@ def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, serv
         f"ftp://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv": "ConnectionRefusedError: ",
         f"http://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv?token={PASSWORD}": "Connection refused",
         f"http://anna:{PASSWORD}@:/x.csv": "InvalidURL: ",
-        f"{server.url}/none.csv?token={PASSWORD}": "the server answered 404 Not Found; 200 is needed",
+        f"{server.url}/none.csv?token={PASSWORD}": "the server returned HTTP 404 Not Found; 200 is needed",
         "memory://none.csv": "FileNotFoundError: ",
     }
     for uri, reason in refusals.items():

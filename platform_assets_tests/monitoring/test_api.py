@@ -119,7 +119,7 @@ def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_
     assert MODEL.name in problem(unknown)["detail"]
     response = workshop.post(ROUTE, json=label(request_id="no-such-request"))
     assert response.status_code == 404
-    assert "no-such-request is logged" in problem(response)["detail"]
+    assert "with the request id no-such-request" in problem(response)["detail"]
     request_id, _ = predict(shop, services, CLIENTS[:1])
     response = workshop.post(ROUTE, json=label(request_id=request_id, observed_at=now(hours=-1)))
     assert response.status_code == 422
@@ -138,13 +138,13 @@ def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_
         ({"label": 1, "request_id": "r"}, "Give either label and observed_at, for one answer, or labels"),
         ({"observed_at": now(), "request_id": "r"}, "Give either label and observed_at"),
         ({"label": 1, "observed_at": "2026-01-31T12:00:00", "request_id": "r"}, "has no time zone; add Z"),
-        ({"label": 1, "observed_at": "yesterday", "request_id": "r"}, "observed_at: Send a time in the form of ISO"),
-        ({"label": 1, "observed_at": 1_700_000_000, "request_id": "r"}, "observed_at: Send a time as text"),
+        ({"label": 1, "observed_at": "yesterday", "request_id": "r"}, "observed_at: Send the time in ISO 8601 format"),
+        ({"label": 1, "observed_at": 1_700_000_000, "request_id": "r"}, "observed_at: Send the time as text"),
         ({"label": 1, "observed_at": "0001-01-01T00:00:00+14:00", "request_id": "r"}, "The time is out of range"),
         ({"label": 1, "observed_at": "9999-12-31T23:59:59Z", "request_id": "r"}, "which is in the future"),
-        ({"label": 1, "observed_at": now()}, "give either a request_id, or a subject and the time"),
-        ({"label": 1, "observed_at": now(), "subject": "7"}, "give either a request_id, or a subject and the time"),
-        ({"label": 1, "observed_at": now(hours=-1), "subject": "7", "at": now()}, "before the time that it is about"),
+        ({"label": 1, "observed_at": now()}, "send either a request_id, or a subject with at"),
+        ({"label": 1, "observed_at": now(), "subject": "7"}, "send either a request_id, or a subject with at"),
+        ({"label": 1, "observed_at": now(hours=-1), "subject": "7", "at": now()}, "which is before at"),
         ({"label": 1, "observed_at": now(), "request_id": "a b"}, "request_id: String should match pattern"),
         ({"label": 1, "observed_at": now(), "request_id": "r", "place": -1}, "place: Input should be greater than"),
         ({"label": 1, "observed_at": now(), "subject": "", "at": now()}, "subject: Value should have at least 1 item"),

@@ -109,7 +109,7 @@ def test_a_label_without_a_prediction_does_not_prevent_storing_other_labels(data
     assert stored == STORED
     for filed in (of_other_model, unknown):
         assert filed.outcome == "unknown"
-        assert "is logged; a prediction is logged shortly after" in str(filed.reason)
+        assert "a prediction is logged shortly after" in str(filed.reason)
     assert len(standings(labels, subject)) == 1
 
 
@@ -165,7 +165,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
     )
     assert (refused.outcome, refused.reason) == (
         "refused",
-        f"several requests have the id {request}; give the subject as well",
+        f"several requests have the id {request}; send the subject as well",
     )
     assert stored == STORED
     assert "before the prediction" in str(early.reason)
@@ -186,16 +186,19 @@ def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Da
     [
         (Label(0.5, NOW, request_id="r"), "the label is 0.5; send 0 or 1"),
         (Label(float("nan"), NOW, request_id="r"), "the label is nan; send 0 or 1"),
-        (Label(1, NOW + timedelta(minutes=2), request_id="r"), "which is in the future; it is 2026-06-01T12:00:00Z"),
+        (
+            Label(1, NOW + timedelta(minutes=2), request_id="r"),
+            "which is in the future; the current time is 2026-06-01T12:00:00Z",
+        ),
         (of_subject("7", observed_at=NOW, at=NOW + timedelta(days=1)), "at is 2026-06-02T12:00:00.*in the future"),
-        (of_subject("7", observed_at=NOW - timedelta(1), at=NOW), "before the time that it is about"),
+        (of_subject("7", observed_at=NOW - timedelta(1), at=NOW), "which is before at"),
         (Label(1, NOW.replace(tzinfo=None), request_id="r"), "without a time zone; add Z"),
         (Label(1, NOW.replace(year=1969), request_id="r"), "must not be before 1970"),
-        (Label(1, NOW), "give either a request_id, or a subject and the time"),
-        (Label(1, NOW, subject="7"), "give either a request_id, or a subject and the time"),
-        (Label(1, NOW, subject="7", at=NOW, place=0), "place is only for a request_id"),
-        (Label(1, NOW, request_id="r", at=NOW), "at is only for a subject"),
-        (Label(1, NOW, request_id="r", subject="7", place=0), "but not both"),
+        (Label(1, NOW), "send either a request_id, or a subject with at"),
+        (Label(1, NOW, subject="7"), "send either a request_id, or a subject with at"),
+        (Label(1, NOW, subject="7", at=NOW, place=0), "place is allowed only with a request_id"),
+        (Label(1, NOW, request_id="r", at=NOW), "at is allowed only without a request_id"),
+        (Label(1, NOW, request_id="r", subject="7", place=0), "place and subject cannot be combined"),
         (of_subject("", observed_at=NOW), "the subject has 0 characters"),
         (of_subject("x" * 201, observed_at=NOW), "the subject has 201 characters; it must have 1 to 200"),
         (of_subject("a\0b", observed_at=NOW), r"control or invisible characters \(U\+0000\)"),

@@ -119,7 +119,7 @@ def test_pages_need_a_session_and_signing_in_returns_to_the_requested_page(
 def test_an_unknown_model_is_not_found(app: FastAPI, people: People) -> None:
     response = Visitor(app).sign_in(people.rita).see("/monitoring/nonsense")
     assert response.status_code == 404
-    assert "There is no model of this name; the models are " in response.text
+    assert "There is no model with this name; the models are " in response.text
 
 
 @pytest.mark.requirement("MON-1", "MON-5")

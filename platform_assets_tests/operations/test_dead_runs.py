@@ -71,7 +71,7 @@ def test_a_killed_run_is_marked_as_failed_but_a_live_run_is_not(
         assert status(instance, dead) == dg.DagsterRunStatus.FAILURE
         (failure,) = instance.all_logs(dead, of_type=dg.DagsterEventType.RUN_FAILURE)
         assert failure.get_dagster_event().message is not None
-        assert "the process of this run is gone" in str(failure.get_dagster_event().message)
+        assert "the process of this run has died" in str(failure.get_dagster_event().message)
         survivor.stdin.write("go on\n")
         survivor.stdin.flush()
         assert survivor.wait() == 0

@@ -59,15 +59,15 @@ def test_doctor_checks_the_health_of_mlflow(tmp_path: Path) -> None:
         assert found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri) == Finding("mlflow", "ok", shown)
     with web_server(503) as address:
         finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=f"http://{address}")
-    assert (finding.state, finding.found) == ("broken", f"http://{address} answers its health check with 503")
+    assert (finding.state, finding.found) == ("broken", f"http://{address} fails its health check with HTTP 503")
     assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.mend
 
 
 @pytest.mark.parametrize(
     ("uri", "state", "said"),
     [
-        ("http://127.0.0.1:{port}", "broken", "http://127.0.0.1:{port} does not answer: ConnectionError"),
-        ("http://[x", "broken", "http://[x does not answer: InvalidURL"),
+        ("http://127.0.0.1:{port}", "broken", "http://127.0.0.1:{port} does not respond: ConnectionError"),
+        ("http://[x", "broken", "http://[x does not respond: InvalidURL"),
         ("postgresql://me:hunter2@db/x", "ok", "postgresql://db/x, not checked, because it is not a web address"),
     ],
 )
@@ -122,8 +122,8 @@ def test_doctor_reports_a_missing_artefact_of_a_champion_as_broken(tmp_path: Pat
     ("given", "contact", "state", "said"),
     [
         ("demo", "", "ok", "a local server with sample papers"),
-        ("live", "", "broken", "PLATFORM_ARXIV_CONTACT is not set, and requests to arxiv.org must name a contact"),
-        ("live", "me@example.org", "ok", "export.arxiv.org (not asked)"),
+        ("live", "", "broken", "PLATFORM_ARXIV_CONTACT is not set, but requests to arxiv.org must name a contact"),
+        ("live", "me@example.org", "ok", "export.arxiv.org (not contacted)"),
     ],
 )
 def test_doctor_reports_a_missing_contact_for_arxiv(
@@ -141,8 +141,8 @@ def test_doctor_reports_a_missing_contact_for_arxiv(
     ("given", "token", "state", "said"),
     [
         ("demo", "", "ok", "a local server with sample data"),
-        ("live", "", "broken", "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"),
-        ("live", "hunter2-hunter2", "ok", "api.esios.ree.es, with a token (not asked)"),
+        ("live", "", "broken", "PLATFORM_ESIOS_TOKEN is not set, but api.esios.ree.es requires a token"),
+        ("live", "hunter2-hunter2", "ok", "api.esios.ree.es, with a token (not contacted)"),
     ],
 )
 def test_doctor_reports_a_missing_token_for_esios(

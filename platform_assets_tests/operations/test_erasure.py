@@ -155,7 +155,7 @@ def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
         "log files": 1,
     }
     assert (done.models, done.remains) == ([f"{MODEL.name} version {learned.version}"], [])
-    assert [told.endswith("a restore erases again") for told in done.backups] == [True]
+    assert [told.endswith("a restore repeats the erasure") for told in done.backups] == [True]
     # The log keeps the longer number, which contains the id.
     log = services.settings.home / "logs" / "service.log"
     assert log.read_text() == "GET /features/9999999 200\nclient 19876543\n"
@@ -163,7 +163,9 @@ def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
     assert places_of(services, PERSON) == []
     assert services.promoter.erased(MODEL.name)
     assert ERASED_TAG not in services.registry.version(MODEL.name, 2).tags
-    with pytest.raises(TrainingError, match=r"it learned from a person whose data were erased \(erasure 1 of"):
+    with pytest.raises(
+        TrainingError, match=r"its training data included a person whose data were erased \(erasure 1 of"
+    ):
         services.trainer.reproduce(MODEL, learned.version, lambda _: None)
 
     comes_not_back(services, source)
@@ -240,7 +242,7 @@ def test_a_second_erasure_finds_nothing_and_other_rows_and_rights_stay(services:
 @pytest.mark.parametrize(
     ("kind", "subject", "reason"),
     [
-        ("customer", "1", "no domain has persons of the kind 'customer'; choose one of: client"),
+        ("customer", "1", "no domain declares the kind of person 'customer'; choose one of: client"),
         ("client", "anna", "the id of a client is a whole number, not 'anna'"),
         ("client", "", "the id of a client is a whole number"),
     ],

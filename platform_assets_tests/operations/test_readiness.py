@@ -70,18 +70,18 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
     assert gaps["training data"].startswith("set the sources")
     assert gaps["reproduced"] == "run `platform-assets reproduce breakage_model 1`"
     assert gaps["backup"] == "run `platform-assets backup DIR`, at least every 7 days"
-    assert {"drift watch", "labels", "alerts", "environment", "identity"} <= gaps.keys()
+    assert {"drift monitoring", "labels", "alerts", "environment", "identity"} <= gaps.keys()
 
     services.registry.set_tags(version.name, version.version, {REPRODUCED_TAG: "2026-01-01 00:00 UTC"})
     record_backup(services.database, Backup(datetime.now(UTC) - timedelta(days=6), "/backup on a machine"), "", 0)
     publish(services.tables, services.engine, readings(1_200 + ONE_CANDIDATE.retraining.min_new_rows))
     measure_requests(services)
     found = examined(services)
-    assert found["drift watch"].is_met
+    assert found["drift monitoring"].is_met
     assert (found["reproduced"].found, found["reproduced"].is_met) == ("identical on 2026-01-01 00:00 UTC", True)
     assert found["backup"].is_met
     assert not found["freshness"].is_met
-    assert "has 1,000 more rows than at the training" in found["freshness"].found
+    assert "has 1,000 more rows than at training time" in found["freshness"].found
 
 
 @pytest.mark.requirement("PLT-11")
@@ -102,7 +102,7 @@ def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Servi
     found = examined(services)
     assert "cannot be read any more" in found["table versions"].found
     assert found["table versions"].mend == "train again: the job train_breakage_model"
-    assert "fewer rows than at the training" in found["freshness"].found
+    assert "fewer rows than at training time" in found["freshness"].found
 
 
 @pytest.mark.requirement("PLT-11")
@@ -122,7 +122,7 @@ def test_an_incomplete_declaration_is_a_gap(services: Services) -> None:
     card = replace(ONE_CANDIDATE.card, business_kpi=kpi, limits=(), label=" ")
     found = {one.name: one for one in readiness(services, replace(ONE_CANDIDATE, card=card, owners=()))}
     assert found["card"].found == "empty: label, limits"
-    assert found["business KPI"].found == "without owner, target"
+    assert found["business KPI"].found == "missing: owner, target"
     assert (found["owner"].is_met, found["owner"].found) == (False, "none")
 
 

@@ -109,4 +109,4 @@ def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
         assert services.database.url("mlflow").port != before
         assert experiments() == count
         assert dagster.run_storage.get_runs_count() == 0
-    assert [line.split(":")[0] for line in said] == ["the database does not answer", "the database answers again"]
+    assert [line.split(":")[0] for line in said] == ["the database does not respond", "the database responds again"]

@@ -96,7 +96,7 @@ def test_online_rows_and_tables_follow_and_models_are_named(shop: Shop) -> None:
     [
         (
             "shop/newest",
-            "shop/newest is in PostgreSQL, without old versions; roll back its source table: shop/sales",
+            "shop/newest is stored in PostgreSQL, which keeps no old versions; roll back its source table: shop/sales",
         ),
         ("shop/sale", "there is no table shop/sale; the tables are shop/doubled, shop/independent, shop/sales"),
     ],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     ("frame", "error", "message"),
     [
         (readings().assign(broken=0), TrainingError, "0 of .* training examples are broken"),
-        (readings().head(40), TrainingError, "more groups|Each fold needs both classes"),
+        (readings().head(40), TrainingError, "more groups|each fold needs both classes"),
         (readings().assign(device=1), TrainingError, "groups are held out"),
         (readings().assign(day=readings()["day"].iloc[0]), TrainingError, "a split by time needs two or more days"),
         (
@@ -71,8 +71,8 @@ def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> N
     assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
     sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]
     assert [split_summary(SPEC, one) for one in (timed, timeless)] == [
-        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} in neither",
-        f"{sizes[1]} (other values of device); 0 in neither",
+        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} left out",
+        f"{sizes[1]} (other values of device); 0 left out",
     ]
 
 

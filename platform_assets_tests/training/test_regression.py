@@ -141,7 +141,7 @@ def test_the_error_for_an_impossible_training_says_why(bench: Bench) -> None:
     with pytest.raises(TrainingError, match="2 values of day in the training set are too few for 3 folds"):
         bench.train(RIDGE)
     publish(bench, loads(30))
-    with pytest.raises(TrainingError, match="decision_surface draws decisions, which this model does not make"):
+    with pytest.raises(TrainingError, match="decision_surface is only for classifiers"):
         bench.train(replace(RIDGE, explanations=(decision_surface,)))
 
 

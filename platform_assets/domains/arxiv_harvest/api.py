@@ -62,7 +62,7 @@ def _as_moment(text: str) -> str:
             return text
     except ValueError:
         pass
-    raise ValueError(f"It must be a time in the format {FORMAT}, for example 2026-01-01T00:00:00.")
+    raise ValueError(f"Send a time in the format {FORMAT}, for example 2026-01-01T00:00:00.")
 
 
 Moment = Annotated[
@@ -87,11 +87,11 @@ class AskedSearch(BaseModel):
         },
     )
 
-    author: Annotated[Phrase, Field(description="Phrase in the names of the authors.", examples=["maestro"])] = ""
-    title: Annotated[Phrase, Field(description="Phrase in the title.")] = ""
-    journal: Annotated[Phrase, Field(description="Phrase in the journal reference.")] = ""
+    author: Annotated[Phrase, Field(description="Phrase to find in the author names.", examples=["maestro"])] = ""
+    title: Annotated[Phrase, Field(description="Phrase to find in the title.")] = ""
+    journal: Annotated[Phrase, Field(description="Phrase to find in the journal reference.")] = ""
     max_query_results: Annotated[
-        int, Field(ge=1, le=MOST_RESULTS, description="Largest number of results.", examples=[DEFAULT_RESULTS])
+        int, Field(ge=1, le=MOST_RESULTS, description="Maximum number of results.", examples=[DEFAULT_RESULTS])
     ] = DEFAULT_RESULTS
 
 
@@ -107,7 +107,7 @@ class Period(BaseModel):
 class Result(BaseModel):
     """A paper, as arXiv described it."""
 
-    author: Annotated[str, Field(description="Names of all authors, joined by a comma and a blank.")]
+    author: Annotated[str, Field(description="Names of all authors, separated by a comma and a space.")]
     title: Annotated[str | None, Field(description="Title; null if it is missing.")]
     journal: Annotated[str | None, Field(description="Journal reference; null if it is missing.")]
 
@@ -115,9 +115,9 @@ class Result(BaseModel):
 class QueryEntry(BaseModel):
     """A stored query."""
 
-    query: Annotated[str, Field(description="Search string that arXiv was asked for.")]
+    query: Annotated[str, Field(description="Search string that was sent to arXiv.")]
     timestamp: Annotated[str, Field(description=f"Time of the query in UTC, in the format {FORMAT}.")]
-    status: Annotated[int | None, Field(description="HTTP status of arXiv's answer; null if none came.")]
+    status: Annotated[int | None, Field(description="HTTP status of arXiv's response; null if there was none.")]
     num_results: Annotated[int, Field(description="Number of stored results.")]
 
 
@@ -160,11 +160,12 @@ def router(services: Services) -> APIRouter:
         query_timestamp_start: Annotated[Moment, Query()],
         query_timestamp_end: Annotated[Moment | None, Query()] = None,
         format: Annotated[  # noqa: A002 - the parameter's name in requests
-            Literal["csv", "json"] | None, Query(description="Format of the file. Default: by `Accept`, else CSV.")
+            Literal["csv", "json"] | None,
+            Query(description="Format of the file. Default: JSON if only JSON is in `Accept`, else CSV."),
         ] = None,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
     ) -> Response:
-        """Download the queries of a period as a file: CSV, or JSON by `format` or the header `Accept`."""
+        """Download the queries of a period as a CSV or JSON file."""
         kind = format or ("json" if _prefers_json(accept) else "csv")
         return _download(_queries(stored, query_timestamp_start, query_timestamp_end), kind)
 
@@ -193,7 +194,7 @@ def _search_responses() -> dict[int | str, dict[str, Any]]:
         201: {"content": {JSON: {"example": {**_SEARCHED, "num_results": 1, "results": [_PAPER]}}}},
         200: {
             "model": SearchAnswer,
-            "description": "arXiv found nothing.",
+            "description": "No paper on arXiv matches the search.",
             "content": {JSON: {"example": {**_SEARCHED, "num_results": 0, "results": []}}},
         },
     }
@@ -237,7 +238,7 @@ def _search(services: Services, stored: Searches, query: str, most: int) -> Sear
 
 def _too_many(services: Services, stored: Searches, query: str) -> Problem:
     """Store a search that cannot wait for its turn, and return the problem."""
-    error = UpstreamError(f"arXiv was not contacted, because {SEARCHES_AT_ONCE} other searches are waiting for it")
+    error = UpstreamError(f"arXiv was not contacted, because {SEARCHES_AT_ONCE} other searches are already waiting")
     stored.store(Search(query, server_name(services.sources), datetime.now(UTC), error=str(error)))
     return _unavailable(error)
 
@@ -246,7 +247,7 @@ def _unavailable(error: UpstreamError) -> Problem:
     seconds = math.ceil(error.retry_after) if error.retry_after else RETRY_SECONDS
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{error}. The query is stored. Try again in {seconds} s.",
+        f"{error}. The query was stored. Try again in {seconds} s.",
         error.problem,
         headers={"Retry-After": str(seconds)},
         more={"upstream_status": error.upstream_status},
@@ -317,7 +318,7 @@ def _downloads() -> dict[int | str, dict[str, Any]]:
     entries = {"type": "array", "items": {"$ref": "#/components/schemas/QueryEntry"}}
     return {
         200: {
-            "description": "The file.",
+            "description": "The queries, as a CSV or JSON file.",
             "content": {
                 CSV: {"schema": {"type": "string"}, "example": _csv([COLUMNS])},
                 JSON: {"schema": entries, "example": example},

@@ -147,7 +147,7 @@ def _root(body: bytes) -> Element:
     try:
         root: Element = ElementTree.fromstring(body, forbid_dtd=True)
     except DefusedXmlException:
-        raise MalformedFeed("it has a document type or entities, which feeds of arXiv do not have") from None
+        raise MalformedFeed("it has a document type declaration, which no feed from arXiv has") from None
     except (ParseError, LookupError, ValueError) as error:
         raise MalformedFeed(f"it is not well-formed XML: {error}") from None
     if root.tag != f"{{{_SPACES['atom']}}}feed":
@@ -168,7 +168,7 @@ def _paper(entry: Element) -> Paper:
     address = _text(entry, "atom:id") or ""
     found = _PAPER_ID.search(address)
     if found is None:
-        raise MalformedFeed(f"an entry has the id {address!r}, which is not the address of a paper")
+        raise MalformedFeed(f"an entry has the id {address!r}, which is not the URL of a paper")
     primary = entry.find("arxiv:primary_category", _SPACES)
     return Paper(
         arxiv_id=found["id"],

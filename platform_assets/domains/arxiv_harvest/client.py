@@ -118,7 +118,7 @@ class Arxiv:
             feed = _feed(answer)
             if not feed.papers and start < min(feed.total, most):
                 raise TemporaryError(
-                    f"{NAME} answered with an empty page at position {start}, although it has {feed.total:,} results",
+                    f"{NAME} returned an empty page at position {start}, although it reported {feed.total:,} results",
                     answer.status,
                 )
             return feed
@@ -132,10 +132,10 @@ def _feed(answer: Answer) -> Feed:
         feed = parse_feed(answer.body)
     except MalformedFeed as error:
         if answer.status != HTTPStatus.OK:
-            raise UpstreamError(f"{NAME} answered {answer.status} without a feed", answer.status) from None
-        raise TemporaryError(f"{NAME} answered with a body that cannot be read: {error}", answer.status) from None
+            raise UpstreamError(f"{NAME} returned HTTP {answer.status} without a feed", answer.status) from None
+        raise TemporaryError(f"{NAME} returned a response that cannot be read: {error}", answer.status) from None
     if feed.error is not None:
         raise UpstreamError(f"{NAME} refused the search: {feed.error}", answer.status)
     if answer.status != HTTPStatus.OK:
-        raise UpstreamError(f"{NAME} answered {answer.status}", answer.status)
+        raise UpstreamError(f"{NAME} returned HTTP {answer.status}", answer.status)
     return feed

@@ -19,7 +19,7 @@ SCHEDULE = "0 6 * * *"
 SEARCHES_ANSWERED = dg.AssetCheckSpec(
     "every_saved_search_was_answered",
     asset=schemas.QUERIES.name.split("/"),
-    description="arXiv answered each saved search of this harvest. A failed search is stored with its reason.",
+    description="Each saved search of this harvest succeeded. A failed search is stored with its error.",
 )
 
 
@@ -51,7 +51,7 @@ def queries(sources: dg.ResourceParam[Sources], database: dg.ResourceParam[Datab
 def papers(
     context: dg.AssetExecutionContext, database: dg.ResourceParam[Database], engine: dg.ResourceParam[Engine]
 ) -> Expression:
-    """The papers that were found, one row each, as their newest stored version describes them."""
+    """One row per paper found, with the metadata of its newest stored version."""
     table = stored_papers.papers_table(database.engine)
     per_search = stored_papers.papers_per_search(database.engine)
     context.add_asset_metadata(metadata.of_papers(table, per_search))
@@ -61,7 +61,7 @@ def papers(
 @dg.asset_check(
     asset=schemas.QUERIES.name.split("/"),
     name="every_query_has_its_results",
-    description="Each query has as many stored results as it says, and all results are numbered without gaps.",
+    description="`num_results` of each query is its number of stored results, and results are numbered without gaps.",
 )
 def every_query_has_its_results(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Compare the counts in the table of queries with the stored results."""
@@ -74,7 +74,7 @@ def every_query_has_its_results(database: dg.ResourceParam[Database]) -> dg.Asse
 harvest_arxiv = dg.define_asset_job(
     "harvest_arxiv",
     selection=dg.AssetSelection.groups(schemas.QUERIES.domain),
-    description="Repeat the saved searches of arXiv, store what is new, and publish the table of papers.",
+    description="Repeat the saved arXiv searches, store new results, and publish the table of papers.",
 )
 
 harvest_arxiv_daily = dg.ScheduleDefinition(

@@ -59,7 +59,7 @@ def of_papers(table: Any, per_search: Mapping[str, int]) -> dict[str, Any]:
 def _table(harvested: Sequence[Harvested]) -> str:
     from tabulate import tabulate
 
-    headers = ["search", "query", "status", "results at arXiv", "new results", "new papers", "error"]
+    headers = ["search", "query", "status", "results on arXiv", "new results", "new papers", "error"]
     rows = [
         [one.name, one.query, one.status, one.total, one.new_results, one.new_papers, one.error] for one in harvested
     ]

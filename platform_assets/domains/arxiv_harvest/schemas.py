@@ -10,14 +10,14 @@ from platform_assets.lake.schemas import Column, TableSchema
 QUERIES = TableSchema(
     name="arxiv_harvest/queries",
     columns=(
-        Column("query", "string", "Search string that arXiv was asked for, decoded."),
-        Column("server", "string", "Host name of the server that was asked; `demo` for sample papers."),
+        Column("query", "string", "Search string that was sent to arXiv, URL-decoded."),
+        Column("server", "string", "Host name of the queried server; `demo` for sample papers."),
         Column("saved_search", "string", "Name of the saved search; null for other searches."),
         Column("asked_at", "timestamp", "Time of the query.", "UTC"),
-        Column("status", "int64", "HTTP status of arXiv's answer; null if none came."),
-        Column("total_results", "int64", "Results that arXiv has; null if the search failed."),
-        Column("num_results", "int64", "Results that are stored."),
-        Column("error", "string", "Reason of a failed search; null after success."),
+        Column("status", "int64", "HTTP status of arXiv's response; null if there was none."),
+        Column("total_results", "int64", "Number of results on arXiv; null if the search failed."),
+        Column("num_results", "int64", "Number of stored results."),
+        Column("error", "string", "Error of a failed search; null if it succeeded."),
     ),
     key=("asked_at", "query"),
     fresh_within=timedelta(days=2),
@@ -27,17 +27,19 @@ QUERIES = TableSchema(
 PAPERS = TableSchema(
     name="arxiv_harvest/papers",
     columns=(
-        Column("arxiv_id", "string", "Identifier at arXiv, without version."),
+        Column("arxiv_id", "string", "arXiv identifier, without version."),
         Column("version", "int64", "Newest stored version; null if arXiv gave none."),
         Column("title", "string", "Title; null if it is missing."),
-        Column("author", "string", "Names of all authors, joined by a comma and a blank."),
+        Column("author", "string", "Names of all authors, separated by a comma and a space."),
         Column("journal", "string", "Journal reference; null for most papers."),
-        Column("primary_category", "string", "Primary category at arXiv."),
-        Column("published_at_utc", "timestamp", "Submission of the first version; null if it is missing.", "UTC"),
-        Column("updated_at_utc", "timestamp", "Submission of this version; null if it is missing.", "UTC"),
-        Column("first_stored_at_utc", "timestamp", "Time at which the paper was stored first.", "UTC"),
-        Column("saved_searches", "string", "Names of the saved searches that found it, joined by a comma and a blank."),
-        Column("is_demo", "boolean", "Whether only the server with sample papers returned it."),
+        Column("primary_category", "string", "Primary arXiv category."),
+        Column("published_at_utc", "timestamp", "Submission time of the first version; null if missing.", "UTC"),
+        Column("updated_at_utc", "timestamp", "Submission time of this version; null if missing.", "UTC"),
+        Column("first_stored_at_utc", "timestamp", "Time at which the paper was first stored.", "UTC"),
+        Column(
+            "saved_searches", "string", "Names of the saved searches that found it, separated by a comma and a space."
+        ),
+        Column("is_demo", "boolean", "Whether the paper is sample data, found only on the demo server."),
     ),
     key=("arxiv_id",),
     expectations=(

@@ -27,24 +27,24 @@ class ArxivSettings(DomainSettings):
         float,
         Field(
             ge=0,
-            description="Seconds between two requests to arXiv, over all processes. arXiv asks for at least 3, so "
-            "arxiv.org is never asked more often.",
+            description="Minimum time between two requests to arXiv, in seconds, across all processes. For arxiv.org, "
+            "at least 3 is used, as its terms require.",
         ),
     ] = 3.0
     arxiv_wait_seconds: Annotated[
-        float, Field(gt=0, description="Seconds for which `POST /arxiv` waits for arXiv before it answers 503.")
+        float, Field(gt=0, description="Seconds that `POST /arxiv` waits for arXiv before it returns 503.")
     ] = 30.0
 
     @field_validator("arxiv_base_url")
     @classmethod
     def _address(cls, text: str) -> str:
         if text and not text.startswith(("http://", "https://")):
-            raise ValueError("an address that begins with http:// or https://, for example https://export.arxiv.org")
+            raise ValueError("must be a URL that starts with http:// or https://, for example https://export.arxiv.org")
         return text.rstrip("/")
 
     @field_validator("arxiv_contact")
     @classmethod
     def _printable(cls, text: str) -> str:
         if not (text.isascii() and text.isprintable()):
-            raise ValueError("an e-mail address in ASCII, because it is sent as an HTTP header")
+            raise ValueError("must be an e-mail address in ASCII, because it is sent in an HTTP header")
         return text.strip()

@@ -112,7 +112,7 @@ def server_name(sources: Sources) -> str:
 def _described(sources: Sources) -> str:
     server = server_name(sources)
     _interval(sources.settings_of(ArxivSettings), server)
-    return "a local server with sample papers" if server == DEMO else f"{server} (not asked)"
+    return "a local server with sample papers" if server == DEMO else f"{server} (not contacted)"
 
 
 API = DeclaredApi("arXiv", _described)
@@ -140,7 +140,7 @@ def _interval(settings: ArxivSettings, server: str) -> float:
         return settings.arxiv_interval_seconds
     if not settings.arxiv_contact:
         raise SourceError(
-            "PLATFORM_ARXIV_CONTACT is not set, and requests to arxiv.org must name a contact; set it to an e-mail "
-            "address, or set PLATFORM_SOURCES=demo for sample papers"
+            "PLATFORM_ARXIV_CONTACT is not set, but requests to arxiv.org must name a contact. Set it to an e-mail "
+            "address, or set PLATFORM_SOURCES=demo to use sample papers"
         )
     return max(settings.arxiv_interval_seconds, ARXIV_INTERVAL_SECONDS)

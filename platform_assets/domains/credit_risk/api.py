@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NAMES = [feature.name for feature in FEATURES]
 TOLD = {feature.name: feature.description for feature in FEATURES}
-ClientId = Annotated[Key, Field(description="Number of the client.", examples=[5008804])]
+ClientId = Annotated[Key, Field(description="Id of the client.", examples=[5008804])]
 _ONE, _NOBODY = 5008804, 9999999
 
 
@@ -49,7 +49,7 @@ class Features(BaseModel):
 
 
 Missing = Annotated[list[str], Field(description="Names of the features that are null.")]
-AsOf = Annotated[date, Field(description="Date of the client's newest loan. The features are as of this day.")]
+AsOf = Annotated[date, Field(description="Date of the client's newest loan. The features are computed as of this day.")]
 
 
 class FeaturesOfClient(Features):
@@ -64,7 +64,7 @@ class Prediction(BaseModel):
     """The predicted risk of one client, with the features that it was computed from."""
 
     client_id: ClientId
-    probability: Annotated[float, Field(ge=0, le=1, description="Probability that a loan is not paid back on time.")]
+    probability: Annotated[float, Field(ge=0, le=1, description="Probability that a loan is not repaid on time.")]
     decision: Annotated[
         Literal["high_risk", "low_risk"], Field(description="`high_risk` if the probability is at least the threshold.")
     ]
@@ -83,7 +83,7 @@ class UnknownClient(NothingFound):
 
     def problem(self) -> NotFound:
         """Return the 404 error for a request that asks for this client only."""
-        return NotFound(f"There is no client {self.client_id}: the source contains no valid loan of this client.")
+        return NotFound(f"There is no client {self.client_id}: the source contains no valid loan for this client.")
 
 
 class Predictions(BaseModel):
@@ -143,7 +143,7 @@ def router(services: Services) -> APIRouter:
         responses={200: {"content": {JSON: {"example": _flat(_EXAMPLE)}}}},
     )
     async def show_features_of_client(
-        client_id: Annotated[Key, Path(description="Number of the client.", examples=[_ONE])],
+        client_id: Annotated[Key, Path(description="Id of the client.", examples=[_ONE])],
     ) -> Response:
         """Return the five features of a client, as of the newest loan."""
         row = await services.online.get(CLIENT_FEATURES.name, client_id=client_id)
@@ -153,7 +153,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.post("/predictions/credit-risk", **documentation(Prediction | Predictions, _EXAMPLES))
     async def predict_credit_risk(clients: Clients, request: Request) -> Response:
-        """Predict the probability that a client does not pay a loan back on time, for one client or up to 1,000."""
+        """Predict the probability that a client does not repay a loan on time, for one client or up to 1,000."""
         ids = clients.items
         rows = await services.online.get_many(CLIENT_FEATURES.name, "client_id", ids)
         predict = partial(_predictions, services, request.state.asked)

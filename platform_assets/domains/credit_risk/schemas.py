@@ -37,13 +37,13 @@ HIGHEST_AMOUNT = 1e12
 CLIENT = "client"
 """Kind of the person that a loan is about, for `platform-assets erase`."""
 
-LOAN_ID = Column("loan_id", "int64", "Number of the loan, unique.")
+LOAN_ID = Column("loan_id", "int64", "Id of the loan, unique.")
 
 LOANS = TableSchema(
     name="credit_risk/loans",
     columns=(
         LOAN_ID,
-        Column("id", "int64", "Number of the client who took the loan."),
+        Column("id", "int64", "Id of the client who took the loan."),
         Column("code_gender", "string", "Client's gender: F or M."),
         Column("flag_own_car", "string", "Whether the client owns a car: Y or N."),
         Column("flag_own_realty", "string", "Whether the client owns real estate: Y or N."),
@@ -58,7 +58,7 @@ LOANS = TableSchema(
         Column("flag_phone", "int64", "Whether the client gave a home phone number: 1 or 0."),
         Column("flag_email", "int64", "Whether the client gave an e-mail address: 1 or 0."),
         Column("occupation_type", "string", "Client's occupation; null if not given."),
-        Column("cnt_fam_members", "float64", "Size of the client's family, the client included.", "people"),
+        Column("cnt_fam_members", "float64", "Size of the client's family, including the client.", "people"),
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not."),
         Column("birthday", "date", "Client's date of birth."),
         Column(
@@ -101,7 +101,7 @@ PERSON = tuple(
 )
 """Columns that describe the person, not the loan."""
 
-CLIENT_ID = Column("client_id", "int64", "Number of the client, `id` in `loans`.")
+CLIENT_ID = Column("client_id", "int64", "Id of the client, `id` in `loans`.")
 
 FEATURES = (
     Column("nb_previous_loans", "int64", "Number of loans granted to the client before this one.", LOANS_UNIT),
@@ -141,7 +141,7 @@ LOAN_FEATURES = TableSchema(
     columns=(
         LOAN_ID,
         CLIENT_ID,
-        Column("loan_date", "date", "Day on which the loan was granted. The features are as of this day."),
+        Column("loan_date", "date", "Day on which the loan was granted. The features are computed as of this day."),
         *FEATURES,
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not. The label, not a feature."),
     ),
@@ -162,8 +162,8 @@ CLIENT_FEATURES = TableSchema(
     name="credit_risk/client_features",
     columns=(
         CLIENT_ID,
-        Column("as_of", "date", "Date of the client's newest loan. The features are as of this day."),
-        Column("loan_id", "int64", "Number of the client's newest loan."),
+        Column("as_of", "date", "Date of the client's newest loan. The features are computed as of this day."),
+        Column("loan_id", "int64", "Id of the client's newest loan."),
         *FEATURES,
     ),
     key=("client_id",),

@@ -146,15 +146,13 @@ def parse(answer: Answer, kind: type[Model]) -> Model:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
     if problems[0]["type"] == "json_invalid":
-        what = "an HTML page" if is_html(answer) else "a body"
-        raise TemporaryError(f"{NAME} answered with {what} that is not JSON: {quoted(answer)}", answer.status)
+        what = "an HTML page" if is_html(answer) else "a response"
+        raise TemporaryError(f"{NAME} returned {what} that is not JSON: {quoted(answer)}", answer.status)
     if message := _message(answer):
-        raise UpstreamError(f"{NAME} answered without data: {message}", answer.status)
+        raise UpstreamError(f"{NAME} returned no data: {message}", answer.status)
     named = [f"{'.'.join(map(str, one['loc'])) or 'the body'}: {one['msg']}" for one in problems[:MOST_PROBLEMS]]
     more = f"; {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
-    raise UpstreamError(
-        f"{NAME} changed the format of its answer, or sent a damaged one: {'; '.join(named)}{more}", answer.status
-    )
+    raise UpstreamError(f"{NAME} returned a response in an unexpected format: {'; '.join(named)}{more}", answer.status)
 
 
 def refusal(answer: Answer) -> UpstreamError:
@@ -162,15 +160,15 @@ def refusal(answer: Answer) -> UpstreamError:
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and is_html(answer):
         text = (
-            f"{NAME} answered 403 with an HTML page, which comes from its protection against robots and not from the "
-            "check of the token. Wait some minutes, and send fewer requests"
+            f"{NAME} returned HTTP 403 with an HTML page, which comes from its bot protection, not from the token "
+            "check. Wait a few minutes, and send fewer requests"
         )
     elif status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        text = f"{NAME} refused the token ({status}: {quoted(answer)}). Check PLATFORM_ESIOS_TOKEN"
+        text = f"{NAME} refused the token (HTTP {status}: {quoted(answer)}). Check PLATFORM_ESIOS_TOKEN"
     elif HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        text = f"{NAME} answered {status}, a redirect, which is not followed. Check PLATFORM_ESIOS_BASE_URL"
+        text = f"{NAME} returned HTTP {status}, a redirect, which is not followed. Check PLATFORM_ESIOS_BASE_URL"
     else:
-        text = f"{NAME} answered {status}: {quoted(answer)}"
+        text = f"{NAME} returned HTTP {status}: {quoted(answer)}"
     return UpstreamError(text, status)
 
 

@@ -29,7 +29,7 @@ def _plain_day(value: Any) -> Any:
 
 Day = Annotated[
     date,
-    Query(description="Day of local time in Spain, as YYYY-MM-DD.", examples=["2018-01-15"]),
+    Query(description="Local date in Spain, as YYYY-MM-DD.", examples=["2018-01-15"]),
     BeforeValidator(_plain_day),
 ]
 
@@ -38,21 +38,21 @@ class ForecastHour(BaseModel):
     """The forecast of one hour."""
 
     datetime_utc: Annotated[datetime, Field(description="Start of the hour, UTC.")]
-    demand_mw: Annotated[float, Field(description="Forecast of the mean demand of the peninsula in the hour, in MW.")]
-    lower_mw: Annotated[float, Field(description="Lower end of the 90 % prediction interval, in MW.")]
-    upper_mw: Annotated[float, Field(description="Upper end of the 90 % prediction interval, in MW.")]
+    demand_mw: Annotated[float, Field(description="Forecast mean demand of the peninsula in this hour, in MW.")]
+    lower_mw: Annotated[float, Field(description="Lower bound of the 90 % prediction interval, in MW.")]
+    upper_mw: Annotated[float, Field(description="Upper bound of the 90 % prediction interval, in MW.")]
 
 
 class DemandForecast(BaseModel):
     """The forecast of one local day. It is never changed."""
 
-    date: Annotated[date, Field(description="Local day.")]
-    model_version: Annotated[str, Field(description="Version of the model, the same for all hours.")]
+    date: Annotated[date, Field(description="Local date in Spain.")]
+    model_version: Annotated[str, Field(description="Version of the model that made the forecast.")]
     approval_id: ApprovalId
-    issued_at: Annotated[datetime, Field(description="Time of the forecast, UTC.")]
+    issued_at: Annotated[datetime, Field(description="Time at which the forecast was issued, UTC.")]
     hours: Annotated[
         list[ForecastHour],
-        Field(description="The hours in order: 24, or 23 or 25 on a day with a clock change."),
+        Field(description="The hours of the day in order: 24, or 23 or 25 on a day with a clock change."),
     ]
 
 
@@ -85,9 +85,10 @@ def router(services: Services) -> APIRouter:
         rows = issued.of_day(date)
         if not rows:
             newest = issued.last_day()
-            until = f"the newest forecast is for {newest}" if newest else "no forecast was issued yet"
+            until = f"the newest forecast is for {newest}" if newest else "no forecast has been issued yet"
             raise NotFound(
-                f"No forecast was issued for {date}; {until}. The job issue_demand_forecasts issues one a day before."
+                f"There is no forecast for {date}; {until}. The job issue_demand_forecasts issues each forecast on the "
+                "day before."
             )
         return DemandForecast(
             date=date,

@@ -129,7 +129,7 @@ class Esios:
             return
         if numbers:
             raise UpstreamError(
-                f"{NAME} has the series {self.series.name!r} under the number {numbers[0]}, but "
+                f"{NAME} lists the series {self.series.name!r} as indicator {numbers[0]}, but "
                 f"PLATFORM_ESIOS_INDICATOR is {self.series.indicator}. Set it to {numbers[0]}",
                 HTTPStatus.OK,
             )
@@ -186,7 +186,7 @@ class Esios:
         here = [value for value in found.values if value.geo_id == self.series.geography]
         if found.values and not here:
             others = ", ".join(f"{number} ({name})" for number, name in _geographies(found.values))
-            raise _wrong(f"has no value of the geography {self.series.geography}, only of {others}")
+            raise _wrong(f"has no value for the geography {self.series.geography}, only for {others}")
         for value in here:
             _demand_hour(value)
         inside = [value for value in here if month.start <= value.datetime_utc < month.end]
@@ -200,7 +200,7 @@ class Esios:
 
     def _demand_series(self, found: Indicator) -> None:
         if found.id != self.series.indicator or not _same(found.name, self.series.name):
-            asked = f"{self.series.indicator} ({self.series.name!r}) was asked for"
+            asked = f"{self.series.indicator} ({self.series.name!r}) was requested"
             raise _wrong(f"describes the series {found.id} ({found.name!r}), but {asked}")
 
 
@@ -209,9 +209,9 @@ def _demand_hour(value: Value) -> None:
     at = value.datetime_utc
     if not at == value.datetime == value.tz_time:
         times = f"{value.datetime.isoformat()}, {at.isoformat()} and {value.tz_time.isoformat()}"
-        raise _wrong(f"has a value with three different times: {times}")
+        raise _wrong(f"has a value whose three times differ: {times}")
     if at.minute or at.second or at.microsecond:
-        raise _wrong(f"has a value at {at.isoformat()}, although hourly values were asked for")
+        raise _wrong(f"has a value at {at.isoformat()}, although hourly values were requested")
 
 
 def _geographies(values: Sequence[Value]) -> list[tuple[int, str]]:
@@ -220,7 +220,7 @@ def _geographies(values: Sequence[Value]) -> list[tuple[int, str]]:
 
 
 def _wrong(what: str) -> UpstreamError:
-    return UpstreamError(f"{NAME} sent an answer that {what}", HTTPStatus.OK)
+    return UpstreamError(f"{NAME} returned a response that {what}", HTTPStatus.OK)
 
 
 def _same(one: str, other: str) -> bool:

@@ -177,7 +177,7 @@ load_esios_demand = dg.define_asset_job(
     cron_schedule=SCHEDULE,
     execution_timezone=ZONE,
     name="load_esios_demand_daily",
-    description=f"Run `{JOB}` every day for the months of the last days and the days ahead, to store corrections.",
+    description=f"Run `{JOB}` every day for the months of the last and the next days, to store corrections.",
 )
 def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.ResourceParam[Sources]) -> dg.RunRequest:
     """Request a run for the months around today."""
@@ -189,7 +189,7 @@ def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.R
 issue_demand_forecasts = dg.define_asset_job(
     "issue_demand_forecasts",
     selection=dg.AssetSelection.assets(demand_features, forecasts, forecast_errors),
-    description="Compute the features, issue the forecast of the next local day with the champion, and compute the "
+    description="Compute the features, issue the forecast for the next local day with the champion, and compute the "
     "errors of earlier forecasts whose demand is known.",
 )
 

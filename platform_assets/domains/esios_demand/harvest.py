@@ -82,7 +82,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
     for one in answered:
         merge(one, stored, merged)
     if unknown := sorted(set().union(*(one.unknown_fields for one in answered))):
-        LOG.warning("ESIOS sent fields that the client does not know: %s", ", ".join(unknown))
+        LOG.warning("unknown fields in the response of ESIOS were ignored: %s", ", ".join(unknown))
     return Rows(
         as_frame(merged, esios.series),
         {**facts(answered, merged), "unknown_fields": unknown, "server": esios.server},
@@ -99,7 +99,7 @@ def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo
     place = f"Use another PLATFORM_HOME, or delete {shown(tables.uri(name))} first"
     if has_sample_data(tables) != demo:
         has, comes = ("sample data", "real data") if not demo else ("real data", "sample data")
-        raise TableError(f"{name} contains {has}, which are never mixed with {comes}. {place}")
+        raise TableError(f"{name} contains {has}, which must not be mixed with {comes}. {place}")
     rows = tables.scan(name, partitions=keys).select("id", "datetime", "demand_forecast", "update_timestamp")
     columns = rows.to_pyarrow().to_pydict()
     if others := sorted(set(columns["id"]) - {series.indicator}):

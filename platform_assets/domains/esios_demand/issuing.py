@@ -103,7 +103,8 @@ def issue(
     if issued.of_day(day):
         return Issue(day)
     if start_of(day) <= now:
-        return Issue(day, reason=f"{day} has begun, so the harvest is too old; run the job load_esios_demand")
+        reason = f"the stored hours are too old to forecast a future day: {day} has already begun"
+        return Issue(day, reason=f"{reason}; run the job load_esios_demand")
     try:
         live = champions.load(MODEL.name)
     except NoChampion as error:
@@ -111,7 +112,7 @@ def issue(
     missing = int(rows[LEVEL.name].isna().sum())
     if missing:
         raise TableError(
-            f"{LEVEL.name} is unknown for {day}, because too many of the 24 hours before 10:00 on "
+            f"{LEVEL.name} cannot be computed for {day}, because too many of the 24 hours before 10:00 on "
             f"{day - timedelta(days=1)} are missing; run the job load_esios_demand, and see its check "
             "every_hour_is_present"
         )

@@ -21,13 +21,13 @@ MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 _PERIOD = (
-    f"Over the newest {forecast_errors.RECENT.days} days; with fewer than {forecast_errors.FEWEST_DAYS}, it passes."
+    f"Computed over the last {forecast_errors.RECENT.days} days; passes with fewer than {forecast_errors.FEWEST_DAYS}."
 )
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
     asset=ASSET,
     description="Each month has all hours of its local days. A day with a clock change has 23 or 25 hours. In the "
-    "current month, the hours until the end of yesterday are required. The next run reads missing hours again.",
+    "current month, the hours until the end of yesterday are required. The next run requests missing hours again.",
 )
 NO_JUMP = dg.AssetCheckSpec(
     "no_hour_jumps",
@@ -52,7 +52,7 @@ def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
     yield _result(
         EVERY_HOUR,
         [
-            f"{month.first:%Y-%m} lacks {len(hours)} of {found.expected[month]} hours: {_named(hours)}"
+            f"{month.first:%Y-%m}: {len(hours)} of {found.expected[month]} hours missing: {_named(hours)}"
             for month, hours in missing.items()
         ],
         months={
@@ -61,9 +61,9 @@ def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
         },
     )
     jumps = [f"{jump:+,.0f} MW at {_text(at)}" for at, jump in found.jumps]
-    yield _result(NO_JUMP, [f"{len(jumps)} jumps: {_listed(jumps)}"] if jumps else [])
+    yield _result(NO_JUMP, [f"jumps ({len(jumps)}): {_listed(jumps)}"] if jumps else [])
     flat = [f"{hours} hours from {_text(at)}" for at, hours in found.flat]
-    yield _result(NO_FLAT_LINE, [f"{len(flat)} flat lines: {_listed(flat)}"] if flat else [])
+    yield _result(NO_FLAT_LINE, [f"flat lines ({len(flat)}): {_listed(flat)}"] if flat else [])
 
 
 def of_load(loaded: Loaded, place: str) -> dict[str, Any]:

@@ -116,13 +116,13 @@ MODEL = ModelSpec(
         Criterion(
             f"skill_over_{NAIVE_D7}",
             at_least=0.3,
-            why="A model that is little better than the same hour of the week before is not worth its upkeep.",
+            why="A model that is little better than the same hour a week before is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Balancing energy is bought for errors; above 4 %, schedules miss peaks."),
+        Criterion("mape", at_most=0.04, why="Errors are covered by balancing energy; above 4 %, schedules miss peaks."),
         Criterion(
             "interval_coverage",
             at_least=0.85,
-            why="Reserves are planned by the intervals, which should contain 90 % of the hours.",
+            why="Reserves are planned from the intervals, which should contain 90 % of the hours.",
         ),
     ),
     not_worse=NotWorse("mae", by=50.0, why="A new version must forecast about as well as the champion."),
@@ -132,11 +132,11 @@ MODEL = ModelSpec(
         business_kpi=Kpi(
             name="cost of balancing energy (EUR per month)",
             owner="head of energy trading",
-            target="10 % lower than with the forecast of a week before, within two quarters after promotion",
+            target="10 % lower than with a naive forecast (same hour a week before), within two quarters of promotion",
         ),
         technical_kpi="MAPE on the newest tenth of the days; skill over two naive forecasts; coverage of the intervals",
         label=(
-            "`demand_mw`: the demand of an hour as the grid operator published it last, known once the hour is over. "
+            "`demand_mw`: the demand of an hour as last published by the grid operator, known once the hour is over. "
             "The series is itself a forecast of the operator, not the measured demand."
         ),
         objective=(
@@ -145,7 +145,7 @@ MODEL = ModelSpec(
         ),
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(
-            "It knows no temperatures. In the hot June of 2017, its errors were 1.3 times as large as over the year.",
+            "It has no temperature data. In the hot June of 2017, its errors were 1.3 times as large as over the year.",
             "It learns each holiday from its training data. On its first Christmas Day, its mean error was 13 %.",
             "It forecasts the peninsula only, and one day ahead only.",
             "The intervals assume errors like those of cross-validation; issued forecasts widen them after misses.",

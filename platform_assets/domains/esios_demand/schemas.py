@@ -21,10 +21,12 @@ LOWEST_MW, HIGHEST_MW = 15_000, 45_000
 """Plausible demand of the peninsula. From 2017 to 2018, the forecast was between 18,015 and 41,103 MW."""
 COLUMNS = (
     Column("name", "string", "Spanish name of the series."),
-    Column("id", "int64", "Number of the series at ESIOS. It is not the number of the geography."),
+    Column("id", "int64", "Indicator number of the series at ESIOS, not the number of the geography."),
     Column("datetime", "timestamp", "Start of the hour.", "UTC"),
-    Column("demand_forecast", "float64", "Mean demand in the hour, as the operator forecast it last.", "MW"),
-    Column("update_timestamp", "timestamp", "Update of the series at ESIOS with which this value came.", "UTC"),
+    Column("demand_forecast", "float64", "Mean demand in the hour, from the operator's newest forecast.", "MW"),
+    Column(
+        "update_timestamp", "timestamp", "Update time of the series at ESIOS when this value was first read.", "UTC"
+    ),
 )
 
 DEMAND_FORECAST = TableSchema(
@@ -53,22 +55,35 @@ DEMAND_FORECAST_ESIOS = TableSchema(
 )
 
 MW, SHARE = "MW", "share, 0 to 1"
-LEVEL = Column("mean_24h_mw", "float64", "Mean of the 24 hours before the cut-off.", MW)
+LEVEL = Column("mean_24h_mw", "float64", "Mean demand in the 24 hours before the cut-off.", MW)
 RELATIVE = (
     Column(
-        "lag_newest_mw", "float64", "Same hour of the day before if it is before the cut-off, else two days ago.", MW
+        "lag_newest_mw",
+        "float64",
+        "Demand in the same hour one day before if that is before the cut-off, else two days before.",
+        MW,
     ),
-    Column("lag_2d_mw", "float64", "Same hour two days before.", MW),
-    Column("lag_7d_mw", "float64", "Same hour seven days before. It is also the seasonal naive forecast.", MW),
-    Column("lag_14d_mw", "float64", "Same hour fourteen days before.", MW),
-    Column("lag_day_type_mw", "float64", "Same hour of the newest complete day of the same `day_type`.", MW),
-    Column("lag_day_type_mean_3_mw", "float64", "Mean of the same hour over three such days.", MW),
-    Column("newest_hour_mw", "float64", "The last hour before the cut-off, which begins at 09:00.", MW),
-    Column("morning_1d_mw", "float64", "Mean of the hours 0 to 9 of the day before.", MW),
-    Column("morning_2d_mw", "float64", "Mean of the hours 0 to 9, two days before.", MW),
-    Column("morning_8d_mw", "float64", "Mean of the hours 0 to 9, eight days before.", MW),
+    Column("lag_2d_mw", "float64", "Demand in the same hour two days before.", MW),
+    Column("lag_7d_mw", "float64", "Demand in the same hour seven days before, the seasonal naive forecast.", MW),
+    Column("lag_14d_mw", "float64", "Demand in the same hour fourteen days before.", MW),
+    Column(
+        "lag_day_type_mw",
+        "float64",
+        "Demand in the same hour of the newest complete day with the same `day_type`.",
+        MW,
+    ),
+    Column(
+        "lag_day_type_mean_3_mw",
+        "float64",
+        "Mean demand in the same hour of the three newest complete days with the same `day_type`.",
+        MW,
+    ),
+    Column("newest_hour_mw", "float64", "Demand in the last hour before the cut-off, from 09:00.", MW),
+    Column("morning_1d_mw", "float64", "Mean demand in the hours 0 to 9 of the day before.", MW),
+    Column("morning_2d_mw", "float64", "Mean demand in the hours 0 to 9, two days before.", MW),
+    Column("morning_8d_mw", "float64", "Mean demand in the hours 0 to 9, eight days before.", MW),
     Column("mean_24h_week_before_mw", "float64", "Mean of the same 24 hours as `mean_24h_mw`, a week earlier.", MW),
-    Column("mean_7d_mw", "float64", "Mean of the seven times 24 hours before the cut-off.", MW),
+    Column("mean_7d_mw", "float64", "Mean demand in the 168 hours before the cut-off.", MW),
 )
 """Lags and rolling means. The model uses them relative to `LEVEL`."""
 CALENDAR = (
@@ -77,17 +92,17 @@ CALENDAR = (
     Column("is_summer_time", "int32", "1 in daylight saving time, 0 in winter time."),
     Column("is_holiday", "int32", "1 on a national holiday, else 0."),
     Column("is_bridge", "int32", "1 on a working day between two days off, else 0."),
-    Column("holiday_share", "float64", "Part of the peninsula's population with a public holiday.", SHARE),
-    Column("day_off_before", "float64", "Part of the population that is off on the day before.", SHARE),
-    Column("day_off_after", "float64", "Part of the population that is off on the day after.", SHARE),
-    Column("day_off_2d_before", "float64", "Part of the population that was off two days before.", SHARE),
-    Column("day_off_7d_before", "float64", "Part of the population that was off seven days before.", SHARE),
+    Column("holiday_share", "float64", "Share of the peninsula's population with a public holiday.", SHARE),
+    Column("day_off_before", "float64", "Share of the population with a day off on the day before.", SHARE),
+    Column("day_off_after", "float64", "Share of the population with a day off on the day after.", SHARE),
+    Column("day_off_2d_before", "float64", "Share of the population with a day off two days before.", SHARE),
+    Column("day_off_7d_before", "float64", "Share of the population with a day off seven days before.", SHARE),
 )
 FEATURES = (*CALENDAR, LEVEL, *RELATIVE)
 NAIVE_D1 = Column(
     "naive_d1_mw",
     "float64",
-    "Naive forecast: `lag_newest_mw`, corrected by the difference of the two weekdays a week before.",
+    "Naive forecast: `lag_newest_mw`, corrected by the difference between the two weekdays a week before.",
     MW,
 )
 DEMAND_FEATURES = TableSchema(
@@ -95,12 +110,14 @@ DEMAND_FEATURES = TableSchema(
     columns=(
         Column("datetime_utc", "timestamp", "Start of the hour.", "UTC"),
         Column("local_day", "date", "Local day of the hour."),
-        Column("day_type", "string", "workday, saturday or sunday. Mostly observed holidays count as Sundays."),
+        Column(
+            "day_type", "string", "workday, saturday or sunday. A holiday of most of the population counts as a Sunday."
+        ),
         *FEATURES,
         NAIVE_D1,
-        Column("demand_mw", "float64", "Demand as published last; null for hours to come. The label.", MW),
-        Column("updated_at", "timestamp", "Update of the series with which the demand came; null without it.", "UTC"),
-        Column("harvested_at", "timestamp", "Newest update of the series that the row was computed from.", "UTC"),
+        Column("demand_mw", "float64", "The label: demand as last published; null for future hours.", MW),
+        Column("updated_at", "timestamp", "Update time of the series for `demand_mw`; null for future hours.", "UTC"),
+        Column("harvested_at", "timestamp", "Newest update time of the hours that the table was computed from.", "UTC"),
     ),
     key=("datetime_utc",),
     expectations=(
@@ -121,13 +138,13 @@ ISSUED = (
     Column("local_day", "date", "Local day of the hour."),
     Column("model_version", "int64", "Version of the model that made the forecast."),
     Column("approval_id", "int64", "Approval request of that version."),
-    Column("issued_at", "timestamp", "Time of the forecast, the same for all hours of a day.", "UTC"),
-    Column("demand_mw", "float64", "Forecast of the demand.", MW),
-    Column("lower_mw", "float64", "Lower end of the 90 % prediction interval.", MW),
-    Column("upper_mw", "float64", "Upper end of the 90 % prediction interval.", MW),
+    Column("issued_at", "timestamp", "Time at which the forecast was issued, equal for all hours of a day.", "UTC"),
+    Column("demand_mw", "float64", "Forecast demand.", MW),
+    Column("lower_mw", "float64", "Lower bound of the 90 % prediction interval.", MW),
+    Column("upper_mw", "float64", "Upper bound of the 90 % prediction interval.", MW),
     Column("interval_factor", "float64", "Factor by which the model's interval was widened or narrowed."),
     Column("naive_d7_mw", "float64", "Naive forecast: the same hour seven days before; null if unknown.", MW),
-    Column("naive_d1_mw", "float64", "Naive forecast from the newest day; null if unknown.", MW),
+    Column("naive_d1_mw", "float64", "Naive forecast from the newest known day; null if unknown.", MW),
 )
 FORECASTS = TableSchema(
     name="esios_demand/forecasts",
@@ -153,9 +170,9 @@ FORECAST_ERRORS = TableSchema(
         Column(
             "horizon_hours", "int32", "Hours from the cut-off, 10:00 on the day before, to the start of the hour.", "h"
         ),
-        Column("forecast_mw", "float64", "Forecast of the demand.", MW),
-        Column("demand_mw", "float64", "Demand as published last.", MW),
-        Column("known_at", "timestamp", "Time from which the demand is known: its update or the hour's end.", "UTC"),
+        Column("forecast_mw", "float64", "Forecast demand.", MW),
+        Column("demand_mw", "float64", "Demand as last published.", MW),
+        Column("known_at", "timestamp", "Later of the end of the hour and the update time of the demand.", "UTC"),
         Column("error_mw", "float64", "Forecast minus demand.", MW),
         Column("is_covered", "boolean", "Whether the demand is inside the interval."),
     ),

@@ -28,13 +28,13 @@ class EsiosSettings(DomainSettings):
             "server with sample data."
         ),
     ] = SecretStr("")
-    esios_indicator: Annotated[int, Field(ge=1, description="Number of the series (indicator).")] = 460
+    esios_indicator: Annotated[int, Field(ge=1, description="Indicator number of the series.")] = 460
     esios_indicator_name: Annotated[
         str,
         Field(
             min_length=1,
-            description="Spanish name of the series. The API must list the number under this name; accents and case "
-            "are ignored.",
+            description="Spanish name of the series. The API must list the indicator under this name; accents and "
+            "case are ignored.",
         ),
     ] = "Previsión diaria de la demanda eléctrica peninsular"
     esios_geography: Annotated[int, Field(ge=1, description="Number of the geography, 8741 for the peninsula.")] = 8741
@@ -42,7 +42,7 @@ class EsiosSettings(DomainSettings):
         int,
         Field(
             ge=0,
-            description="Number of days before today whose months the daily schedule reads again, to find corrections.",
+            description="Number of past days whose months the daily schedule reads again, to pick up corrections.",
         ),
     ] = 10
 
@@ -50,7 +50,7 @@ class EsiosSettings(DomainSettings):
     @classmethod
     def _address(cls, text: str) -> str:
         if text and not text.startswith(("http://", "https://")):
-            raise ValueError(f"an address that begins with http:// or https://, for example {ESIOS}")
+            raise ValueError(f"must be a URL that starts with http:// or https://, for example {ESIOS}")
         return text.rstrip("/")
 
     @field_validator("esios_token")
@@ -58,5 +58,7 @@ class EsiosSettings(DomainSettings):
     def _header(cls, token: SecretStr) -> SecretStr:
         text = token.get_secret_value()
         if not (text.isascii() and text.isprintable()) or " " in text:
-            raise ValueError("a token in ASCII without blanks and line breaks, because it is sent as an HTTP header")
+            raise ValueError(
+                "must be a token in ASCII without spaces and line breaks, because it is sent in an HTTP header"
+            )
         return token

@@ -69,8 +69,8 @@ def _token(settings: EsiosSettings, server: str) -> str:
     token = settings.esios_token.get_secret_value()
     if not token:
         raise SourceError(
-            f"PLATFORM_ESIOS_TOKEN is not set, and {server} needs a token. Set it to your personal token of the ESIOS "
-            "API, or set PLATFORM_SOURCES=demo without PLATFORM_ESIOS_BASE_URL for sample data"
+            f"PLATFORM_ESIOS_TOKEN is not set, but {server} requires a token. Set it to your personal token for the "
+            "ESIOS API, or set PLATFORM_SOURCES=demo without PLATFORM_ESIOS_BASE_URL to use sample data"
         )
     return token
 
@@ -80,7 +80,7 @@ def _described(sources: Sources) -> str:
     if server == DEMO:
         return "a local server with sample data"
     _token(sources.settings_of(EsiosSettings), server)
-    return f"{server}, with a token (not asked)"
+    return f"{server}, with a token (not contacted)"
 
 
 API = DeclaredApi("ESIOS", _described)

@@ -38,7 +38,7 @@ def labels_incoming(
 
     def file(rows: Expression) -> None:
         if refused := store_landed(zone, rows, labels, models, run):
-            context.log.warning("%s labels were refused; the check every_label_is_stored has the reasons", refused)
+            context.log.warning("labels refused: %s; the check every_label_is_stored gives the reasons", refused)
 
     batch = zone.take(LandedFiles(tables, LABELS_INCOMING), engine, run)
 
@@ -55,7 +55,7 @@ def labels_incoming(
 @dg.asset_check(
     asset=labels_incoming,
     name="every_label_is_stored",
-    description="Every label in a landed file names a declared model, and a prediction of that model or a subject.",
+    description="No label in a landed file was refused, for example because its model or its prediction is unknown.",
 )
 def every_label_is_stored(labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResult:
     """Count the refused labels, and show the last ones."""
@@ -64,7 +64,7 @@ def every_label_is_stored(labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResu
     return dg.AssetCheckResult(
         passed=count == 0,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{count:,} labels were refused, e.g. {told[0]}" if count else None,
+        description=f"refused labels: {count:,}, e.g. {told[0]}" if count else None,
         metadata={"refused_labels": count, "last_refused": dg.MetadataValue.json(told)},
     )
 
@@ -72,7 +72,7 @@ def every_label_is_stored(labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResu
 load_labels = dg.define_asset_job(
     "load_labels",
     selection=dg.AssetSelection.assets(labels_incoming),
-    description="Take up to 500 files with labels, and store their labels.",
+    description="Load up to 500 label files, and store their labels.",
 )
 
 label_files_landed = files_landed_sensor("label_files_landed", LABELS, load_labels.name, lambda _: None)

@@ -11,12 +11,18 @@ LABELS_INCOMING = TableSchema(
     columns=(
         *FILE_COLUMNS,
         Column("model", "string", "Name of the registered model."),
-        Column("request_id", "string", "Request whose prediction is labelled; null if a subject and a time are."),
-        Column("place", "int64", "Place among the predictions of the request, from 0; null if the request has one."),
-        Column("subject", "string", "Id of the item that the label is about, such as a client; null if not needed."),
-        Column("at", "timestamp('UTC')", "Time that the label of a subject is about; null with a request."),
         Column(
-            "label", "float64", "The label: 1 or 0 for a classifier, where 1 is the positive class; else the value."
+            "request_id",
+            "string",
+            "Id of the request whose prediction is labelled; null if `subject` and `at` identify the label.",
+        ),
+        Column("place", "int64", "Index of the prediction in the request, from 0; null if the request has only one."),
+        Column("subject", "string", "Id of the labelled item, such as a client; null if not needed."),
+        Column("at", "timestamp('UTC')", "Time to which the label of a subject applies; null with a request id."),
+        Column(
+            "label",
+            "float64",
+            "1 or 0 for a classifier, where 1 is the positive class; for a regression model the true value.",
         ),
         Column("observed_at", "timestamp('UTC')", "Time at which the label was observed."),
         LANDED_AT_COLUMN,

@@ -15,14 +15,14 @@ class LabelFilesSettings(DomainSettings):
     labels_landing_uri: Annotated[
         str,
         Field(
-            description="Folder into which files with labels are dropped: a path, or any fsspec URI of a folder. "
-            "Default: with `PLATFORM_SOURCES=demo` the folder `landing/labels` in `PLATFORM_HOME`, which is empty at "
-            "first; with `live` no file lands."
+            description="Folder to load label files from: a path, or any fsspec URI of a folder. Default: with "
+            "`PLATFORM_SOURCES=demo` the folder `landing/labels` in `PLATFORM_HOME`, which is empty at first; with "
+            "`live` no folder, so no label files are loaded."
         ),
     ] = ""
     labels_settle_seconds: Annotated[
         float,
         Field(
-            ge=0, description="Seconds for which the size and the time of a file must be unchanged before it is read."
+            ge=0, description="Seconds for which a file's size and modification time must not change before it is read."
         ),
     ] = 10.0

@@ -77,7 +77,7 @@ def refusals(labels: Labels, most: int) -> tuple[int, list[str]]:
     with labels.transaction() as connection:
         [(count,)] = connection.execute(_COUNT.encode()).fetchall()
         rows = connection.execute(_LAST.encode(), [most]).fetchall()
-    return count, [f"{name} line {line}, {model}: {reason}" for name, line, model, reason in rows]
+    return count, [f"{name}, line {line}, {model}: {reason}" for name, line, model, reason in rows]
 
 
 def _filed(

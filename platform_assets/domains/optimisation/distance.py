@@ -73,7 +73,9 @@ def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
     angles = _numbers("latitude", latitude), _numbers("longitude", longitude)
     shapes = [angle.shape for angle in angles]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"latitude has the shape {shapes[0]} and longitude {shapes[1]}; they must be the same")
+        raise ValueError(
+            f"latitude has shape {shapes[0]} and longitude has shape {shapes[1]}; the shapes must be equal"
+        )
     result = np.empty(shapes[0])
     arrays = tuple(np.require(array, requirements=["C", "A"]).reshape(-1) for array in (*angles, result))
     _fill_in_pieces(_compiled(), arrays, result.size)
@@ -87,7 +89,7 @@ def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     # nullable columns would otherwise become objects.
     found = values if _kind(values) in _REAL else np.asarray(values)
     if _kind(found) not in _REAL:
-        raise TypeError(f"{name} holds {np.asarray(found).dtype}; real numbers are needed")
+        raise TypeError(f"{name} has the dtype {np.asarray(found).dtype}; it must contain real numbers")
     return np.asarray(found, dtype=np.float64)
 
 

@@ -133,7 +133,7 @@ class Facts:
 
         found = [self._as_it_is()]
         if self.rows == self.nulls:
-            found.append(Form("nothing but nulls", 0, lambda values: pa.nulls(len(values))))
+            found.append(Form("all null", 0, lambda values: pa.nulls(len(values))))
         else:
             found += [*self._numbers(), *self._others(), *self._dictionary()]
         return sorted(found, key=lambda form: form.size)
@@ -146,7 +146,7 @@ class Facts:
             size = self.weight + _offset_width(self.kind) * (self.rows + 1)
         else:
             size = -(-self.rows * (width_of(self.kind, in_bits=True) or 64) // 8)
-        return Form("as it was", size + self._mask(), lambda values: values)
+        return Form("unchanged", size + self._mask(), lambda values: values)
 
     def _numbers(self) -> Iterator[Form]:
         import pyarrow as pa
@@ -174,7 +174,7 @@ class Facts:
             yield self._plain(pa.date32(), "date")
         if pa.types.is_large_string(self.kind) and self.weight <= _LARGEST_OFFSET:
             size = self.weight + 4 * (self.rows + 1) + self._mask()
-            yield Form("text, 4 bytes a place", size, lambda values: values.cast(pa.string()))
+            yield Form("text, 32-bit offsets", size, lambda values: values.cast(pa.string()))
 
     def _dictionary(self) -> Iterator[Form]:
         import pyarrow as pa

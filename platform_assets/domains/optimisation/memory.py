@@ -138,7 +138,7 @@ class _Plan:
         """
         encoded = self._encode(column) if self._encoded_texts is None else self._look_up(column)
         if encoded is None:
-            raise SourceError(f"{path} changed while it was read; read it again when no program writes to it")
+            raise SourceError(f"{path} changed while it was being read; try again when no program writes to it")
         if ColumnSpace.fits(encoded.type):
             if self._space is None:
                 self._space = ColumnSpace(encoded.type, self.facts)
@@ -192,7 +192,7 @@ def _shrunk(name: str, series: pd.Series[Any]) -> SmallColumn:
                 if _same_series(column.series(), series):
                     return column
                 break
-    return SmallColumn(name, str(series.dtype), "as it was", before, before, series, None, series.dtype)
+    return SmallColumn(name, str(series.dtype), "unchanged", before, before, series, None, series.dtype)
 
 
 def _in_arrow(series: pd.Series[Any]) -> pa.Array | None:

@@ -66,7 +66,7 @@ def plain_errors(path: Path) -> Iterator[None]:
         yield
     except (OSError, UnicodeError, LookupError, pa.ArrowException) as error:
         raise SourceError(
-            f"{path} cannot be read: {first_line(error)}; a CSV file with a header, or a parquet file, is needed"
+            f"{path} cannot be read: {first_line(error)}; it must be a CSV file with a header, or a parquet file"
         ) from error
 
 

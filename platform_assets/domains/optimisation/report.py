@@ -27,7 +27,7 @@ def per_column(small: SmallTable) -> str:
     rows = [[c.name, c.type, c.form, c.before, c.after, f"{c.before / max(c.after, 1):.1f}"] for c in small.columns]
     before = sum(column.before for column in small.columns)
     rows.append(["all", "", "", before, small.nbytes, f"{before / max(small.nbytes, 1):.1f}"])
-    headers = ["column", "type", "form", "before, bytes", "after, bytes", "times smaller"]
+    headers = ["column", "type", "form", "bytes before", "bytes after", "times smaller"]
     return tabulate(rows, headers, tablefmt="github", intfmt=",")
 
 
@@ -58,11 +58,11 @@ def bar_chart(sizes: Mapping[str, int]) -> str:
     bars = axes.barh(names, megabytes, color=["#1b7f5c" if name == OURS else "#b8bec7" for name in names])
     axes.bar_label(bars, [f"{size:,.3g}" for size in megabytes], padding=4)
     axes.margins(x=0.12)
-    axes.set_xlabel("megabytes in memory, every value kept")
+    axes.set_xlabel("memory in MB, all lossless")
     axes.spines[["top", "right"]].set_visible(False)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=110, metadata={"Software": None})
-    return f"![megabytes in memory](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"
+    return f"![memory in MB](data:image/png;base64,{base64.b64encode(image.getvalue()).decode()})"
 
 
 def _in_pandas(series: pd.Series[Any]) -> int:

@@ -11,14 +11,16 @@ CURRENCY = "currency units per night"  # the source does not name the currency
 LOWEST_DISTANCE, HIGHEST_DISTANCE = -1.0 - 1e-9, 2.0 + 1e-9
 HIGHEST_RATE = 1e9
 
-ROW = Column("row", "int64", "Place of the row in the file: the line of a CSV file, the row number of a parquet file.")
+ROW = Column(
+    "row", "int64", "Position of the row in the file: line number in a CSV file, row number in a parquet file."
+)
 
 DISTANCES = TableSchema(
     name="optimisation/distances",
     columns=(
         ROW,
-        Column("latitude", "float64", "Latitude as in the source; the formula takes it as an angle.", DEGREES),
-        Column("longitude", "float64", "Longitude as in the source; the formula takes it as an angle.", DEGREES),
+        Column("latitude", "float64", "Latitude as in the source; the formula uses the number as radians.", DEGREES),
+        Column("longitude", "float64", "Longitude as in the source; the formula uses the number as radians.", DEGREES),
         Column(
             "distance",
             "float64",
@@ -40,12 +42,14 @@ COMPACT_TABLE = TableSchema(
     name="optimisation/compact_table",
     columns=(
         ROW,
-        Column("ean_hotel_id", "int64", "Number of the hotel; a hotel may have many rows."),
+        Column("ean_hotel_id", "int64", "Id of the hotel; a hotel may have many rows."),
         Column("name", "string", "Name of the hotel."),
         Column("address1", "string", "Street and number."),
         Column("city", "string", "City."),
         Column("state_province", "string", "State, as two letters."),
-        Column("postal_code", "string", "Postal code; text, because it may contain a dash or begin with zero."),
+        Column(
+            "postal_code", "string", "Postal code; stored as text, because it may contain a dash or start with zero."
+        ),
         Column("latitude", "float64", "Latitude.", DEGREES),
         Column("longitude", "float64", "Longitude.", DEGREES),
         Column("star_rating", "float64", "Star rating; null if the hotel has none.", "stars"),

@@ -13,17 +13,20 @@ class OptimisationSettings(DomainSettings):
     """Sources of the two optimisations."""
 
     speed_data_uri: Annotated[
-        str, Field(description="Rows with latitude and longitude: CSV or parquet; empty: demo data.")
+        str,
+        Field(
+            description="Table with the columns `latitude` and `longitude`, as CSV or parquet. Default: sample data."
+        ),
     ] = ""
     speed_data_encoding: Annotated[
-        str, Field(description="Text encoding of that CSV file, for example `cp1250`; empty: detected.")
+        str, Field(description="Text encoding of that CSV file, for example `cp1250`. Default: detected.")
     ] = ""
     memory_data_uri: Annotated[
         str,
-        Field(description="Hotels, the table to compress: CSV in any encoding, or parquet; empty: demo data."),
+        Field(description="Table of hotels to compress, as CSV in any encoding, or parquet. Default: sample data."),
     ] = ""
     memory_data_encoding: Annotated[
-        str, Field(description="Text encoding of that CSV file, for example `cp1250`; empty: detected.")
+        str, Field(description="Text encoding of that CSV file, for example `cp1250`. Default: detected.")
     ] = ""
 
     @field_validator("speed_data_encoding", "memory_data_encoding")
@@ -32,5 +35,7 @@ class OptimisationSettings(DomainSettings):
         try:
             "".encode(name or "utf-8")
         except LookupError:
-            raise ValueError("a text encoding that Python knows, for example utf-8, cp1250 or latin-1") from None
+            raise ValueError(
+                "must be a text encoding that Python knows, for example utf-8, cp1250 or latin-1"
+            ) from None
         return name

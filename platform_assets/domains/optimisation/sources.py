@@ -56,8 +56,8 @@ def _landed(declared: DeclaredSource, setting: str, sources: Sources, engine: En
     if encoding or landed.source.demo or landed.encoding in {PARQUET, *MARKED}:
         return landed
     remark = (
-        f"its text encoding was guessed: {landed.encoding}; in another encoding, some letters would be others. "
-        f"Set {variable(setting)} to its encoding"
+        f"its text encoding was detected as {landed.encoding}. If this is wrong, some letters are wrong; set "
+        f"{variable(setting)} to the right encoding"
     )
     return replace(landed, remarks=[*landed.remarks, remark])
 

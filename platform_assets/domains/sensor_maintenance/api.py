@@ -42,8 +42,8 @@ NeedsMaintenance = Annotated[bool, Field(description="Whether the probability is
 Outside = Annotated[
     bool | None,
     Field(
-        description="Whether a sensor's value lies outside the values of the training readings, so that the "
-        "probability is unreliable; null if the model does not have the range."
+        description="Whether a reading is outside the range of the training readings, so that the probability is "
+        "unreliable; null if the model does not store that range."
     ),
 ]
 
@@ -86,15 +86,15 @@ class StoredPrediction(BaseModel):
     """The stored prediction for one line of a file."""
 
     file_digest: Annotated[str, Field(description="SHA-256 of the file's content.")]
-    line: Annotated[int, Field(description="Line of the reading in the file.")]
-    file_name: Annotated[str, Field(description="Name of the file when it was landed.")]
+    line: Annotated[int, Field(description="Line number of the reading in the file.")]
+    file_name: Annotated[str, Field(description="Name of the file when it was loaded.")]
     device: Annotated[str, Field(description="Device of the reading; the file's name if the device is unknown.")]
     recorded_at: Annotated[datetime | None, Field(description="Time of the reading; null if the time is unknown.")]
     probability: Probability
     needs_maintenance: NeedsMaintenance
     threshold: float
     outside_training_range: Outside
-    model_version: Annotated[str, Field(description="Model version of the prediction.")]
+    model_version: Annotated[str, Field(description="Model version that made the prediction.")]
     approval_id: ApprovalId
     predicted_at: datetime
 
@@ -125,8 +125,8 @@ File = Annotated[
         max_length=LONGEST_NAME,
         # A text in PostgreSQL cannot contain a zero byte.
         pattern=r"^[^\x00]*$",
-        description="Path of a file in the landing zone, or SHA-256 of its content. A path stands for all contents "
-        "that had it, the newest first.",
+        description="Path of a file in the landing zone, or SHA-256 of its content. A path selects all contents "
+        "that were found under it, newest first.",
         examples=["pump_3/20260228T093000Z.txt", _EXAMPLE_DIGEST],
     ),
 ]
@@ -201,16 +201,19 @@ def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
         return processed
     if not files:
         raise NotFound(
-            f"No file {asked!r} was seen in the landing zone. Send the path of the file in that folder, or the SHA-256 "
-            "of its content; a file that is still being written is seen only once it is unchanged for a while."
+            f"No file {asked!r} was found in the landing zone. Send the path of the file in that folder, or the "
+            "SHA-256 of its content. A new file is found only after it has been unchanged for "
+            "PLATFORM_SENSOR_SETTLE_SECONDS."
         )
     newest = files[0]
     if newest.state == "set_aside":
-        raise NotFound(f"The file was set aside and has no predictions: {newest.reason}.")
+        raise NotFound(f"The file {asked!r} has no predictions, because none of its rows can be used: {newest.reason}.")
     if newest.state == "landed":
         raise NotFound(
-            f"The file {asked!r} has landed and has no predictions yet. It waits for the next run of "
-            f"predict_sensor_maintenance, and for a champion if {MODEL.name} has none."
+            f"The file {asked!r} was loaded, but has no predictions yet. The next run of predict_sensor_maintenance "
+            f"makes them, if {MODEL.name} has a champion."
         )
     told = f" It cannot be read now: {newest.reason}." if newest.reason else ""
-    raise NotFound(f"The file {asked!r} was seen and waits for the next run of predict_sensor_maintenance.{told}")
+    raise NotFound(
+        f"The file {asked!r} has no predictions yet. The next run of predict_sensor_maintenance loads it.{told}"
+    )

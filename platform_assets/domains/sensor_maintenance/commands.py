@@ -21,7 +21,7 @@ def devices(
     context: typer.Context,
     files: Annotated[int, typer.Option(min=0, help="Number of files; 0: write files until Ctrl-C.")] = 0,
     per_minute: Annotated[float, typer.Option(min=0.1, max=6_000, help="Files per minute.")] = 12,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of kinds and contents.")] = SEED,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed for the kinds and contents of the files.")] = SEED,
 ) -> None:
     """Drop files with sensor readings into the landing zone: on time, late, twice, half-written, drifting, damaged."""
     stop = threading.Event()
@@ -29,4 +29,4 @@ def devices(
         signal.signal(number, lambda *_: stop.set())
     uri = context.obj.services.zones.find(INCOMING).folder.source.uri
     written = simulate(uri, drops(files, seed), lambda: not stop.wait(60 / per_minute), say)
-    say(f"{written} files were written")
+    say(f"files written: {written}")

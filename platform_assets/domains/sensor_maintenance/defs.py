@@ -34,7 +34,7 @@ def readings_incoming(
     tables: dg.ResourceParam[TableStore],
     engine: dg.ResourceParam[Engine],
 ) -> RowBatch:
-    """New readings of devices, one row per line of a file. Each file lands once, whatever its name."""
+    """New readings of devices, one row per line of a file. Each file content is loaded once, whatever its name."""
     landed = LandedFiles(tables, schemas.READINGS_INCOMING)
     return zones.find(INCOMING).take(landed, engine, context.run.run_id)
 
@@ -48,7 +48,7 @@ predictions = predictions_asset(
 
 @table_asset(schemas.DEVICES, owners=OWNERS)
 def devices(predictions: Expression) -> Expression:
-    """The newest decision of each device, for HTTP requests and work lists."""
+    """The newest prediction for each device, for HTTP requests and work lists."""
     return features.newest_per_device(predictions)
 
 
@@ -57,7 +57,7 @@ devices_are_current = online_check(schemas.DEVICES, schemas.PREDICTIONS, feature
 predict_sensor_maintenance = dg.define_asset_job(
     "predict_sensor_maintenance",
     selection=dg.AssetSelection.assets(readings_incoming, predictions, devices),
-    description="Take up to 500 files that wait in the landing zone, and predict with the champion.",
+    description="Load up to 500 new files from the landing zone, and predict with the champion.",
 )
 
 sensor_maintenance_files_landed = files_landed_sensor(

@@ -115,7 +115,7 @@ MODEL = ModelSpec(
     task=BinaryClassification(
         positive="needs maintenance",
         threshold=bounding_false_alarms(FALSE_ALARMS),
-        costs=Costs(20.0, why="The source names no costs, so planners must replace this number by their own."),
+        costs=Costs(20.0, why="The source names no costs, so planners must replace this number with their own."),
     ),
     split=StratifiedSplit("reading"),
     subgroups=(),
@@ -141,7 +141,7 @@ MODEL = ModelSpec(
         Criterion(
             "false_positive_rate",
             at_most=0.2,
-            why="The threshold allows 15 % out of fold. A rate above this limit means that it does not generalise.",
+            why="The threshold was chosen for at most 15 % out of fold. Above this limit, it does not generalise.",
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
@@ -179,7 +179,7 @@ MODEL = ModelSpec(
             target="95 %, with at most 15 % needless inspections, within two quarters after promotion",
         ),
         technical_kpi="Lower bound of recall on held-out readings; false-positive rate; share of readings out of range",
-        label="`label` 1: the device needs maintenance. An assumption: the source does not explain the label.",
+        label="`label` 1: the device needs maintenance. This is an assumption, as the source does not explain it.",
         objective=(
             "The loss of the candidate, followed by calibration. Candidates are ranked by average precision. The "
             "threshold is the lowest with a false-positive rate of at most 15 % on out-of-fold scores."

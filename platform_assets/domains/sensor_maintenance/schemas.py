@@ -26,10 +26,14 @@ READINGS_HISTORY = TableSchema(
     name="sensor_maintenance/readings_history",
     columns=(
         Column(
-            "row", "int64", "Place of the row in the file: the line of a CSV file, the row number of a parquet file."
+            "row", "int64", "Position of the row in the file: line number in a CSV file, row number in a parquet file."
         ),
         *FEATURES,
-        Column("label", "int64", "1: the device needed maintenance, 0: it did not. The source does not explain it."),
+        Column(
+            "label",
+            "int64",
+            "1: the device needs maintenance, 0: it does not. An assumption, as the source does not explain the label.",
+        ),
     ),
     key=("row",),
     source=True,

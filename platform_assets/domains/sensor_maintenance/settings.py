@@ -27,15 +27,15 @@ class SensorMaintenanceSettings(DomainSettings):
     sensor_landing_uri: Annotated[
         str,
         Field(
-            description="Folder into which files with new readings are dropped: a path, or any fsspec URI of a folder. "
-            "Default: with `PLATFORM_SOURCES=demo` the folder `landing/sensor_maintenance` in `PLATFORM_HOME`, with "
-            "sample files; with `live` no file lands."
+            description="Folder to load files with new readings from: a path, or any fsspec URI of a folder. Default: "
+            "with `PLATFORM_SOURCES=demo` the folder `landing/sensor_maintenance` in `PLATFORM_HOME`, with sample "
+            "files; with `live` no folder, so no readings are loaded."
         ),
     ] = ""
     sensor_path_pattern: Annotated[
         str,
         Field(
-            description="Pattern of the paths in that folder, if they contain the device and the time, for example "
+            description="Pattern of file paths in that folder, if they contain the device and the time, for example "
             "`{device}/{recorded_at}.txt`. The time is in ISO 8601, also without colons (`20260228T093000Z`), and in "
             "UTC if it has no offset. The columns `device` and `recorded_at` of a file take precedence. Default: no "
             "pattern, and the name of the file is used as the device."
@@ -44,7 +44,7 @@ class SensorMaintenanceSettings(DomainSettings):
     sensor_settle_seconds: Annotated[
         float,
         Field(
-            ge=0, description="Seconds for which the size and the time of a file must be unchanged before it is read."
+            ge=0, description="Seconds for which a file's size and modification time must not change before it is read."
         ),
     ] = 10.0
 

@@ -26,7 +26,7 @@ LONGEST = 10_000
 
 def _with_text(sentence: str) -> str:
     if not is_visible(sentence):
-        raise ValueError("The sentence has no visible characters; send a text.")
+        raise ValueError("The sentence has no visible characters; send some text.")
     try:
         sentence.encode()
     except UnicodeEncodeError:
@@ -42,7 +42,7 @@ Sentence = Annotated[
         max_length=LONGEST,
         # For the documentation only. `_with_text` checks it, with a clearer message.
         json_schema_extra={"pattern": VISIBLE},
-        description="The sentence as it was written. The model cleans it.",
+        description="The original sentence. The model cleans it.",
         examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],
     ),
 ]

@@ -144,7 +144,7 @@ MODEL = ModelSpec(
         Criterion(
             "f1",
             at_least=0.68,
-            why="Logistic regression on words reaches 0.73 on the real archive; much less indicates a defect.",
+            why="Logistic regression on words reaches 0.73 on the real archive; a much lower value indicates a defect.",
         ),
         Criterion(
             "calibration_error",

@@ -38,7 +38,7 @@ TABLE = "data"
 ARCHIVED_SENTENCES = TableSchema(
     name="sentence_relevance/archived_sentences",
     columns=(
-        Column("index", "int64", "Number of the row in the source, unique. Rows are ordered by topic."),
+        Column("index", "int64", "Row number in the source, unique. Rows are ordered by topic."),
         Column("text", "string", "The sentence as delivered: lower case, without URLs and most punctuation."),
         Column("choose_one", "string", f"Label: {', '.join(LABELS)}."),
         Column("class_label", "int64", "The label as a number: 0 not relevant, 1 relevant, 2 undecided."),
@@ -61,14 +61,16 @@ TEXT = Column("text", "string", "The sentence as delivered. The model cleans it.
 SENTENCES = TableSchema(
     name="sentence_relevance/sentences",
     columns=(
-        Column("sentence_id", "int64", "Number of the sentence, unique; `index` in the archive."),
+        Column("sentence_id", "int64", "Id of the sentence, unique; `index` in the archive."),
         TEXT,
         Column("label", "string", f"Label: {', '.join(LABELS)}."),
         Column("relevant", "int64", "1 relevant, 0 not; null if the sentence is excluded from training."),
         Column(
-            "set_aside", "string", f"Why the sentence is not used for training: {', '.join(REASONS)}; null if used."
+            "set_aside",
+            "string",
+            f"Reason why the sentence is excluded from training: {', '.join(REASONS)}; null if it is used.",
         ),
-        Column("near_duplicates", "string", "Key of the sentence's group of equal or nearly equal texts."),
+        Column("near_duplicates", "string", "Key of the sentence's group of duplicates and near-duplicates."),
         Column("words", "int64", "Number of words after cleaning.", "words"),
         Column("topic", "string", "Range of 1,000 row numbers, e.g. 2000 to 2999. The source is ordered by topic."),
     ),

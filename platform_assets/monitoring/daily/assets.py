@@ -60,7 +60,7 @@ def daily_definitions(declared: Declared, settings: Settings) -> dg.Definitions:
         "monitor",
         selection=dg.AssetSelection.assets(*assets)
         | dg.AssetSelection.checks(*(spec.key for check in checks for spec in check.check_specs)),
-        description="Measure all models and tables, and check whether the measurements are as usual.",
+        description="Measure all models and tables, and check whether the measurements are in their usual range.",
     )
     schedule = dg.ScheduleDefinition(
         name="monitor_daily",

@@ -38,8 +38,8 @@ def days_per_check(false_alarm_days: float, drift_false_alarm_days: float, strea
     if streams * false_alarm_days > DRIFT_SHARE * drift_false_alarm_days:
         least = math.ceil(streams * false_alarm_days / DRIFT_SHARE)
         raise PlatformError(
-            f"PLATFORM_DRIFT_FALSE_ALARM_DAYS is {drift_false_alarm_days:g}: the drift of {streams} streams would "
-            f"use more than {DRIFT_SHARE:.0%} of the budget of one false alarm in {false_alarm_days:g} days "
-            f"(PLATFORM_FALSE_ALARM_DAYS); set it to at least {least}"
+            f"PLATFORM_DRIFT_FALSE_ALARM_DAYS={drift_false_alarm_days:g} is too low: drift checks of {streams} streams "
+            f"would cause more than {DRIFT_SHARE:.0%} of the allowed false alarms, which are one in "
+            f"{false_alarm_days:g} days (PLATFORM_FALSE_ALARM_DAYS); set it to at least {least}"
         )
     return max(checks, 1) / (1 / false_alarm_days - streams / drift_false_alarm_days)

@@ -48,7 +48,7 @@ def of_series(days: Frame, check: Check, known: Mapping[str, Series]) -> dict[st
 def over_time(days: Frame, series: Series) -> bytes:
     """Draw the values of a series over time, with their intervals, as PNG."""
     last = days["value"].iloc[-1]
-    below = f"{len(days):,} days until {days['day'].max()}{', ' + series.unit if series.unit else ''}"
+    below = f"{len(days):,} days to {days['day'].max()}{', ' + series.unit if series.unit else ''}"
     with new_plot(series.title, f"{last:,.4g}" if math.isfinite(last) else "unknown", below) as axes:
         axes.plot(days["day"], days["value"], color=MODEL, marker=".")
         axes.fill_between(days["day"], days["low"], days["high"], color=MODEL, alpha=0.2, linewidth=0)

@@ -17,10 +17,10 @@ def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
     """Return the result of a check in one sentence."""
     day = rows["day"].max()
     if alarmed.empty:
-        return f"as usual on {day}"
+        return f"in the usual range on {day}"
     parts = []
     for row in alarmed.sort_values("evidence", ascending=False).head(_MOST).to_dict("records"):
         about = f"{known[row['series']].title}{' of ' + row['column'] if row['column'] else ''}"
-        parts.append(row["told"] or f"{about}: {row['value']:,.4g} on {row['day']} is unlike earlier values")
+        parts.append(row["told"] or f"{about}: {row['value']:,.4g} on {row['day']} differs from earlier values")
     more = f"; {len(alarmed) - _MOST:,} more" if len(alarmed) > _MOST else ""
     return "; ".join(parts) + more

@@ -92,14 +92,14 @@ FAILED = "failed"
 FAILURE = Series("Failed measurements", MEASURED)
 MODEL_CHECKS = (
     Check(MEASURED, "The model was measured without an error."),
-    Check(VOLUME, "The number of predictions per day is like that of earlier days, by weekday.", "error"),
-    Check(FAILURES, "The share of requests that failed is like that of earlier days.", "error"),
-    Check(LATENCY, "The 95th percentile of the response time is like that of earlier days."),
-    Check(INPUTS, "The rows that the service was asked to predict are distributed like the training rows.", "error"),
-    Check(PREDICTIONS, "Mean and spread of the predictions are like those of earlier days."),
-    Check(ESTIMATED, "The estimated performance, which needs no labels, is like that of earlier days."),
-    Check(LABELS, "Labels agree with the champion's predictions about as often as in the holdout.", "error"),
-    Check(AGE, "The champion was promoted more recently than the model's policy allows."),
+    Check(VOLUME, "The number of predictions per day is similar to earlier days, by weekday.", "error"),
+    Check(FAILURES, "The share of failed requests is similar to earlier days.", "error"),
+    Check(LATENCY, "The 95th percentile of the response time is similar to earlier days."),
+    Check(INPUTS, "The rows in prediction requests have the same distribution as the training rows.", "error"),
+    Check(PREDICTIONS, "Mean and spread of the predictions are similar to earlier days."),
+    Check(ESTIMATED, "The performance, estimated without labels, is similar to earlier days."),
+    Check(LABELS, "Labels agree with the champion's predictions about as often as on the holdout.", "error"),
+    Check(AGE, "The champion is not older than the model's policy allows."),
 )
 MODEL_SERIES = {
     FAILED: FAILURE,
@@ -119,7 +119,7 @@ MODEL_SERIES = {
     "labelled": Series("Labelled predictions since promotion", "", "predictions"),
     "disagreeing": Series("Labelled predictions that disagree", "", "predictions"),
     "champion_age": Series("Age of the champion", AGE, "days"),
-    "input_age": Series("Age of the tables that the features come from", "", "hours"),
+    "input_age": Series("Age of the source tables of the features", "", "hours"),
 }
 
 FRESHNESS, ROWS, COMPLETE = "freshness_is_as_usual", "volume_is_as_usual", "completeness_is_as_usual"
@@ -127,13 +127,13 @@ DISTINCT, RANGE, COLUMNS = "uniqueness_is_as_usual", "range_is_as_usual", "schem
 DISTRIBUTION = "distribution_is_as_usual"
 TABLE_CHECKS = (
     Check(MEASURED, "The table was measured without an error."),
-    Check(FRESHNESS, "The newest version of the table is about as old as usual at this time.", "error"),
-    Check(ROWS, "The number of rows changes about as much as between earlier versions.", "error"),
-    Check(COMPLETE, "The shares of missing values and of quarantined rows are as in earlier versions.", "error"),
-    Check(DISTINCT, "The number of different values in each column is as in earlier versions."),
-    Check(RANGE, "The smallest and largest values of each column are as in earlier versions."),
-    Check(COLUMNS, "The columns and their types are those of the previously measured version."),
-    Check(DISTRIBUTION, "Mean and spread of numbers, and the most frequent texts, are as in earlier versions."),
+    Check(FRESHNESS, "The age of the newest table version is in its usual range for this time.", "error"),
+    Check(ROWS, "The number of rows changes about as much as it did between earlier versions.", "error"),
+    Check(COMPLETE, "The shares of missing values and quarantined rows are similar to earlier versions.", "error"),
+    Check(DISTINCT, "The number of distinct values in each column is similar to earlier versions."),
+    Check(RANGE, "The smallest and largest values of each column are similar to earlier versions."),
+    Check(COLUMNS, "The columns and their types are the same as in the previously measured version."),
+    Check(DISTRIBUTION, "Mean and spread of numbers, and the most frequent texts, are similar to earlier versions."),
 )
 TABLE_SERIES = {
     FAILED: FAILURE,
@@ -141,7 +141,7 @@ TABLE_SERIES = {
     "rows": Series("Rows", ROWS, "rows"),
     "missing_share": Series("Missing values", COMPLETE, "share"),
     "quarantined_share": Series("Quarantined rows", COMPLETE, "share"),
-    "distinct": Series("Different values", DISTINCT, "values"),
+    "distinct": Series("Distinct values", DISTINCT, "values"),
     "smallest": Series("Smallest value", RANGE),
     "largest": Series("Largest value", RANGE),
     "mean": Series("Mean", DISTRIBUTION),

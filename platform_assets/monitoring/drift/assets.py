@@ -23,7 +23,7 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
     @dg.asset_check(
         name=f"distribution_is_as_in_training_of_{spec.name}",
         asset=dg.AssetKey(incoming.table.split("/")),
-        description=f"The rows that arrived last are distributed like the training rows of {spec.key}.",
+        description=f"The newest rows have the same distribution as the training rows of {spec.key}.",
     )
     def check(
         context: dg.AssetCheckExecutionContext,
@@ -48,7 +48,7 @@ def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> 
     """Return whether the batches of the newest measurement raised no alarm, and a one-line summary."""
     newest = history.of_newest_measurement(stream)
     if not newest:
-        return True, f"nothing was measured yet: {measurement.reason}"
+        return True, f"nothing has been measured yet: {measurement.reason}"
     alarmed = [batch for batch in newest if batch.alarm]
     rows = sum(batch.rows for batch in newest)
     compared = f"{rows:,} rows in {_batches(len(newest))}, compared with version {newest[-1].version} of {stream.model}"

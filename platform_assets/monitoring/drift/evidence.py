@@ -156,7 +156,7 @@ class ColumnDetector:
 
     def _told(self, score: int, mean: float, *, above: bool) -> str:
         side, low, high = "above" if above else "below", self._low[score], self._high[score]
-        return f"{self._ruler.names[score]} is {mean:.3f}, {side} the tolerated {low:.3f} to {high:.3f}"
+        return f"{self._ruler.names[score]} is {mean:.3f}, {side} the tolerated range of {low:.3f} to {high:.3f}"
 
 
 def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:

@@ -261,8 +261,8 @@ class DriftHistory:
                 yield connection
         except psycopg.Error as error:
             raise DatabaseError(
-                f"the history of drift cannot be read or written ({first_line(error)}); `platform-assets doctor` says "
-                "whether the database answers and has its tables"
+                f"the drift history cannot be read or written ({first_line(error)}); run `platform-assets doctor` to "
+                "check the database"
             ) from error
 
 

@@ -124,7 +124,7 @@ class DriftMonitor:
             newest = self._history.newest(stream)
             waiting = self._waiting(stream, incoming, rows, newest)
             if waiting.empty:
-                return Measurement(reason="no new rows arrived since the last measurement")
+                return Measurement(reason="no new rows have arrived since the last measurement")
             taken = _first(waiting)
             reference = read_reference(self._tables, self._artefacts, spec, version)
             name = _name(reference, self._false_alarm_days)

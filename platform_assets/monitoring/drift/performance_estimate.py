@@ -52,7 +52,7 @@ class PerformanceEstimate:
     def told(self) -> str:
         """Return the estimate in one line."""
         if self.metrics is None:
-            return f"not known: {self._outside_told()}"
+            return f"unknown: {self._outside_told()}"
         return ", ".join(
             f"{name} undefined"
             if math.isnan(one.value)

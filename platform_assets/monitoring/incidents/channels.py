@@ -65,7 +65,7 @@ def post(url: str, notice: Notice) -> None:
     except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
         raise PlatformError(f"the webhook cannot be reached: {type(error).__name__}") from None
     if not answer.ok or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
-        raise PlatformError(f"the webhook answered {answer.status_code}")
+        raise PlatformError(f"the webhook returned HTTP {answer.status_code}")
 
 
 def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
@@ -96,7 +96,8 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     except (OSError, smtplib.SMTPException) as error:
         told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
         if isinstance(error, smtplib.SMTPRecipientsRefused):
-            told = f"the server refused the receiver ({', '.join(str(code) for code, _ in error.recipients.values())})"
+            codes = ", ".join(str(code) for code, _ in error.recipients.values())
+            told = f"the server refused the recipient ({codes})"
         raise PlatformError(f"the message was not sent by mail: {told}") from None
 
 

@@ -30,7 +30,9 @@ def definitions(declared: Declared) -> dg.Definitions:
 def audit_job() -> dg.JobDefinition:
     """Return the job `audit`, which opens an incident if it finds something."""
 
-    @dg.op(description="Check that decisions, keys, policies and artifacts are unaltered, as `platform-assets audit`.")
+    @dg.op(
+        description="Check that decisions, keys, policies and artifacts are unaltered, like `platform-assets audit`."
+    )
     def audit_approvals(
         context: dg.OpExecutionContext, promoter: dg.ResourceParam[Promoter], incidents: dg.ResourceParam[Incidents]
     ) -> None:

@@ -98,7 +98,7 @@ class Delivery:
         """Send a message; return the reason if it was not sent, otherwise an empty text."""
         destination = self._post.routes.named(message.destination)
         if destination is None:
-            return f"no route leads to {message.destination} any more"
+            return f"{message.destination} is no longer a receiver of alerts"
         try:
             self._send(destination, notice(self._incidents.numbered(message.incident), message, self._post.console))
         except PlatformError as error:

@@ -17,7 +17,7 @@ DAEMON_SILENT: Final = "daemon_silent"
 SERVER_ENDED: Final = "server_ended"
 
 KINDS = {
-    RUN_FAILED: "A run failed, and no later run has done its work.",
+    RUN_FAILED: "A run failed, and no later run of the same assets or job has succeeded.",
     CHECK_FAILED: "An asset check of severity ERROR failed.",
     AUTOMATION_FAILED: "The evaluations of a schedule or sensor fail.",
     AUTOMATION_SILENT: "A running schedule or sensor was not evaluated when it was due.",

@@ -127,7 +127,7 @@ def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, 
         if state.failure is None:
             found.add(about, None)
         elif state.failing_since is not None and now - state.failing_since >= SHORTEST_FAILURE:
-            serving = f"version {state.live.version} still answers" if state.live else "requests are refused"
+            serving = f"version {state.live.version} is still served" if state.live else "requests are refused"
             found.add(about, Problem(about, f"{model}: {state.failure}; {serving}", "error", owners.get(model, ())))
     return found
 
@@ -179,7 +179,7 @@ def daemon(database: Database, started: datetime) -> Findings:
     found = Findings()
     last = max(beats.values(), default=None)
     seen = f"its last heartbeat was at {last:%Y-%m-%d %H:%M} UTC" if last else "it never sent a heartbeat"
-    title = f"Dagster's daemon does not work ({', '.join(silent).lower()}); {seen}. No schedule and no sensor runs"
+    title = f"Dagster's daemon is not running ({', '.join(silent).lower()}); {seen}. Schedules and sensors do not run"
     found.add(DAEMON, Problem(DAEMON, title) if silent else None)
     return found
 

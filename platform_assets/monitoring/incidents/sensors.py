@@ -28,7 +28,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
     @dg.sensor(
         name="run_failed",
         minimum_interval_seconds=SENSOR_SECONDS,
-        description="Open an incident for each failed run, and close it when another run has done its work.",
+        description="Open an incident for each failed run, and close it when a later run of the same work succeeds.",
     )
     def run_failed(
         context: dg.SensorEvaluationContext,
@@ -50,7 +50,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
             report(_repaired_runs(instance, repository, incidents), incidents)
             sent = delivery.deliver()
         context.update_cursor(str(after))
-        return dg.SkipReason(f"{len(failed)} failed runs; {sent} messages sent")
+        return dg.SkipReason(f"failed runs: {len(failed)}; messages sent: {sent}")
 
     return run_failed
 
@@ -90,7 +90,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
                 report(findings, incidents)
             sent = delivery.deliver()
         problems = sum(len(findings.problems) for findings in all_findings)
-        return dg.SkipReason(f"{problems} problems; {sent} messages sent")
+        return dg.SkipReason(f"problems: {problems}; messages sent: {sent}")
 
     return incidents_seen
 

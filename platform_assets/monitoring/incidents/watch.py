@@ -104,7 +104,7 @@ class Watch:
             _LOG.warning("PLATFORM_HEARTBEAT_URL cannot be reached: %s", type(error).__name__)
         else:
             if not answer.ok:
-                _LOG.warning("PLATFORM_HEARTBEAT_URL answered %s", answer.status_code)
+                _LOG.warning("PLATFORM_HEARTBEAT_URL returned HTTP %s", answer.status_code)
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):
@@ -115,7 +115,7 @@ class Watch:
                 told = str(error) if isinstance(error, PlatformError) else repr(error)
                 # Log each cause once, not in every round.
                 if told != self._trouble:
-                    _LOG.error("the platform cannot be watched: %s", told)
+                    _LOG.error("cannot check the state of the platform: %s", told)
                 self._trouble = told
             else:
                 self._trouble = ""

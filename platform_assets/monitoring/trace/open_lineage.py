@@ -172,7 +172,7 @@ class LineageReceiver:
                 client.emit(event)
         except requests.HTTPError as error:
             raise LineageError(
-                f"{shown(self._url)} answered {error.response.status_code} to a lineage event; check "
+                f"{shown(self._url)} returned HTTP {error.response.status_code} for a lineage event; check "
                 "PLATFORM_OPENLINEAGE_URL and PLATFORM_OPENLINEAGE_API_KEY"
             ) from None
         except requests.RequestException as error:

@@ -64,7 +64,7 @@ def _answer(answer: TracedAnswer) -> Iterator[str]:
 
 
 def _rows(found: RowsOfTable) -> Iterator[str]:
-    version = "an unknown version" if found.version is None else f"version {found.version}"
+    version = "unknown version" if found.version is None else f"version {found.version}"
     equal = {True: "; equal to the features as served", False: "; NOT equal to the features as served", None: ""}
     yield f"  rows of {found.table}, {version}{equal[found.equal_to_served]}:"
     shown = [row.values if row.text is None else row.text for row in found.rows[:MOST_ROWS]]
@@ -73,7 +73,7 @@ def _rows(found: RowsOfTable) -> Iterator[str]:
     for row, values in zip(found.rows, shown, strict=False):
         yield f"    {_place(row)}{escaped(', '.join('' if one is None else _as_text(one) for one in values.values()))}"
     if more := found.more + len(found.rows[MOST_ROWS:]):
-        yield f"    and {more:,} further rows"
+        yield f"    and {more:,} more rows"
     for row in found.rows[:1]:
         if row.file_digest:
             yield f"    file: {escaped(row.file or UNKNOWN)}, SHA-256 {row.file_digest}"
@@ -114,7 +114,7 @@ def _table(table: TracedTable) -> Iterator[str]:
         numbers = (f"{name} version {' and '.join(map(str, versions))}" for name, versions in table.inputs.items())
         yield f"    from {', '.join(numbers)}"
     if table.undone:
-        yield f"    WRONG: {escaped(table.undone)}"
+        yield f"    UNDONE: {escaped(table.undone)}"
     yield from _missing([table.missing] if table.missing else [], indent=4)
 
 

@@ -33,7 +33,7 @@ def lineage_sensor() -> dg.SensorDefinition:
             with plain_failures():
                 lineage_receiver.send(events_of(_materialised(context.instance, record)))
             context.update_cursor(str(record.storage_id))
-        return dg.SkipReason(f"{len(records)} materialisations were sent")
+        return dg.SkipReason(f"materialisations sent: {len(records)}")
 
     return sensor
 

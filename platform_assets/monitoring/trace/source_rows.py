@@ -82,7 +82,9 @@ class SourceRows:
         except PlatformError as error:
             return RowsOfTable(name, ancestor.number, missing=[str(error)])
         if not rows:
-            return RowsOfTable(name, ancestor.number, missing=[f"{name} has no such row in version {ancestor.number}"])
+            return RowsOfTable(
+                name, ancestor.number, missing=[f"version {ancestor.number} of {name} does not contain the row"]
+            )
         missing: list[str] = []
         placed = [_landed_row(row) for row in rows]
         if behind.read:

@@ -111,13 +111,13 @@ class Tracer:
         stored = found.stored
         if stored.inputs:
             inputs = found.row[stored.inputs]
-            return dict(inputs or {}), [] if inputs else ["the tables of the features were not recorded"]
+            return dict(inputs or {}), [] if inputs else ["the source tables of the features were not recorded"]
         if not (read_from := found.value(stored.read_from)):
             is_known = stored.read_from or found.behind
-            return {}, [] if is_known else [f"{stored.name} does not record the tables of its features"]
+            return {}, [] if is_known else [f"{stored.name} does not record the source tables of its features"]
         inputs = recorded_inputs(self.connect, read_from)
         if not inputs:
-            return {}, [f"the tables of the lake that {read_from} was made from were not recorded"]
+            return {}, [f"the source tables of {read_from} were not recorded"]
         return inputs, []
 
     def _rows_behind(
@@ -130,7 +130,7 @@ class Tracer:
             # Rows of a table that accumulates are never changed, so its newest version contains them.
             number = max(everything.get(name, ()), default=ancestry.newest(name) if accumulates else None)
             if number is None:
-                why = f"the version of {name} behind this answer was not recorded"
+                why = f"the version of {name} from which this answer was computed was not recorded"
                 rows.append(RowsOfTable(name, None, missing=[why]))
                 continue
             of_table = reader.find(behind, ancestry.find(name, number), found.row, found.features)

@@ -145,7 +145,7 @@ def test_a_search_returns_503_at_once_if_too_many_searches_are_waiting(
             wait_until(lambda: len(connection.execute(waiting).fetchall()) >= SEARCHES_AT_ONCE, "all searches wait")
             found = problem(program.post("/arxiv", json={"author": "Bo"}), 503)
         assert [one.result().status_code for one in asked] == [201] * SEARCHES_AT_ONCE
-    assert "10 other searches are waiting for it" in found["detail"]
+    assert "10 other searches are already waiting" in found["detail"]
     assert found["upstream_status"] is None
     stored = [(one["query"], one["status"]) for one in program.post("/queries", json=START).json()]
     assert sorted(stored, key=str) == [('au:"Ada"', 200)] * SEARCHES_AT_ONCE + [('au:"Bo"', None)]

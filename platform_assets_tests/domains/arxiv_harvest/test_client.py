@@ -80,16 +80,16 @@ def test_all_results_are_read_from_smaller_pages_and_a_changing_index() -> None:
 @pytest.mark.parametrize(
     ("fault", "attempts", "upstream_status", "said"),
     [
-        (status(429, b"Rate exceeded."), 3, 429, "arXiv answered 429"),
-        (status(503), 3, 503, "arXiv answered 503"),
+        (status(429, b"Rate exceeded."), 3, 429, "arXiv returned HTTP 429"),
+        (status(503), 3, 503, "arXiv returned HTTP 503"),
         (silent, 3, None, "arXiv did not answer within 0.5 s"),
         (dropped, 3, None, "arXiv cannot be reached"),
-        (demo.empty_page, 3, 200, "empty page at position 0, although it has"),
-        (truncated, 3, 200, "body that cannot be read: it is not well-formed XML"),
-        (demo.entity_bomb, 3, 200, "document type or entities"),
+        (demo.empty_page, 3, 200, "empty page at position 0, although it reported"),
+        (truncated, 3, 200, "response that cannot be read: it is not well-formed XML"),
+        (demo.entity_bomb, 3, 200, "a document type declaration"),
         (demo.error_entry, 1, 200, "arXiv refused the search: internal error"),
         (lambda _: demo.error_feed("bad id"), 1, 400, "arXiv refused the search: bad id"),
-        (status(404), 1, 404, "arXiv answered 404 without a feed"),
+        (status(404), 1, 404, "arXiv returned HTTP 404 without a feed"),
         (oversized(2 << 30), 1, 200, "arXiv sent more than 67,108,864 bytes"),
     ],
 )

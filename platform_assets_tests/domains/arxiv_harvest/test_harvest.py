@@ -56,7 +56,7 @@ def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: A
     server.faults.extend([status(429)] * 3)
     failed, fine = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert (failed.name, failed.status, failed.new_results) == ("helium", 429, 0)
-    assert "arXiv answered 429" in str(failed.error)
+    assert "arXiv returned HTTP 429" in str(failed.error)
     assert (fine.name, fine.status, fine.new_results, fine.error) == ("maestro", 200, 5, None)
     assert stored.count() == 2
     # A failed search stores nothing, so the next harvest finds all of its papers.
@@ -75,7 +75,7 @@ def test_the_searches_of_the_domain_can_be_used() -> None:
     [
         ("searches: [", "is not valid YAML"),
         ("", "file: Input should be"),
-        ("searches: [{name: a}]", "the search a cannot be used: Give at least one of"),
+        ("searches: [{name: a}]", "the search a is invalid: Give at least one of"),
         ("searches: [{name: a, title: x}, {name: a, title: y}]", "used more than once: a"),
         ("searches: [{name: A b, title: x}]", "searches.0.name: String should match pattern"),
         ("searches: [{name: a, titel: x}]", "searches.0.titel: Extra inputs are not permitted"),

@@ -78,10 +78,10 @@ def test_the_recorded_search_is_parsed_completely(real_data: Path) -> None:
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("bad or missing token", r"refused the token \(401: HTTP Token: Access denied.\)"),
-        ("archive without values", "answered without data: No values for specified archive"),
-        ("bot wall", "protection against robots and not from the check of the token"),
-        ("old Authorization", r"refused the token \(403: x{36}\)"),
+        ("bad or missing token", r"refused the token \(HTTP 401: HTTP Token: Access denied.\)"),
+        ("archive without values", "returned no data: No values for specified archive"),
+        ("bot wall", "bot protection, not from the token check"),
+        ("old Authorization", r"refused the token \(HTTP 403: x{36}\)"),
     ],
 )
 def test_a_recorded_error_raises_the_right_message(real_data: Path, case: str, said: str) -> None:

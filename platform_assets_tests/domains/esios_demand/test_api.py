@@ -79,7 +79,7 @@ def test_a_day_without_a_forecast_is_not_found(app: FastAPI, people: People) -> 
         answer = client.get(PATH, params={"date": "2018-01-15"})
     assert answer.status_code == 404
     assert problem(answer)["detail"].startswith(
-        "No forecast was issued for 2018-01-15; the newest forecast is for 2017-10-29."
+        "There is no forecast for 2018-01-15; the newest forecast is for 2017-10-29."
     )
 
 

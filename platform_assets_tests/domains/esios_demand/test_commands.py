@@ -134,7 +134,7 @@ def test_an_interrupted_backfill_continues_with_the_remaining_months(
     assert failed.code == 1
     assert failed.out.splitlines()[0].startswith("2017-01 to 2017-12: ok ")
     assert "2018-01 to 2018-12: FAILED" in failed.out
-    assert "ESIOS refused the token (401: empty body). Check PLATFORM_ESIOS_TOKEN" in failed.out
+    assert "ESIOS refused the token (HTTP 401: empty body). Check PLATFORM_ESIOS_TOKEN" in failed.out
     assert newest(tmp_path).rows == HOURS / 2
 
     server.constant_fault = None

@@ -81,7 +81,7 @@ def test_missing_hours_are_listed_and_the_other_hours_published(services: Servic
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
     # The last published hour is years ago, so the remaining hours of March are missing.
-    assert str(check.description).startswith("2018-03 lacks 335 of 743 hours: 2018-03-17 23:00, 2018-03-18 00:00, ")
+    assert str(check.description).startswith("2018-03: 335 of 743 hours missing: 2018-03-17 23:00, 2018-03-18 00:00, ")
     assert str(check.description).endswith(" and 315 more UTC")
     assert check.metadata["months"].value == {
         FEBRUARY.key: {"expected_hours": 672, "missing_hours": 0},
@@ -127,7 +127,7 @@ def test_a_late_hour_is_added_by_the_next_run(services: Services, series: demo.D
     late = FEBRUARY.start + 5 * HOUR
     series.missing.add(late)
     check = Loaded(services, FEBRUARY.key).checks["every_hour_is_present"]
-    assert check.description == "2018-02 lacks 1 of 672 hours: 2018-02-01 04:00 UTC"
+    assert check.description == "2018-02: 1 of 672 hours missing: 2018-02-01 04:00 UTC"
     series.missing.clear()
     complete = Loaded(services, FEBRUARY.key)
     assert complete.failed == set()
@@ -169,7 +169,7 @@ def test_implausible_values_jumps_and_flat_lines_are_warnings(services: Services
     assert loaded.failed == {"demand_forecast_is_within_bounds", "no_hour_jumps", "no_line_is_flat"}
     assert {loaded.checks[name].severity for name in loaded.failed} == {dg.AssetCheckSeverity.WARN}
     assert loaded.checks["demand_forecast_is_within_bounds"].metadata["broken_rows"].value == 2
-    assert loaded.checks["no_line_is_flat"].description == "1 flat lines: 6 hours from 2018-02-05 03:00"
+    assert loaded.checks["no_line_is_flat"].description == "flat lines (1): 6 hours from 2018-02-05 03:00"
     assert "at 2018-02-02 15:00" in str(loaded.checks["no_hour_jumps"].description)
     assert newest(services).rows == 672
 
@@ -193,7 +193,10 @@ def test_a_bad_answer_fails_the_step_with_its_message_and_changes_nothing(
     server.constant_fault = status(401, b"HTTP Token: Access denied.")
     failed = Loaded(services, FEBRUARY.key)
     assert not failed.result.success
-    assert "ESIOS refused the token (401: HTTP Token: Access denied.). Check PLATFORM_ESIOS_TOKEN" in failed.failures[0]
+    assert (
+        "ESIOS refused the token (HTTP 401: HTTP Token: Access denied.). Check PLATFORM_ESIOS_TOKEN"
+        in failed.failures[0]
+    )
     assert "Traceback" not in failed.failures[0].split("Stack Trace")[0]
     assert newest(services) == before
 
@@ -207,7 +210,7 @@ def test_unknown_fields_are_in_the_metadata(services: Services, server: DemoServ
 def test_the_error_for_a_missing_token_names_the_setting(tmp_path: Path) -> None:
     with closing(Services(Settings(home=tmp_path, sources="live"), (EsiosSettings(),))) as services:
         assert (
-            "PLATFORM_ESIOS_TOKEN is not set, and api.esios.ree.es needs a token"
+            "PLATFORM_ESIOS_TOKEN is not set, but api.esios.ree.es requires a token"
             in Loaded(services, FEBRUARY.key).failures[0]
         )
 
@@ -224,7 +227,7 @@ def test_sample_data_come_over_http_and_are_not_mixed_with_real_data(tmp_path: P
     with closing(Services(settings, (real,))) as services:
         refused = Loaded(services, "2017-10-01")
     assert (
-        "contains sample data, which are never mixed with real data. Use another PLATFORM_HOME" in refused.failures[0]
+        "contains sample data, which must not be mixed with real data. Use another PLATFORM_HOME" in refused.failures[0]
     )
 
 

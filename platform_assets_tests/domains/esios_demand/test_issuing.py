@@ -97,7 +97,8 @@ def test_the_forecast_of_the_next_day_is_issued_once_and_never_changed(
         pytest.param(
             Steady(3),
             timedelta(hours=14),
-            "2017-03-30 has begun, so the harvest is too old; run the job load_esios_demand",
+            "the stored hours are too old to forecast a future day: 2017-03-30 has already begun; run the job "
+            "load_esios_demand",
             id="the day has begun",
         ),
     ],
@@ -122,7 +123,9 @@ def test_a_forecast_names_incomplete_features_but_needs_the_mean(issued: IssuedF
     values = series_until(TODAY)
     day = hours_of(TODAY - DAY, TODAY - DAY)
     old = {at: value for at, value in values.items() if at < day[12]}
-    with pytest.raises(TableError, match=r"mean_24h_mw is unknown for 2017-03-30.*run the job load_esios_demand"):
+    with pytest.raises(
+        TableError, match=r"mean_24h_mw cannot be computed for 2017-03-30.*run the job load_esios_demand"
+    ):
         issue_on(TODAY, issued, Steady(), old | {at: values[at] for at in hours_of(TOMORROW, TOMORROW)})
     found = issue_on(TODAY, issued, Steady(), {at: value for at, value in values.items() if at not in day[12:15]})
     assert (found.hours, "lag_2d_mw" in found.incomplete) == (24, True)

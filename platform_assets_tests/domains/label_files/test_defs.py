@@ -112,13 +112,13 @@ def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: S
     assert check.metadata["refused_labels"].value == 4
     told: Any = check.metadata["last_refused"].value
     assert [line.split(": ")[0] for line in told] == [
-        f"copy.csv line 4, {MODEL}",
-        f"copy.csv line 8, {MODEL}",
-        "copy.csv line 9, no_such_model",
-        f"copy.csv line 10, {MODEL}",
+        f"copy.csv, line 4, {MODEL}",
+        f"copy.csv, line 8, {MODEL}",
+        "copy.csv, line 9, no_such_model",
+        f"copy.csv, line 10, {MODEL}",
     ]
     assert "the label is 2; send 0 or 1" in told[0]
-    assert "no-such-request is logged" in told[1]
+    assert "with the request id no-such-request" in told[1]
     assert "there is no model no_such_model; the models are" in told[2]
     assert "in the future" in told[3]
     assert states(services) == {"processed"}

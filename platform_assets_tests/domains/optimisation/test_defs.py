@@ -128,7 +128,7 @@ def test_the_metadata_show_column_forms_other_methods_and_encoding(run: Run) -> 
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
-    assert metadata["competitors"].startswith("![megabytes in memory](data:image/png;base64,")
+    assert metadata["competitors"].startswith("![memory in MB](data:image/png;base64,")
     sizes = metadata["bytes_by_way"]
     assert min(sizes, key=sizes.get) == "this platform"
 
@@ -154,8 +154,8 @@ def test_a_guessed_encoding_is_reported_and_a_declared_one_is_used(run: Run, tmp
     guessed = run(compact_table, memory_data_uri=str(path))
     assert guessed.table("compact_table")["name"].tolist() == ["Hôtel £ódŸ"]
     [remark] = guessed.metadata["source_remarks"]
-    assert remark.startswith("its text encoding was guessed: cp1252;")
-    assert "Set PLATFORM_MEMORY_DATA_ENCODING" in remark
+    assert remark.startswith("its text encoding was detected as cp1252.")
+    assert "set PLATFORM_MEMORY_DATA_ENCODING" in remark
     declared = run(compact_table, memory_data_uri=str(path), memory_data_encoding="cp1250")
     assert declared.table("compact_table")["name"].tolist() == ["Hôtel Łódź"]
     assert not declared.metadata.get("source_remarks")

@@ -166,13 +166,13 @@ def test_arguments_are_not_changed_and_the_result_is_a_new_array() -> None:
 @pytest.mark.parametrize(
     ("latitude", "longitude", "error", "said"),
     [
-        ([1.0, 2.0], [1.0], ValueError, r"latitude has the shape \(2,\) and longitude \(1,\)"),
-        ([[1.0]], [1.0], ValueError, "they must be the same"),
-        (1.0, [1.0], ValueError, "they must be the same"),
-        (["1.0"], [1.0], TypeError, "latitude holds <U3; real numbers are needed"),
-        ([1.0], [None], TypeError, "longitude holds object"),
-        ([1j], [1.0], TypeError, "latitude holds complex128"),
-        ([True], [1.0], TypeError, "latitude holds bool"),
+        ([1.0, 2.0], [1.0], ValueError, r"latitude has shape \(2,\) and longitude has shape \(1,\)"),
+        ([[1.0]], [1.0], ValueError, "the shapes must be equal"),
+        (1.0, [1.0], ValueError, "the shapes must be equal"),
+        (["1.0"], [1.0], TypeError, "latitude has the dtype <U3; it must contain real numbers"),
+        ([1.0], [None], TypeError, "longitude has the dtype object"),
+        ([1j], [1.0], TypeError, "latitude has the dtype complex128"),
+        ([True], [1.0], TypeError, "latitude has the dtype bool"),
     ],
 )
 def test_arguments_other_than_numbers_of_one_shape_are_rejected(

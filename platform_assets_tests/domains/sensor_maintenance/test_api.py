@@ -207,13 +207,13 @@ def test_pages_show_the_lines_of_a_file_in_order(client: TestClient, file: str, 
 @pytest.mark.parametrize(
     ("file", "told"),
     [
-        ("pump_1/landed.txt", "has landed and has no predictions yet"),
-        (DIGESTS["third"], f"for a champion if {MODEL.name} has none"),
-        ("pump_1/found.txt", "waits for the next run of predict_sensor_maintenance"),
-        ("pump_1/junk.txt", "was set aside and has no predictions: pump_1/junk.txt is empty"),
-        ("pump_1/b.txt", "No file 'pump_1/b.txt' was seen in the landing zone"),
+        ("pump_1/landed.txt", "was loaded, but has no predictions yet"),
+        (DIGESTS["third"], f"if {MODEL.name} has a champion"),
+        ("pump_1/found.txt", "The next run of predict_sensor_maintenance loads it"),
+        ("pump_1/junk.txt", "because none of its rows can be used: pump_1/junk.txt is empty"),
+        ("pump_1/b.txt", "No file 'pump_1/b.txt' was found in the landing zone"),
         (DIGESTS["first"][:63], "Send the path of the file in that folder, or the SHA-256"),
-        ("%", "No file '%' was seen"),
+        ("%", "No file '%' was found"),
     ],
 )
 def test_a_file_without_predictions_is_not_found_and_the_reason_is_given(

@@ -94,6 +94,6 @@ def test_the_command_writes_the_files_into_the_landing_zone(tmp_path: Path) -> N
     arguments = ("demo", "devices", "--files", "9", "--per-minute", "6000")
     done = platform_assets(*arguments, PLATFORM_SENSOR_LANDING_URI=str(tmp_path / "zone"), PLATFORM_HOME=str(tmp_path))
     assert done.code == 0, done.printed
-    assert "9 files were written" in done.printed
+    assert "files written: 9" in done.printed
     assert len(written(tmp_path / "zone")) == 9
     assert {line.rpartition(": ")[2] for line in done.printed.splitlines()} >= {*KINDS, "completed"}

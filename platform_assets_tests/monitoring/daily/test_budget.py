@@ -15,6 +15,8 @@ def test_all_streams_and_checks_together_use_the_budget_once() -> None:
 
 
 def test_streams_that_use_up_the_budget_are_refused_with_the_setting_that_helps() -> None:
-    with pytest.raises(PlatformError, match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS is 500: .* set it to at least 675"):
+    with pytest.raises(
+        PlatformError, match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS=500 is too low: .* set it to at least 675"
+    ):
         days_per_check(90, 500, streams=6, checks=200)
     assert days_per_check(90, 675, streams=6, checks=200) > 0

@@ -82,8 +82,8 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
         assert base64.b64decode(text.split(",")[1].rstrip(")")).startswith(b"\x89PNG")
     assert metadata["distance of heat"] > 0.5 > metadata["distance of noise"]
     assert "| heat" in metadata["columns"]
-    assert ", above the tolerated " in metadata["columns"]
-    assert "not known" in metadata["newest_batches"]
+    assert ", above the tolerated range of " in metadata["columns"]
+    assert "unknown" in metadata["newest_batches"]
     assert "2026-01-02" in metadata["days"]
 
 
@@ -91,7 +91,7 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     station: Station, instance: dg.DagsterInstance
 ) -> None:
     assert checked(station, instance).description == (
-        "nothing was measured yet: the table somewhere/readings_incoming does not exist yet"
+        "nothing has been measured yet: the table somewhere/readings_incoming does not exist yet"
     )
     station.arrive(batch("usual.csv"), batch("hot.csv", shift=2.0, days=1))
     assert not checked(station, instance).passed
@@ -99,7 +99,7 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     assert not again.passed
     assert again.description is not None
     assert "drift in 1 of 2 batches, the first hot.csv" in again.description
-    assert "no new rows arrived since the last measurement" in again.description
+    assert "no new rows have arrived since the last measurement" in again.description
     station.arrive(batch("usual again.csv", days=2))
     assert checked(station, instance).passed
 

@@ -57,7 +57,7 @@ def test_a_shifted_feature_raises_an_alarm_that_names_it(station: Station) -> No
     assert [sorted(one.alarm) for one in measurement.batches] == [[], [JOINT, "heat", PROBABILITY], []]
     assert [sorted(one.alarm) for one in measurement.days] == [[JOINT, "heat", PROBABILITY], []]
     told = measurement.batches[1].columns["heat"].told
-    assert ", above the tolerated " in told
+    assert ", above the tolerated range of " in told
     alarm = station.history.newest_alarm(STREAM)
     assert alarm is not None
     assert alarm.name == "hot.csv"
@@ -72,7 +72,7 @@ def test_a_batch_is_measured_once_and_evidence_continues(station: Station) -> No
     days = [batch(f"{day}.csv", 60, shift=0.3, days=day) for day in range(4)]
     station.arrive(*days)
     at_once = station.measure()
-    assert station.measure().reason == "no new rows arrived since the last measurement"
+    assert station.measure().reason == "no new rows have arrived since the last measurement"
     before = station.rows("select batch, feature, statistic, effect, alarm from platform.drift order by 1, 2")
     forget(station.database)
     again = Station(station.bench, station.database)
@@ -161,7 +161,7 @@ def test_rows_that_cannot_be_scored_are_measured(station: Station) -> None:
     [one] = station.measure().batches
     assert one.rows == 50
     assert one.performance.metrics is None
-    assert "not known: " in one.performance.told()
+    assert "unknown: " in one.performance.told()
 
 
 def test_two_measurements_at_once_measure_each_batch_once(station: Station) -> None:

@@ -42,14 +42,14 @@ def test_performance_outside_the_training_range_is_not_known(outside: int, known
     estimate = estimate_performance(np.full(1_000, 0.7), 0.5, np.arange(1_000) < outside)
     assert estimate.outside == outside / 1_000
     assert (estimate.metrics is not None) == known
-    assert estimate.told().startswith("recall 1.000" if known else "not known: ")
+    assert estimate.told().startswith("recall 1.000" if known else "unknown: ")
     if not known:
         assert f"{outside / 1_000:.1%} of the rows are outside the training range" in estimate.told()
 
 
 def test_performance_is_not_known_without_a_training_range_or_with_rows_without_a_score() -> None:
     assert estimate_performance(np.full(10, 0.7), 0.5, None).told() == (
-        "not known: the training range of this model version is not stored"
+        "unknown: the training range of this model version is not stored"
     )
     scores = np.where(np.arange(1_000) < 30, np.nan, 0.7)
     assert estimate_performance(scores, 0.5, INSIDE).outside == 0.03

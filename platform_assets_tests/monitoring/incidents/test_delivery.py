@@ -79,7 +79,7 @@ def test_a_message_that_is_not_accepted_is_sent_again_and_nothing_overtakes_it(
         assert hook.told == ["opened run_failed shop/sales"] * 5 + ["closed run_failed shop/sales"]
         assert len({one["header"] for one in hook.received[:5]}) == 1
     assert "sesame" not in caplog.text
-    assert "the webhook answered 404" in caplog.text
+    assert "the webhook returned HTTP 404" in caplog.text
 
 
 @pytest.mark.requirement("MON-3")

@@ -70,7 +70,7 @@ def test_a_silent_daemon_is_noticed_without_dagster(
     beat("SENSOR", "SCHEDULER", ago=MINUTE)
     assert silent(60 * MINUTE) == ""
     beat("SENSOR", ago=5 * MINUTE)
-    assert silent(60 * MINUTE).startswith("Dagster's daemon does not work (sensor); its last heartbeat was at ")
+    assert silent(60 * MINUTE).startswith("Dagster's daemon is not running (sensor); its last heartbeat was at ")
 
 
 @pytest.mark.requirement("MON-3")
@@ -117,5 +117,5 @@ def test_the_thread_keeps_checking_after_an_error_until_it_is_closed(
     wait_until(at.incidents.list, "the problem was reported")
     watch.close()
     assert [one for one in caplog.messages if "ZeroDivisionError" in one] == [
-        "the platform cannot be watched: ZeroDivisionError('no')"
+        "cannot check the state of the platform: ZeroDivisionError('no')"
     ]

@@ -151,7 +151,7 @@ def test_events_that_the_receiver_refuses_are_sent_again() -> None:
     with empty_instance() as instance, catalogue() as server:
         dg.materialize([sales], instance=instance)
         server.status = 403
-        with pytest.raises(dg.Failure, match="answered 403 to a lineage event; check PLATFORM_OPENLINEAGE_URL"):
+        with pytest.raises(dg.Failure, match="returned HTTP 403 for a lineage event; check PLATFORM_OPENLINEAGE_URL"):
             tick(instance, server, None)
         assert server.received == []
         server.status = 0
