@@ -7,7 +7,7 @@ VENV := .venv/bin
 ARGS :=
 # Resolution of `make bounds`: lowest-direct or highest
 RESOLUTION := lowest-direct
-# Optional features to install, separated by blanks: export EXTRAS=encoder
+# Optional features to install, separated by spaces: export EXTRAS=encoder
 export EXTRAS
 
 # Ignore an active virtual environment of the caller.
@@ -30,7 +30,7 @@ up: sync ## start all servers with automation on: Dagster 3000, MLflow 5000, ser
 test: sync ## install, run the tests, list the skipped ones with the reason
 	@$(VENV)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-fuzz: sync ## land 5,000 odd files and check each outcome; ARGS="--seed 7 --files 1" repeats one
+fuzz: sync ## land 5,000 unusual or damaged files and check each outcome; ARGS="--seed 7 --files 1" repeats one
 	@$(VENV)/python -W ignore -m platform_assets_tests.lake.fuzz $(ARGS)
 
 lint: sync ## check style, types and import layers

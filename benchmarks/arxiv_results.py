@@ -1,4 +1,4 @@
-"""`GET /results` with a million stored results: pages at the start, the middle and the end, against OFFSET.
+"""`GET /results` with a million stored results: first, middle and last pages, compared with OFFSET.
 
 A page's time covers the whole request, without the network. OFFSET's time covers only the SQL statement.
 """

@@ -74,7 +74,7 @@ def platform(folder: Path) -> Callable[[], None]:
 
 
 def by_hand(folder: Path) -> None:
-    """Run the SQL from parquet to parquet. Averages of doubles are fastest, but can differ in the last bit."""
+    """Run the SQL from parquet to parquet. It averages doubles, which is fastest but can change the last bit."""
     query = BY_HAND.format(source=folder / "loans.parquet", target=folder / "by_hand.parquet")
     with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
         connection.execute(query)
@@ -104,7 +104,7 @@ def pandas(folder: Path) -> None:
 
 
 def notebook(folder: Path) -> None:
-    """Compute the formulas of the original notebook: ranks by date, expanding means, days until today over 365."""
+    """Compute the formulas of the original notebook: ranks by date, expanding means, (days until today) / 365."""
     loans = _in_pandas(folder, by=["loan_date"])
     loans["nb_previous_loans"] = loans.groupby("id").loan_date.rank(method="first") - 1
     means = loans.groupby("id").loan_amount.expanding().mean().droplevel(0)

@@ -1,4 +1,4 @@
-"""Benchmark of the distance formula on 10 million rows. The floor, set by memory speed, is the addition of two arrays.
+"""Benchmark of the distance formula on 10 million rows. The lower bound is the addition of two arrays.
 
 Every way computes the same formula from the same float64 arrays, in its own process, and returns a new array. The
 original row loop is measured on only as many rows as the original table has, because it is slow.

@@ -41,7 +41,7 @@ def optimised(seed: int) -> Any:
 
 
 def exact(seed: int) -> Any:
-    """Return the declared Gaussian process without its limit on rows."""
+    """Return the Gaussian process that the model declares, without its row limit."""
     return MODEL.candidates[0].build(seed).set_params(model__most_rows=sys.maxsize)
 
 

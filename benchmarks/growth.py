@@ -58,7 +58,7 @@ class Series:
     bytes_per_unit
         Disk space that one unit needs.
     factors
-        The factors.
+        Multiples of `size` that are measured.
     """
 
     name: str
@@ -170,7 +170,7 @@ def read(results: Path = RESULTS) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """Return the facts about this machine."""
+    """Return the number of cores, the memory, and the versions of Python and the libraries."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES if find_spec(name))
     return f"{os.cpu_count()} cores, {memory:.0f} GiB of memory, Python {platform.python_version()}, {libraries}"
@@ -193,7 +193,7 @@ class Growth:
     Attributes
     ----------
     series
-        The series.
+        The measured series.
     sizes, costs
         The sizes and the cost at each.
     """
@@ -204,7 +204,7 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the work grows with the size. Otherwise it is one operation on a state of this size."""
+        """Whether the work grows with the size. Otherwise, the work is one operation on a platform of this size."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:

@@ -156,12 +156,12 @@ def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Flo
 
 
 def first(alarms: Bools) -> Floats:
-    """Return the number of the first day with an alarm, from 1; infinity if there is none."""
+    """Return the first day with an alarm, counted from 1; infinity if there is no alarm."""
     return np.where(alarms.any(axis=0), alarms.argmax(axis=0) + 1.0, np.inf)
 
 
 def told(delays: Floats) -> str:
-    """Return median and 90th percentile of the days until the alarm, and the share of faults found within 30 days."""
+    """Return the median and 90th percentile of days until the alarm, and the share of faults found in 30 days."""
     middle, most = np.quantile(delays, [0.5, 0.9], method="higher")
     shown = [f"{one:.0f}" if np.isfinite(one) else "never" for one in (middle, most)]
     return f"{shown[0]} ({shown[1]}), {np.mean(delays <= 30):.0%}"
@@ -218,7 +218,7 @@ def drift_runs(
 
 
 def p_of_test(known: object, new: object) -> float:
-    """Return the p-value of a two-sample test: Kolmogorov and Smirnov for numbers, chi-squared for texts."""
+    """Return the p-value of a two-sample test: Kolmogorov-Smirnov for numbers, chi-squared for texts."""
     known, new = np.asarray(known), np.asarray(new)
     if known.dtype.kind == "f":
         return float(stats.ks_2samp(known, new, method="asymp").pvalue)
@@ -344,7 +344,7 @@ def report_days(random: Generator) -> float:
 
 
 def once(size: float) -> Callable[[Floats], Floats]:
-    """Return a change of the first day only, as for a table, whose checks compare consecutive versions."""
+    """Return a function that changes only the first day. Checks of tables compare consecutive versions."""
 
     def change(values: Floats) -> Floats:
         return np.concatenate([values[:1] + size, values[1:]])

@@ -54,7 +54,7 @@ def measured(what: str, work: int, do: Callable[[], Result], servers: Collection
     work
         Number of units of work.
     do
-        Does the work.
+        Function that does the work.
     servers
         Process ids of servers that do a part of the work. Their children count too.
     """

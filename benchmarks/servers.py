@@ -64,11 +64,12 @@ class Server:
         self.port = port
 
     def processor_seconds(self) -> float:
-        """Return the CPU time of all its processes so far."""
+        """Return the CPU time that all processes of the server have used so far."""
         ticks = 0
         for path in Path("/proc").glob("[0-9]*/stat"):  # Linux only
             with suppress(OSError):
-                # Skip the process name, which is in brackets and can contain blanks. State, parent and group follow.
+                # Skip the process name, which is in brackets and can contain blanks. The state, the parent and the
+                # group follow it.
                 told = path.read_text().rpartition(")")[2].split()
                 ticks += int(told[11]) + int(told[12]) if int(told[2]) == self._leader.pid else 0
         return ticks / TICKS

@@ -1,6 +1,6 @@
 """Benchmark of a shadow: latency of predictions with and without a shadow, alternately, in one process of the service.
 
-The champion is the platform's credit model. The version in its shadow is gradient boosting on the same features, which
+The champion is the platform's credit model. The shadow version is a gradient boosting model on the same features, which
 takes longer to score. The shadow is started and stopped between turns, and a turn begins when the service has noticed
 the change.
 

@@ -1,4 +1,4 @@
-"""Benchmark of the hotels in memory: size of the table, peak memory while reading, and whether values are lost.
+"""Benchmark of in-memory tables of the hotels: size, peak memory while reading, and whether values are lost.
 
 Each way reads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
 columns of the file and compared with them. The hotels come from PLATFORM_MEMORY_DATA_URI; if this variable is unset,
@@ -43,9 +43,9 @@ class Reader:
     load
         Function that reads a file.
     size
-        Function from the table that was read to its size in bytes.
+        Function that returns the size of the loaded table in bytes.
     back
-        Function from the table that was read to a pandas frame.
+        Function that converts the loaded table to a pandas frame.
     """
 
     load: Callable[[Path], Any]
@@ -112,7 +112,7 @@ def _polars() -> dict[str, Reader]:
     import polars as pl
 
     def plain(path: Path) -> pl.DataFrame:
-        return pl.read_csv(path, infer_schema_length=None)  # otherwise it fails on a postal code with a dash
+        return pl.read_csv(path, infer_schema_length=None)  # otherwise `read_csv` fails on a postal code with a dash
 
     def small(path: Path, *, floats: bool) -> pl.DataFrame:
         frame = plain(path)

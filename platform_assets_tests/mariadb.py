@@ -1,4 +1,7 @@
-"""A MariaDB server for the tests of a process, from Debian's package. `conftest.py` loads this module as a plugin."""
+"""A MariaDB server from Debian's package, which runs once per test process.
+
+`conftest.py` loads this module as a plugin.
+"""
 
 from __future__ import annotations
 

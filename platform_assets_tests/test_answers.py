@@ -1,4 +1,4 @@
-"""`docs/answers.md` answers each question of OPS-6, names its evidence, and contains no figure without a source.
+"""`docs/answers.md` answers each question of OPS-6, names its evidence, and has a source for every figure.
 
 `test_docs.py` checks that its links resolve.
 """

@@ -84,7 +84,7 @@ def test_a_release_is_deployed_to_staging_before_production() -> None:
 @pytest.mark.slow
 @pytest.mark.requirement("OPS-2")
 @pytest.mark.parametrize("target", ["delivery", "infra", "wheel", "sbom"])
-def test_the_target_of_a_workflow_works(target: str) -> None:
+def test_a_make_target_of_a_workflow_succeeds(target: str) -> None:
     done = made(target)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -189,18 +189,18 @@ def cases(rules: Sequence[Rule], names: list[str]) -> list[Any]:
 
 @pytest.mark.requirement("PLT-1")
 @pytest.mark.parametrize(("rule", "asset"), cases(ASSET_RULES, HOUSE.assets()))
-def test_asset(rule: Rule, asset: str) -> None:
+def test_an_asset_follows_the_rule(rule: Rule, asset: str) -> None:
     assert list(rule(HOUSE, asset)) == []
 
 
 @pytest.mark.requirement("PLT-5")
 @pytest.mark.parametrize(("rule", "check"), cases(CHECK_RULES, HOUSE.checks()))
-def test_check(rule: Rule, check: str) -> None:
+def test_a_check_follows_the_rule(rule: Rule, check: str) -> None:
     assert list(rule(HOUSE, check)) == []
 
 
 @pytest.mark.parametrize(("rule", "job"), cases([job_is_named_by_a_verb], HOUSE.jobs()))
-def test_job(rule: Rule, job: str) -> None:
+def test_a_job_follows_the_rule(rule: Rule, job: str) -> None:
     assert list(rule(HOUSE, job)) == []
 
 

@@ -1,4 +1,4 @@
-"""The documentation site: it lists every page, its reference pages are current, and all links in the HTML resolve."""
+"""The documentation site: every page is listed, reference pages are up to date, and all links in the HTML resolve."""
 
 from __future__ import annotations
 

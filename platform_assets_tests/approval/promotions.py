@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Works:
-    """Ledger, registry, files and promoter, with the steps from a training to a promotion."""
+    """Ledger, registry, files and promoter, with a method for each step from a training to a promotion."""
 
     def __init__(
         self,

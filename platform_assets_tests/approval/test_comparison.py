@@ -1,4 +1,4 @@
-"""Evidence of a request for display: criteria, differences, and missing parts."""
+"""How the evidence of a request is displayed: criteria, differences, and missing parts."""
 
 from __future__ import annotations
 

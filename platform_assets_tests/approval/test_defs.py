@@ -81,7 +81,7 @@ def test_unapproved_request_stops_at_manual_approval_with_the_fix(
     head = office.works.ledger.head()
     result = office.promote(number)
     assert not result.success
-    # Neither branch starts.
+    # Neither the branch for approval nor the branch for rejection starts.
     assert states(result) == {"load_request": "done", "manual_approval": "failed"}
     assert f"it is {state}" in failure(result)
     assert way_out in failure(result)

@@ -353,7 +353,9 @@ def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.
 
 
 @pytest.mark.requirement("PRO-9")
-def test_texts_of_the_service_are_bounded(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
+def test_long_texts_of_the_service_are_refused_or_shortened(
+    required: PreparedLedger, role: psycopg.Connection[Any]
+) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
     assert called(role, "add_key", "big", "x" * 201, ["read"], digest, None)["why"] == "malformed_key"
     assert called(role, "decide", 1, "approve", None, "x" * 201, "good", False, None)["why"] == "no_request"

@@ -1,4 +1,4 @@
-"""The copies of the ledger's heads in the lake, and what they reveal."""
+"""Copies of the ledger's heads in the lake, and the deletions that they reveal."""
 
 from __future__ import annotations
 

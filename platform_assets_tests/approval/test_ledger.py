@@ -37,7 +37,7 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_request_freezes_its_evidence(ledger: Ledger) -> None:
+def test_request_is_stored_with_unchanged_evidence_and_policy(ledger: Ledger) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     evidence = {**PASSED, "note": "é 😀", "deep": {"list": [1, 2.5, None]}}
     given = proposal(3, evidence=evidence, champion=(2, "c" * 64), approvers=("anna",), lifetime=timedelta(hours=36))

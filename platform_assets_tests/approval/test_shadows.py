@@ -109,7 +109,7 @@ def test_a_decision_records_which_report_the_person_saw(office: Office) -> None:
 @pytest.mark.requirement("PRO-6")
 def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office: Office) -> None:
     office.shadows.start(MODEL, 2, 3, ANNA)
-    # Version 1 has an open request again, but for another file. It does not supersede version 2.
+    # Open a second request for version 1, with another file. It does not supersede the request for version 2.
     other = office.ledger.open_request(proposal(1, digest="a" * 64, champion=office.champion)).id
     office.shadows.start(MODEL, 1, 3, ANNA)
     assert office.ended(office.pending) == "replaced by the shadow of version 1"
@@ -133,7 +133,7 @@ def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office:
         ({"stopped_by": "unverified: \x1banna", "replaced_by": 3}, r"stopped by \x1banna"),
     ],
 )
-def test_state_of_a_shadow(changes: dict[str, Any], ended: str | None) -> None:
+def test_the_reason_for_the_end_of_a_shadow_is_given(changes: dict[str, Any], ended: str | None) -> None:
     end = NOW + timedelta(days=3)
     now = _Now(end, "a", "PENDING", None, None, "a", NOW, end)
     assert replace(now, **changes).ended == ended
@@ -221,7 +221,7 @@ def test_the_service_role_cannot_report_without_a_shadow_or_change_a_report(data
     assert [event.kind for event in office.ledger.history(office.pending)] == ["request"]
 
 
-def test_the_section_of_a_shadow_as_text(office: Office) -> None:
+def test_the_text_about_a_shadow_contains_its_report(office: Office) -> None:
     request = office.ledger.request(office.pending)
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     section = shadow_section(shadow, request, office.ledger.history(office.pending))

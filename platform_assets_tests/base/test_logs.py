@@ -106,7 +106,7 @@ def root() -> Iterator[logging.Logger]:
         ("login with p%FFw", ["postgresql://me:p\udcffw@db/x"], "login with ***"),
     ],
 )
-def test_redact(text: str, secrets: list[str], expected: str) -> None:
+def test_redact_masks_known_secrets_and_credentials_in_any_text(text: str, secrets: list[str], expected: str) -> None:
     assert redact(text, secrets) == expected
 
 

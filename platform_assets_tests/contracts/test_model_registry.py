@@ -29,7 +29,7 @@ OTHER = "sensor_maintenance_model"
 def make_registry(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[], ModelRegistry]]:
-    """Function that opens the registry like another process. The registry is empty at first."""
+    """Return a function that opens the registry as a separate process would. The registry is empty at first."""
     if request.param == "memory":
         memory = MemoryRegistry()
         yield lambda: memory

@@ -274,7 +274,10 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 
 @pytest.fixture
 def odd_user(place: Place) -> Callable[[str], None]:
-    """Create the user `loader` with an odd password. Return a function that runs a statement with the quoted name."""
+    """Create the user `loader`, whose password contains special characters.
+
+    Return a function that inserts the name of the user into a statement and runs it.
+    """
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
     literal = literal.replace("\\", "\\\\") if dialect == "mysql" else literal

@@ -119,7 +119,7 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
 def test_code_of_the_platform_role_does_not_run_with_the_rights_of_the_owner(
     external: Database, database_url: str, purpose: Purpose
 ) -> None:
-    """In its own databases, the platform's role may create an operator that takes precedence over PostgreSQL's."""
+    """In its own databases, the platform's role may create operators that take precedence over PostgreSQL's own."""
     limited = Database(make_url(database_url))
     with closing(limited.connect(purpose)) as connection:
         connection.execute("create table public.ran_as (role name)")

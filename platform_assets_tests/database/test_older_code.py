@@ -106,7 +106,7 @@ def test_code_that_lacks_a_branch_and_needs_a_migration_is_refused(
 
 @contextlib.contextmanager
 def recorded(database: Database) -> Iterator[list[str]]:
-    """Yield a list that gets each statement of the database's engine, in lower case, with single spaces."""
+    """Yield a list of the statements that the engine has executed, in lower case and with single spaces."""
     found: list[str] = []
 
     def record(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
@@ -130,7 +130,7 @@ def removals(found: list[str]) -> list[str]:
         table = re.match(r"alter table (?:only )?(\S+)", statement)
         if table and table[1] in created:
             return False
-        # A function that replaces a function of the same name may have another argument with a default.
+        # A function that replaces a function of the same name may have an additional argument with a default.
         function = re.match(r"drop function ([^\s(]+)", statement)
         if function and function[1] in functions:
             return False

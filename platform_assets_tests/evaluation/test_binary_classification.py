@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAN = math.nan
 
 
-def test_all_metrics_of_a_worked_example() -> None:
+def test_all_metrics_of_a_worked_example_are_correct() -> None:
     labels = [1, 0, 1, 0, 0, 0, 0, 0, 0, 0]
     scores = [0.9, 0.8, 0.8, 0.4, 0.3, 0.3, 0.2, 0.2, 0.1, 0.0]
     assert measure(labels, scores, 0.8) == pytest.approx(

@@ -17,7 +17,7 @@ COSTS = Costs(20, why="Planners said so.")
 
 
 @pytest.mark.requirement("SEN-4")
-def test_a_worked_example() -> None:
+def test_the_costs_of_a_worked_example_are_correct() -> None:
     labels, scores = [1, 0, 1, 0], [0.9, 0.8, 0.4, 0.1]
     thresholds, costs = COSTS.curve(labels, scores)
     assert thresholds.tolist() == [math.inf, 0.9, 0.8, 0.4, 0.1]

@@ -57,7 +57,7 @@ def test_metrics_equal_those_of_scikit_learn() -> None:
     assert set(found) == {*METRICS, "skill_over_naive"}
 
 
-def test_edge_cases_are_undefined() -> None:
+def test_metrics_that_cannot_be_computed_are_nan() -> None:
     nothing = Errors([], np.empty((0, 3)), {"naive": []}).metrics()
     assert nothing.pop("rows") == 0
     assert all(math.isnan(value) for value in nothing.values())
@@ -114,7 +114,7 @@ def test_a_paired_comparison_detects_a_difference_smaller_than_the_intervals_of_
     )
 
 
-def test_subgroups_and_the_largest_errors() -> None:
+def test_subgroups_are_evaluated_and_the_largest_errors_are_returned() -> None:
     rows = judged()
     found = by_subgroup(rows, BASELINES, rows.examples["hour"])
     assert len(found) == 24
@@ -125,7 +125,7 @@ def test_subgroups_and_the_largest_errors() -> None:
     assert errors[low].tolist() == sorted(errors)[:2]
 
 
-def test_criteria_on_regression_metrics_are_judged_and_invalid_ones_refused() -> None:
+def test_criteria_on_regression_metrics_are_evaluated_and_invalid_criteria_refused() -> None:
     estimates = evaluate(judged(), BASELINES)
     verdict = judge(
         estimates, (Criterion("skill_over_naive", at_least=0.1), Criterion("interval_coverage", at_least=0.99))
@@ -141,7 +141,7 @@ def test_criteria_on_regression_metrics_are_judged_and_invalid_ones_refused() ->
         Criterion("mape", at_least=0.1, lower_bound=True)
 
 
-def test_names_of_metrics_mean_the_same_in_every_task() -> None:
+def test_metrics_of_all_tasks_have_one_order_and_unknown_names_are_refused() -> None:
     assert metric_named("skill_over_naive").label == "Skill over naive"
     assert ordered(["unheard", "skill_over_b", "mae", "roc_auc", "skill_over_a"]) == [
         "roc_auc",

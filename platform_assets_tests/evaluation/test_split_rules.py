@@ -1,4 +1,4 @@
-"""The rules that a model's declaration names: splits by group and time, and stratified splits."""
+"""The split rules that a model can declare: splits by group and time, and stratified splits."""
 
 from __future__ import annotations
 

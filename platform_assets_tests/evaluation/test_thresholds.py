@@ -35,7 +35,7 @@ def test_reaching_recall_chooses_the_highest_threshold_with_this_recall(
 @pytest.mark.parametrize(
     ("share", "threshold"), [(0.2, 0.9), (0.21, 0.7), (0.6, 0.5), (0.61, 0.5), (0.8, 0.5), (1, 0.1)]
 )
-def test_reaching_recall_on_a_worked_example(share: float, threshold: float) -> None:
+def test_reaching_recall_gives_the_threshold_of_a_worked_example(share: float, threshold: float) -> None:
     labels, scores = [1, 1, 0, 1, 1, 0, 1, 0], [0.9, 0.7, 0.6, 0.5, 0.5, 0.3, 0.1, 0.0]
     assert reaching_recall(share).choose(labels, scores) == threshold
 
@@ -65,7 +65,7 @@ def test_bounding_false_alarms_chooses_the_lowest_threshold_under_the_bound(
 
 
 @pytest.mark.parametrize(("share", "threshold"), [(0, 0.8), (0.24, 0.8), (0.25, 0.5), (0.5, 0.3), (0.99, 0.1)])
-def test_bounding_false_alarms_on_a_worked_example(share: float, threshold: float) -> None:
+def test_bounding_false_alarms_gives_the_threshold_of_a_worked_example(share: float, threshold: float) -> None:
     labels, scores = [1, 1, 0, 1, 0, 1, 0, 1, 0], [0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert bounding_false_alarms(share).choose(labels, scores) == threshold
 

@@ -190,7 +190,7 @@ def derived(project: Project, service: str, tag: str, lines: str) -> None:
 
 @contextmanager
 def always_predicting(platform: Platform) -> Iterator[list[bool]]:
-    """Request predictions continuously; the list tells for each request whether it was answered."""
+    """Request predictions continuously. Yield a list that records for each request whether it was answered."""
     answered: list[bool] = []
     ended = threading.Event()
 
@@ -248,7 +248,7 @@ def test_crashed_containers_recover_and_the_service_answers_unless_it_crashes_it
         crash(project, service)
         wait_until(platform.predicts, f"the service predicted after a crash of {service}", SECONDS)
     wait_until(lambda: is_loaded(project), "Dagster's webserver had loaded the code location", SECONDS)
-    # The webserver launches it, the daemon takes it from the queue, and the code location runs it.
+    # Run a job: the webserver queues it, the daemon launches it, and the code location executes it.
     assert project.run_job("evaluate_credit_risk_model") == "SUCCESS"
 
 

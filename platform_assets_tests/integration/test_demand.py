@@ -1,4 +1,4 @@
-"""The power demand from the server with sample values to an issued forecast and the errors of the forecast."""
+"""The power demand, from a server with sample values to an issued forecast and its errors."""
 
 from __future__ import annotations
 

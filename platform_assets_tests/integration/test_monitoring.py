@@ -125,7 +125,7 @@ def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str)
     asked = [at.answer(day, 50, shifted if day > 3 else stuck, failures=25) for day in range(6, 0, -1)]
     at.asked = asked[:2]
     label(at, address, key, flipped=True)
-    # Half of the table, and one category less.
+    # Remove half of the table's rows, and replace one category by another.
     at.load([line.replace(",Pensioner,", ",Working,") for line in loans[: len(loans) // 2]])
 
 
@@ -184,7 +184,7 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
     at.disk_is_full = at.daemon_is_dead = False
     with servers.watched(at.services):
         pass
-    # A champion counts as loaded when no process has reported it for three minutes.
+    # The incident of a champion closes when no process has reported the problem for three minutes.
     at.desk.pass_time(timedelta(minutes=4))
 
 
@@ -203,7 +203,7 @@ def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("MON-1", "MON-2", "MON-3", "ESI-6", "PRO-6")
-def test_a_fault_of_each_kind_is_seen_alerted_once_shown_and_closed_by_recovery(
+def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recovery(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "SHARE_OF_BAD_LINES", 0)
@@ -237,7 +237,7 @@ def test_a_fault_of_each_kind_is_seen_alerted_once_shown_and_closed_by_recovery(
 def assert_told_once(hook: WebhookServer, box: Mailbox, state: str) -> None:
     """Check that each incident's owners were notified of this state once, by mail or by the webhook."""
     by_mail = {one for one in FAILED_CHECKS | OTHERS if MODEL.key in one}
-    # A message that was not accepted was sent again, with the same key.
+    # Messages that the receiver refused were sent again with the same key.
     assert len(hook.received) == len({one["key"] for one in hook.received}) + REFUSALS.count(503)
     told = {one["key"]: f"{one['event']} {one['subject']}" for one in hook.received if one["state"] == state}
     assert sorted(told.values()) == sorted((FAILED_CHECKS | OTHERS) - by_mail)

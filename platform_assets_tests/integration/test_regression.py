@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Plant:
-    """A bench whose trainings ask the ledger of the services for approval."""
+    """A bench whose trainings open approval requests in the ledger of the services."""
 
     def __init__(self, bench: Bench, services: Services) -> None:
         self.bench = bench
@@ -75,7 +75,7 @@ def plant(services: Services, tmp_path: Path) -> Iterator[Plant]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-7", "PRO-4", "PRO-5", "PLT-7", "PLT-11")
-def test_a_regression_model_from_training_to_rollback(
+def test_a_regression_model_is_trained_approved_served_and_rolled_back(
     plant: Plant, services: Services, app: FastAPI, people: People, tmp_path: Path
 ) -> None:
     training, request = plant.train(50)
@@ -158,7 +158,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
 
 
 def labels(services: Services, truths: list[float]) -> None:
-    """Store the truth of 30 hours; the first label is no number."""
+    """Store the truth of 30 hours; the first label is not a number."""
     now = datetime.now(UTC)
     sent = [
         Label(truth, now + timedelta(seconds=30), request_id="r-1", subject=f"h{place}")

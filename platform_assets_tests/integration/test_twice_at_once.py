@@ -45,11 +45,11 @@ class Twice:
     Attributes
     ----------
     job
-        Its name.
+        Name of the job.
     options
         Options of the run, or the partitions of a backfill.
     prepare
-        Creates what the job works on.
+        Creates the input of the job.
     assert_done_once
         Checks the outcome.
     """

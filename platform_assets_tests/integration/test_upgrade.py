@@ -1,4 +1,4 @@
-"""The present code on a home that the previous version created; `upgrade_from.txt` contains its commit.
+"""The current code on a home that the previous version created; `upgrade_from.txt` contains its commit.
 
 The previous code comes from the project's git history and runs with the installed libraries. `upgrade_part.py` contains
 the steps that run on either version, and this module the assertions.
@@ -48,9 +48,9 @@ class Story:
     before
         Results of the previous code, at the end of its part.
     after
-        Results of the present code. The facts are from after the migration, before any other change.
+        Results of the current code. The facts were read after the migration, before any other change.
     once_more
-        Results of the present code, after a second run.
+        Results of the current code, after a second run.
     """
 
     before: Facts

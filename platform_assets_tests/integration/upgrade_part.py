@@ -1,6 +1,6 @@
 """Run one part of the upgrade test with the code of one version: `python -P upgrade_part.py PART FOLDER`.
 
-The program writes its results to `FOLDER/<part>.json`. It runs on the previous and on the present code, so it imports
+The program writes its results to `FOLDER/<part>.json`. It runs on the previous and on the current code, so it imports
 only modules that exist in both: the command line, definitions, services and settings.
 """
 

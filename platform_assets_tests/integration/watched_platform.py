@@ -42,21 +42,21 @@ DRIFT_TABLES = ("drift_batches", "drift", "estimated_performance")
 
 
 class WatchedPlatform:
-    """The platform of the environment, whose lake is in memory.
+    """A platform with the settings of the environment, and with its lake in memory.
 
     Parameters
     ----------
     instance
         Dagster's instance.
     url
-        Its database, to move the clock.
+        URL of the platform's database, in which the class changes stored times.
     loans
         CSV file with the loans.
 
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        Whether `serve` and `up` find this fault.
+        Whether `serve` and `up` find the disk full, and the daemon dead.
     asked
         Requests whose answers get labels.
     """
@@ -115,7 +115,7 @@ class WatchedPlatform:
         for _ in range(3):
             self.history.look()
             self._outside.look()
-            # A message that was not accepted must be sent again.
+            # Let a minute pass, so that messages that the receiver refused are sent again.
             self.desk.pass_time(timedelta(minutes=1))
 
     def _champions(self) -> Findings:

@@ -110,7 +110,7 @@ def _sifted(
 
 def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]) -> str | None:
     by_id = {row["id"]: row for row in good}
-    # Rows with a repeated id are judged less strictly, because a damaged copy contradicts the good copy.
+    # Allow more outcomes for rows with a repeated id, because a damaged copy contradicts the good copy.
     ids = Counter(row["id"] for row in file.rows)
     invented = sorted(set(by_id) - {row["id"] for row in file.rows})
     if invented or len(by_id) < len(good):

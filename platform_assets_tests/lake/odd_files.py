@@ -202,7 +202,7 @@ def _csv_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: Path
 
 
 def _lines_of(records: Sequence[bytes], owners: Sequence[int | None]) -> list[range]:
-    """The lines of each row."""
+    """Return the line numbers of each row."""
     line, lines = 1, []
     for record, owner in zip(records, owners, strict=True):
         breaks = record.count(b"\n")
@@ -351,7 +351,7 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
     columns, story = [], ["parquet"]
     has_bytes = rng.random() < 0.1
     if has_bytes:
-        unreadable.clear()  # without another note, no row contradicts another
+        unreadable.clear()  # if all notes are equal, no rows contradict each other
         for row in rows:
             row["note"] = "x"
     # Four combinations of types, so that many files can be read at once.
@@ -388,7 +388,10 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
 
 
 def _flip_value(rng: random.Random, file: OddFile) -> None:
-    """Change the last byte of a page. Headers and the footer have no checksum, so damage there may go unseen."""
+    """Change the last byte of a page.
+
+    Headers and the footer have no checksum, so damage in them may not be detected.
+    """
     described = pq.ParquetFile(io.BytesIO(file.content)).metadata
     group = described.row_group(rng.randrange(described.num_row_groups))
     chunk = group.column(rng.randrange(described.num_columns))

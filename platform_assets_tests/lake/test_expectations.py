@@ -159,7 +159,7 @@ def test_expectations_and_predicates_agree_on_every_row(drawn: list[dict[str, An
     doubled = sum(count for count in counts.values() if count > 1)
     assert (judged[-2].broken, judged[-2].passed) == (doubled, not doubled)
     assert (judged[-1].passed, judged[-1].observed) == (len(drawn) >= 2, str(len(drawn)))
-    # The rules for large tables give the same judgements.
+    # The rules that are used for large tables give the same results.
     by_rules = judge_by_rules(rows, rules, ("line",))
     assert [replace(one, samples=()) for one in by_rules] == [replace(one, samples=()) for one in judged]
     assert [lines(one) for one in by_rules[:-1]] == [lines(one) for one in judged[:-1]]
@@ -169,7 +169,7 @@ def lines(judgement: Judgement) -> list[Any]:
     return [sample["line"] for sample in judgement.samples]
 
 
-def test_an_expectation_without_a_rule_is_named() -> None:
+def test_the_error_names_an_expectation_without_a_rule() -> None:
     rule = Expectation("i_is_odd", "Every i is odd.", "ExpectColumnValuesToBeInSet", {"column": "i"}, ("i",))
     with pytest.raises(PlatformError, match="i_is_odd .*ExpectColumnValuesToBeInSet.* has no rule for large tables"):
         judge_by_rules(table([]), [rule], ())
@@ -233,7 +233,9 @@ def test_checked_rows_are_released() -> None:
         ("ExpectColumnValuesToBeBetween", {"column": "s", "min_value": 1}, "cannot be evaluated: .* same type"),
     ],
 )
-def test_an_expectation_with_an_error_is_named(kind: str, arguments: dict[str, Any], message: str) -> None:
+def test_the_error_names_an_expectation_that_cannot_be_evaluated(
+    kind: str, arguments: dict[str, Any], message: str
+) -> None:
     rule = Expectation("i_is_odd", "Every i is odd.", kind, arguments)
     with pytest.raises(PlatformError, match=f"^the expectation i_is_odd {message}") as caught:
         judge(frame(i=[1], s=["x"]), [is_present("i"), rule], ())

@@ -1,4 +1,4 @@
-"""Bad targets: each ends in a message that names the cause and the fix, and never the password."""
+"""Bad targets: each gives a message that names the cause and the fix, and never contains the password."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def maria(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("dialect", ["mssql", "postgresql", "mariadb"])
-def test_a_port_on_which_no_server_listens(dialect: str) -> None:
+def test_a_port_on_which_no_server_listens_is_reported(dialect: str) -> None:
     port, start = free_port(), time.monotonic()
     told = load(on(port, dialect))
     assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
@@ -69,13 +69,13 @@ def test_a_port_on_which_no_server_listens(dialect: str) -> None:
     assert time.monotonic() - start < sql_connection.CONNECT_SECONDS / 2
 
 
-def test_an_unknown_host() -> None:
+def test_an_unknown_host_is_reported() -> None:
     told = load(on(5432, host="no-such-host.invalid"))
     assert "the host 'no-such-host.invalid' cannot be found. Check the server's name in PLATFORM_SQL_TARGET_URL" in told
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])
-def test_a_server_that_does_not_respond(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_respond_is_reported(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if dialect.startswith("mssql"):
         pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python")
     monkeypatch.setattr(sql_connection, "CONNECT_SECONDS", 1)
@@ -83,37 +83,37 @@ def test_a_server_that_does_not_respond(dialect: str, monkeypatch: pytest.Monkey
         assert "did not answer" in load(on(port, dialect))
 
 
-def test_a_wrong_password(postgres: Place, maria: Place) -> None:
+def test_a_wrong_password_is_reported(postgres: Place, maria: Place) -> None:
     for place in (postgres, maria):
         told = load(SqlTarget(place.target.url.set(password=PASSWORD)))
         assert f"refused the login of the user {place.target.url.username!r}" in told
         assert "Check the user and the password in PLATFORM_SQL_TARGET_URL" in told
 
 
-def test_a_missing_database(postgres: Place, maria: Place) -> None:
+def test_a_missing_database_is_reported(postgres: Place, maria: Place) -> None:
     for place in (postgres, maria):
         told = load(SqlTarget(place.target.url.set(database="nowhere")))
         assert "has no such database, or the user" in told
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_and_not_created(tmp_path: Path) -> None:
     file = tmp_path / "missing.db"
     assert f"there is no SQLite file {file}" in load(parse_target(f"sqlite:///{file}"))
     assert not file.exists()
 
 
-def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "text.db"
     file.write_text("This is a text, and no database." * 100)
     assert "is not a SQLite database" in load(parse_target(f"sqlite:///{file}"))
 
 
-def test_a_missing_table(postgres: Place) -> None:
+def test_a_missing_table_is_reported(postgres: Place) -> None:
     assert f"has no table {TABLE} that the user may see" in load(postgres.target)
 
 
 @pytest.mark.parametrize("granted", ["SELECT, UPDATE", "SELECT, INSERT", "INSERT, UPDATE"])
-def test_a_missing_permission(postgres: Place, granted: str) -> None:
+def test_a_missing_permission_is_reported(postgres: Place, granted: str) -> None:
     postgres.create()
     user = f"weak_{time.monotonic_ns()}"
     postgres.run(f"CREATE USER {user} PASSWORD '{PASSWORD}'", f"GRANT {granted} ON {TABLE} TO {user}")
@@ -125,7 +125,7 @@ def test_a_missing_permission(postgres: Place, granted: str) -> None:
     assert "Grant SELECT, INSERT and UPDATE on the table" in told
 
 
-def test_a_missing_permission_on_mariadb(maria: Place) -> None:
+def test_a_missing_permission_on_mariadb_is_reported(maria: Place) -> None:
     maria.create()
     user = "weak@'127.0.0.1'"
     maria.run(f"CREATE USER {user} IDENTIFIED BY '{PASSWORD}'", f"GRANT SELECT ON {TABLE} TO {user}")
@@ -136,7 +136,7 @@ def test_a_missing_permission_on_mariadb(maria: Place) -> None:
     assert "lacks a permission" in told or "may not open it" in told
 
 
-def test_a_locked_table(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_table_is_reported(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     postgres.create()
     monkeypatch.setattr(sql_connection, "LOCK_SECONDS", 0.05)
     with postgres.engine.begin() as other:
@@ -144,12 +144,12 @@ def test_a_locked_table(postgres: Place, monkeypatch: pytest.MonkeyPatch) -> Non
         assert "another process holds a lock on the table" in load(postgres.target)
 
 
-def test_a_table_without_transactions(maria: Place) -> None:
+def test_a_table_without_transactions_is_refused(maria: Place) -> None:
     maria.create(mysql_engine="MyISAM")
     assert "its engine MyISAM cannot roll back a failed load; use InnoDB" in load(maria.target)
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "small.db"
     with sqlite3.connect(file) as connection:
         connection.execute(
@@ -168,7 +168,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         sa.event.remove(sa.Engine, "connect", _limit)
 
 
-def test_a_read_only_file(tmp_path: Path) -> None:
+def test_a_read_only_file_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "target.db"
     sqlite3.connect(file).execute(
         f"CREATE TABLE {TABLE} (name TEXT, id INT, datetime TEXT, demand_forecast REAL, "
@@ -178,7 +178,7 @@ def test_a_read_only_file(tmp_path: Path) -> None:
     assert "Load into the primary server, or make the database writable" in told
 
 
-def test_a_connection_that_breaks(postgres: Place) -> None:
+def test_a_broken_connection_is_reported_and_no_row_changes(postgres: Place) -> None:
     table = postgres.create()
     postgres.loader().load(demand(2).to_reader())
     before = postgres.rows(table)
@@ -206,7 +206,7 @@ def test_a_connection_that_breaks(postgres: Place) -> None:
         ("pymysql", "mariadb", "MariaDB", "mariadb"),
     ],
 )
-def test_a_driver_that_is_not_installed(
+def test_a_driver_that_is_not_installed_is_reported(
     monkeypatch: pytest.MonkeyPatch, module: str, dialect: str, product: str, extra: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
@@ -214,7 +214,7 @@ def test_a_driver_that_is_not_installed(
     assert load(on(1, dialect)) == told
 
 
-def test_an_odbc_driver_that_is_not_installed() -> None:
+def test_an_odbc_driver_that_is_not_installed_is_reported() -> None:
     pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     with silent_server() as port:
         target = parse_target(
@@ -282,13 +282,13 @@ SQL_SERVER_ERRORS = [
 
 
 @pytest.mark.parametrize(("kind", "state", "said"), SQL_SERVER_ERRORS)
-def test_errors_of_sql_server(kind: str, state: str, said: str) -> None:
+def test_each_error_of_sql_server_is_reported_with_its_cause(kind: str, state: str, said: str) -> None:
     target = on(1433, "mssql")
     through_pyodbc = Exception(state, f"[{state}] {MICROSOFT}{said} {PASSWORD}")
     through_mssql_python = Exception(f"Driver Error: some error; DDBC Error: {MICROSOFT}{CODE.sub('', said)}")
     assert problem_of(through_pyodbc, "mssql") is PROBLEMS[kind]
     if "Error code" not in said:
-        # This driver passes no codes.
+        # The driver mssql-python does not pass error codes.
         assert problem_of(through_mssql_python, "mssql") is PROBLEMS[kind]
     told = str(explain(through_pyodbc, target))
     assert PASSWORD not in told

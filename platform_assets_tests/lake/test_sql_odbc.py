@@ -75,7 +75,7 @@ def load(connection: Any, made: Statements, rows: pa.Table, *, arrays: bool) -> 
 
 
 @pytest.mark.parametrize("arrays", [True, False])
-def test_postgresql_through_odbc(database_url: str, arrays: bool) -> None:
+def test_a_second_load_into_postgresql_through_odbc_changes_nothing(database_url: str, arrays: bool) -> None:
     made, rows = statements("postgresql", 300)
     with on_postgres(database_url) as connection:
         connection.execute(TABLE)
@@ -90,7 +90,7 @@ def test_postgresql_through_odbc(database_url: str, arrays: bool) -> None:
     assert [tuple(row) for row in found] == [(NAME, 460, 20_000.5 + hour) for hour in range(300)]
 
 
-def test_sqlite_through_odbc(tmp_path: Path) -> None:
+def test_a_second_load_into_sqlite_through_odbc_changes_nothing(tmp_path: Path) -> None:
     # Do not use parameter arrays, because they crash the interpreter with this driver. The loader uses parameter arrays
     # with Microsoft's driver only.
     made, rows = statements("sqlite", 300)

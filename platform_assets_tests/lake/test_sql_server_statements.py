@@ -99,7 +99,7 @@ TARGET = "[dbo].[demand_forecast_esios]"
 
 
 @pytest.mark.parametrize("driver", ["pyodbc", "mssqlpython"])
-def test_the_statements_of_a_load(driver: str) -> None:
+def test_a_load_sends_the_expected_statements(driver: str) -> None:
     recorder = Recorder()
     engine = sa.create_engine(f"mssql+{driver}://me:pw@server/energy?driver=x", module=recorder, poolclass=NullPool)
     columns = (
@@ -125,7 +125,7 @@ def test_the_statements_of_a_load(driver: str) -> None:
         "SET LOCK_TIMEOUT 60000",
         "SET XACT_ABORT ON",
         "COMMIT",
-        # A temporary table with the types and the collations of the target, but without its keys.
+        # Create a temporary table with the types and the collations of the target, but without its keys.
         f"SELECT TOP (0) {COLUMNS} INTO {STAGED} FROM {TARGET}",
         "COMMIT",
         f"INSERT INTO {STAGED} ({COLUMNS}) VALUES (?, ?, ?, ?, ?), (?, ?, ?, ?, ?), (?, ?, ?, ?, ?)",
@@ -135,7 +135,7 @@ def test_the_statements_of_a_load(driver: str) -> None:
             f"SELECT TOP (5) [id], [datetime] FROM {STAGED} GROUP BY [id], [datetime] HAVING COUNT(*) > 1 "
             "ORDER BY [id], [datetime]"
         ),
-        # One transaction. No MERGE.
+        # Update and insert in one transaction, without MERGE.
         (
             "UPDATE t SET [name] = s.[name], [demand_forecast] = s.[demand_forecast], "
             "[update_timestamp] = s.[update_timestamp] "

@@ -79,7 +79,7 @@ def verdicts(validated: Validated) -> dict[str, bool]:
     return {judgement.name: judgement.passed for judgement in validated.judgements}
 
 
-# What is judged
+# Checks of a table
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")

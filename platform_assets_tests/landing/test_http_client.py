@@ -67,7 +67,7 @@ def test_values_and_headers_arrive_unchanged(server: DemoServer, client: HttpCli
     ],
 )
 class TestATemporaryFault:
-    def test_is_retried(
+    def test_a_temporary_fault_is_retried(
         self, server: DemoServer, client: HttpClient, fault: object, said: str, upstream_status: int | None
     ) -> None:
         del said, upstream_status
@@ -75,7 +75,7 @@ class TestATemporaryFault:
         assert client.get(server.url, {}, whole, PLENTY) == BODY
         assert len(server.requests) == 2
 
-    def test_is_reported_after_the_last_attempt(
+    def test_a_temporary_fault_is_reported_after_the_last_attempt(
         self, server: DemoServer, client: HttpClient, fault: object, said: str, upstream_status: int | None
     ) -> None:
         server.constant_fault = fault  # type: ignore[assignment]  # a fault of the table above

@@ -300,7 +300,7 @@ def test_a_scan_reads_until_its_time_limit_or_for_as_long_as_the_listing_took(
 
 
 @pytest.mark.requirement("SEN-1")
-def test_an_unchanged_file_is_read_once_and_a_lost_cache_replays_nothing(
+def test_an_unchanged_file_is_read_once_and_lands_once_even_after_the_loss_of_the_cache(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("a.txt", parcel(1))

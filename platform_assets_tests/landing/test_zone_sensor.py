@@ -78,7 +78,7 @@ def watched(yard: Yard, instance: dg.DagsterInstance) -> Watched:
 NOTHING = "no file in ZONE (PLATFORM_YARD_URI) is ready"
 
 
-def test_each_new_file_launches_the_job_once_and_a_lost_cursor_or_storage_replays_nothing(
+def test_each_new_file_launches_the_job_once_even_after_the_loss_of_cursor_or_storage(
     watched: Watched, instance: dg.DagsterInstance
 ) -> None:
     assert watched.tick() == NOTHING

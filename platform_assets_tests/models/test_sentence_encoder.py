@@ -110,7 +110,7 @@ def test_bytes_that_are_not_a_packed_encoder_are_refused() -> None:
         SentenceEncoder(b"PK and more", "the encoder")
 
 
-def test_missing_libraries_are_named_with_the_extra(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_missing_libraries_names_the_extra(packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sentence_encoder, "find_spec", lambda _: None)
     with pytest.raises(
         ArtefactError, match=r"needs the libraries onnxruntime and tokenizers; install platform-assets\[encoder\]"

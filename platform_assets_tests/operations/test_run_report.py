@@ -106,7 +106,7 @@ def outcome(report: Report, asset: str = "second") -> Outcome:
     return next(one for one in report.outcomes if one.asset == asset)
 
 
-def test_the_report_of_a_successful_run() -> None:
+def test_the_report_of_a_successful_run_lists_each_asset_as_done() -> None:
     report = report_of(third, second, first, rows_are_many)
     assert report.complete
     assert [(one.asset, one.state, one.reason) for one in report.outcomes] == [
@@ -160,7 +160,7 @@ def test_an_interruption_ends_the_run_and_is_reported(asset: Any) -> None:
     assert not report_of(first, failing).interrupted
 
 
-def test_failed_checks_are_named() -> None:
+def test_the_report_lists_failed_checks() -> None:
     assert outcome(report_of(first, second, rows_are_red, rows_are_many)).failed == ["rows_are_red"]
     assert (outcome(report_of(first, blocked)).failed, outcome(report_of(first, blocked)).blocked) == (
         ["rows_are_blue"],

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def machine(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Services]]:
-    """Return the services of a machine that shares the database, but not the home."""
+    """Return the services of a machine that shares the database but has its own home."""
     opened = []
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     monkeypatch.setenv("PLATFORM_EXECUTOR", "celery")

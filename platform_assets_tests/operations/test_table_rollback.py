@@ -52,7 +52,7 @@ def definitions(shop: Shop) -> dg.Definitions:
     return dg.Definitions([*ASSETS, newest], resources=shop._resources(), executor=dg.in_process_executor)
 
 
-def test_online_rows_and_tables_follow_and_models_are_named(shop: Shop) -> None:
+def test_a_rollback_updates_downstream_tables_and_lists_the_affected_models(shop: Shop) -> None:
     before = shop.rows(TOTALS.name)
     tables, registry, found = shop.services.tables, MemoryRegistry(), definitions(shop)
     for number, version in enumerate((0, 1)):

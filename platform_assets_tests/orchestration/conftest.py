@@ -1,4 +1,4 @@
-"""Fixtures of this room: a Dagster instance with its own database and a secret in the settings."""
+"""Fixtures for tests of orchestration: a Dagster instance with its own database and a secret in the settings."""
 
 from __future__ import annotations
 

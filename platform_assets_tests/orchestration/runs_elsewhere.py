@@ -17,7 +17,7 @@ JOB = "__ASSET_JOB"
 
 
 def reconstructable() -> ReconstructableJob:
-    """Return the job of all assets, as other processes find it."""
+    """Return the job of all assets in a form from which other processes can load it."""
     return ReconstructableRepository.for_module("platform_assets.definitions", "defs").get_reconstructable_job(JOB)
 
 

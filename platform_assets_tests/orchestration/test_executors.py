@@ -50,7 +50,9 @@ def test_runs_start_on_this_machine_by_default(instance: dg.DagsterInstance) -> 
 
 
 @pytest.mark.usefixtures("_on_celery")
-def test_a_missing_extra_is_named_with_the_fix(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_extra_and_the_fix(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def find_spec(name: str, package: str | None = None) -> ModuleSpec | None:
         return None if name == "dagster_celery" else importlib.util.find_spec(name, package)
 
@@ -72,7 +74,7 @@ def test_jobs_of_ops_stay_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.usefixtures("instance", "_on_celery")
-def test_a_broker_that_does_not_respond_is_named_without_its_password() -> None:
+def test_the_error_for_a_silent_broker_names_the_setting_without_the_password() -> None:
     pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
     from platform_assets.orchestration.celery_app import celery_app, demand_broker
     from platform_assets.settings import load_settings

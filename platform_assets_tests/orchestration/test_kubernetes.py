@@ -150,7 +150,9 @@ def test_runs_and_steps_become_kubernetes_jobs_with_the_configured_image_variabl
         ("{job_image: a, service_account_name: b}", "no access to a Kubernetes cluster"),
     ],
 )
-def test_a_wrong_configuration_is_named(config: Path, content: str, message: str) -> None:
+def test_the_error_for_an_invalid_configuration_names_the_file_and_the_problem(
+    config: Path, content: str, message: str
+) -> None:
     config.write_text(content)
     from platform_assets.orchestration.kubernetes import kubernetes_launcher
 
@@ -160,7 +162,7 @@ def test_a_wrong_configuration_is_named(config: Path, content: str, message: str
     assert str(load_settings().kubernetes_config) in str(raised.value)
 
 
-def test_a_missing_configuration_is_named(config: Path) -> None:
+def test_a_missing_configuration_raises_an_error(config: Path) -> None:
     config.unlink()
     from platform_assets.orchestration.kubernetes import kubernetes_launcher
 

@@ -72,7 +72,7 @@ class Client:
         number = 0
         while not self._stop.wait(PACE_SECONDS):
             number += 1
-            # The worker may be killed.
+            # Ignore failed requests, because the worker may be killed.
             with suppress(requests.RequestException):
                 self.answers.append(self._ask(f"{self.name}-{number}"))
 

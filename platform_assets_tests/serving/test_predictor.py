@@ -48,7 +48,7 @@ assert {name.split(".")[0] for name in sys.modules} == before, "a request import
 
 
 class Announcing:
-    """Source of the champion that a test sets with `say`."""
+    """Source of champions; a test sets the champion with `say`."""
 
     def __init__(self) -> None:
         self.approved: Approved | None = None

@@ -38,7 +38,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.mark.requirement("MON-1")
-def test_requests_are_counted_for_the_model_that_they_ask(database: Database) -> None:
+def test_requests_and_errors_are_counted_by_model(database: Database) -> None:
     statistics = RequestStatistics(database.pooled)
     statistics.count(scope("/health/live"), 200, 0.001)
     statistics.count(scope("/predictions/loans", "loans_model"), 200, 0.004)
@@ -76,7 +76,7 @@ def test_counts_are_kept_while_the_database_does_not_answer(database: Database) 
 @pytest.mark.parametrize(
     ("seconds", "number"), [(0.0, 0), (1e-4, 0), (1.1e-4, 1), (1e-3, 16), (1.0, 64), (100.0, 96), (1e9, CLASSES - 1)]
 )
-def test_durations_fall_into_classes(seconds: float, number: int) -> None:
+def test_each_duration_belongs_to_its_class(seconds: float, number: int) -> None:
     assert duration_class(seconds) == number
 
 

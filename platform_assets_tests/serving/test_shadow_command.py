@@ -27,7 +27,7 @@ def score(desk: Desk, shadow: Shadow) -> None:  # noqa: F811 - the fixture
 
 
 @pytest.mark.requirement("PRO-4", "PRO-5", "PRO-6")
-def test_a_shadow_from_start_to_stop_on_the_command_line(desk: Desk) -> None:  # noqa: F811 - the fixture
+def test_the_command_starts_lists_and_stops_a_shadow(desk: Desk) -> None:  # noqa: F811 - the fixture
     assert desk.do("shadow").out == "there are no shadows\n"
     refused(desk.do("shadow", MODEL, "2"), f"{MODEL} version 2 has no pending request .*decide request {MODEL} 2")
     first = desk.ask(1)

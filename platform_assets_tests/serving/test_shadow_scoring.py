@@ -1,4 +1,4 @@
-"""The scoring of shadows is separate from the answers, bounded, and cannot affect them."""
+"""The scoring of shadows runs apart from the answers, cannot affect them, and has a bounded queue."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_a_report_summarises_scores_and_losses_without_naming_items(office: Offi
         replace(office.row("r-0", 0.8, 0.3), at=NOW - timedelta(seconds=1)),
     ]
     office.store.write(batch, rows[:4], {office.shadow: Losses(30, 2, "it cannot score a row: x")})
-    # A repeated write adds only the rows that it does not have.
+    # A repeated write adds only the rows that are not stored yet.
     office.store.write(batch, rows, {office.shadow: Losses(5)})
     with office.database.pooled() as connection:
         report = summarise(connection, office.shadow.request_id)
@@ -87,7 +87,8 @@ def test_a_report_summarises_scores_and_losses_without_naming_items(office: Offi
     assert report["mean_difference"] == pytest.approx((0.1 + 0.1 + 0 - 0.5 - 0.3 - 0.5) / 6)
     assert report["differences"]["0.5"] == pytest.approx(0.2)
     assert report["differences"]["1"] == pytest.approx(0.5)
-    # Disagreements come first, equal scores not at all, and a repeated disagreement once.
+    # Rows with disagreement come first. Rows with equal scores are left out, and a repeated disagreement is listed
+    # once.
     found = [(one["request_id"], one["item"], one["agrees"]) for one in report["disagreements"]]
     assert found == [("r-3", 0, False), ("r-1", 1, False), ("r-4", 0, True), ("r-1", 0, True)]
     assert dict(event.details) == report

@@ -57,7 +57,7 @@ def test_the_best_candidate_is_fitted_with_intervals_from_earlier_folds() -> Non
 
 
 @pytest.mark.requirement("ESI-7", "PLT-7", "PRO-2")
-def test_train_again_compare_and_reproduce(bench: Bench) -> None:
+def test_a_regression_is_retrained_compared_with_the_champion_and_reproduced(bench: Bench) -> None:
     publish(bench, loads(50))
     first = bench.train(RIDGE)
     assert first.version.threshold is None
@@ -99,7 +99,7 @@ def test_intervals_and_split_change_the_fingerprint_of_a_regression_only(changed
         ("day", None, "returns no column day"),
     ],
 )
-def test_wrong_labels_and_missing_columns_are_named(column: str, values: list[Any] | None, said: str) -> None:
+def test_the_error_names_wrong_labels_and_missing_columns(column: str, values: list[Any] | None, said: str) -> None:
     frame = loads(1).head(3)
     frame = frame.drop(columns=column) if values is None else frame.assign(**{column: values})
     with pytest.raises(TrainingError, match=re.escape(f"somewhere/load_model: examples of {TABLE}")) as error:

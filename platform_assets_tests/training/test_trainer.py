@@ -91,7 +91,7 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
 
 @pytest.mark.requirement("PLT-7", "PLT-14")
 def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_candidates: Trained) -> None:
-    # Numbers of a release before the second task was added. Only the last bits may differ between processors.
+    # The numbers come from a release before regression was added. Only the last bits may differ between processors.
     training = of_several_candidates.first
     expected = {
         "roc_auc": 0.7386956521739131,
@@ -107,7 +107,7 @@ def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_ca
     assert training.version.threshold == pytest.approx(0.2757520367529436, rel=1e-9)
     best = training.record["leaderboard"][0]
     assert (best["mean"], best["metrics"]["brier"]) == pytest.approx((0.8403423896791832, 0.1363273140363542), rel=1e-9)
-    # Versions of earlier releases have this digest, which says whether the declaration has changed since.
+    # Versions of earlier releases have this digest. Another digest would mean that the declaration has changed.
     digest = "5052eecaf431026e0fa594b2b68bb977eb336532448985a56f29614abf104d8c"
     assert training.version.tags["parameters_digest"] == digest
 

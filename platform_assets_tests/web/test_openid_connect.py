@@ -200,7 +200,7 @@ def test_the_cookie_of_a_flow_cannot_be_forged(server: OpenIdProvider) -> None:
             Flow.opened(forged, KEY)
 
 
-def test_a_provider_that_cannot_be_used_is_named(server: OpenIdProvider) -> None:
+def test_the_error_for_an_unusable_provider_gives_the_reason(server: OpenIdProvider) -> None:
     assert provider_of(server).examine() == ""
     for issuer, told in (
         (f"{server.issuer}/", "exactly that value"),

@@ -1,4 +1,4 @@
-"""Rate limits of several processes: counted in Redis, or by each process while Redis does not answer."""
+"""Rate limits of several processes: counted in Redis, or separately by each process while Redis does not answer."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_requests_wait_only_once_for_a_redis_that_hangs(
     assert "a-long-password" not in caplog.text
 
 
-def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(PlatformError, match=r"PLATFORM_LIMITS_URL needs the library redis: install the extra"):
         app_of(tmp_path, limits_url=SecretStr("redis://localhost"))

@@ -55,7 +55,7 @@ def told() -> Iterator[asyncio.Event]:
 
 
 def counted(scope: object, status: int, seconds: float) -> None:
-    """Do nothing with a counted response."""
+    """Ignore a counted response."""
 
 
 @pytest.mark.requirement("SRV-1")
@@ -209,7 +209,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     asyncio.run(served())
 
 
-def test_the_context_meanwhile_is_entered_for_the_lifespan_only() -> None:
+def test_the_context_manager_is_entered_only_for_the_lifespan() -> None:
     entered: list[str] = []
     asked: list[str] = []
 

@@ -41,7 +41,7 @@ def program(own_services: Services) -> TestClient:
 
 @pytest.fixture
 def three_queries(stored: Searches) -> None:
-    """Three queries in the year 2026: with results, without, and failed."""
+    """Three queries in 2026: one with results, one without results, and one that failed."""
     stored.store(Search('au:"x"', "test", NOON, 200, 9, (paper(1, journal="J. X"), paper(2, title=None))))
     stored.store(Search('ti:"ü, y"', "test", NOON.replace(hour=13), 200, 0))
     stored.store(Search('ti:"z"', "test", NOON.replace(hour=14), None, error="no answer"))
@@ -248,7 +248,7 @@ def test_cells_that_a_spreadsheet_would_execute_are_escaped(value: Any, cell: An
     assert _cell(value) == cell
 
 
-def test_a_refused_method_names_the_methods_of_all_routes_with_the_path(program: TestClient) -> None:
+def test_the_error_for_an_unsupported_method_lists_the_methods_of_the_path(program: TestClient) -> None:
     response = program.request("OPTIONS", "/queries")
     assert problem(response, 405)["detail"] == "/queries does not support OPTIONS; use GET or POST."
     assert response.headers["allow"] == "GET, POST"

@@ -1,4 +1,4 @@
-"""The sample papers, and the server that answers with them."""
+"""The sample papers, and the server that returns them."""
 
 from __future__ import annotations
 

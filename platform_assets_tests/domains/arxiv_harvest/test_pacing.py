@@ -1,4 +1,4 @@
-"""The pace of requests of several processes, by the clock of a server."""
+"""The request rate of several processes, measured by the server that receives the requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def search_often() -> None:
 
 
 @pytest.mark.requirement("ARX-5")
-def test_two_processes_share_one_pace_and_one_connection(database_url: str, tmp_path: Path, warm: WarmParent) -> None:
+def test_two_processes_together_keep_the_interval_and_send_one_request_at_a_time(
+    database_url: str, tmp_path: Path, warm: WarmParent
+) -> None:
     with demo.server() as server:
         variables = {
             "PLATFORM_HOME": str(tmp_path),

@@ -42,7 +42,7 @@ def test_values_become_phrases_joined_by_and(values: dict[str, str], expected: s
         ({"title": "a\ud800"}, "title", "half of a surrogate pair"),
     ],
 )
-def test_what_cannot_be_searched_for_is_refused(values: dict[str, str], field: str, said: str) -> None:
+def test_values_that_cannot_be_searched_for_are_refused(values: dict[str, str], field: str, said: str) -> None:
     with pytest.raises(SearchRefused, match=said) as caught:
         search_string(**values)
     assert caught.value.field == field

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("https://mirror/other/query", "https://mirror/other/query"),
     ],
 )
-def test_the_address_of_the_api(base: str, url: str) -> None:
+def test_the_address_of_the_api_is_built_from_the_setting(base: str, url: str) -> None:
     assert api_url(ArxivSettings(arxiv_base_url=base).arxiv_base_url) == url
 
 

@@ -104,7 +104,7 @@ def test_stored_rows_cannot_be_changed(stored: Searches, own_services: Services)
 
 
 @pytest.mark.requirement("ARX-4")
-def test_pages_are_found_by_number(stored: Searches) -> None:
+def test_all_pages_together_contain_all_results_in_order(stored: Searches) -> None:
     for one in range(3):
         stored.store(search(*(paper(10 * one + place) for place in range(4))))
     titles = [f"title {10 * one + place}" for one in range(3) for place in range(4)]

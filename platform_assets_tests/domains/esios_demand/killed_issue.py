@@ -59,7 +59,10 @@ def publish(services: Services, day: date) -> None:
 
 
 def run(url: str, home: Path, day: date, add: Callable[..., int], version: int) -> None:
-    """Materialise the forecasts with a champion of this version; print what is stored and the factor."""
+    """Materialise the forecasts with a champion of this version.
+
+    Print whether all hours are stored, and the stored model versions in PostgreSQL and in the lake.
+    """
     services = Services(Settings(home=home, database_url=SecretStr(url)))
     IssuedForecasts.add = add  # type: ignore[method-assign]  # a separate process
     if not services.tables.exists(DEMAND_FEATURES.name):

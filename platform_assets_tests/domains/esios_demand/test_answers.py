@@ -1,4 +1,4 @@
-"""Recorded answers of the API: each is parsed completely, or raises an error that names the cause."""
+"""Recorded answers of the API: the client parses each one completely, or raises an error that names the cause."""
 
 from __future__ import annotations
 

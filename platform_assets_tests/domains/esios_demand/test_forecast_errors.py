@@ -89,7 +89,7 @@ def test_each_past_hour_gets_its_error() -> None:
     day = date(2017, 3, 25)
     found = errors_of(issued(day, day + DAY), day + DAY)
     assert list(found.columns) == [column.name for column in FORECAST_ERRORS.columns]
-    # On the morning of the 26th, its hours until 07:00 are over. That day has no hour 2.
+    # On the morning of the 26th, the hours of that day until 07:00 are over. The day has no hour 2.
     assert found["local_hour"].tolist() == [*range(24), 0, 1, 3, 4, 5, 6]
     assert found["horizon_hours"].tolist() == [*range(14, 38), *range(14, 20)]
     assert set(found["error_mw"]) == {100.0}

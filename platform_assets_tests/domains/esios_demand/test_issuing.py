@@ -82,7 +82,7 @@ def test_the_forecast_of_the_next_day_is_issued_once_and_never_changed(
     }
     again = issue_on(TODAY, issued, Steady(4, plus=500), now=at_ten(TODAY) + HOUR)
     assert (again.hours, again.reason) == (0, "")
-    # Another run that started at the same time, and had not seen the forecast.
+    # Simulate another run that started at the same time, before the forecast was stored.
     assert issued.add([{**row, "demand_mw": row["demand_mw"] + 1} for row in rows], {}) == 0
     assert issued.of_day(TOMORROW) == rows
     with psycopg.connect(database_url) as connection, pytest.raises(psycopg.Error, match=r"append-only|permission"):

@@ -81,7 +81,7 @@ def test_the_error_for_random_angles_of_any_size_is_within_the_bound(scale: floa
         (40.7, -74.0, np.sin(20.35) ** 2 + np.cos(40.7) * np.cos(-74.0) * np.sin(-37.0) ** 2),
     ],
 )
-def test_special_values(latitude: float, longitude: float, expected: float) -> None:
+def test_special_values_give_the_result_of_the_formula(latitude: float, longitude: float, expected: float) -> None:
     assert float(distance(latitude, longitude)) == pytest.approx(expected, abs=ERROR, nan_ok=True)
 
 

@@ -161,7 +161,7 @@ def test_a_frame_of_any_shape_is_read_back_unchanged(frame: pd.DataFrame) -> Non
         (pd.Series([1, "1"] * 10, dtype=object), "unchanged"),
     ],
 )
-def test_each_column_takes_the_smallest_form_that_can_hold_it(values: pd.Series[Any], form: str) -> None:
+def test_each_column_gets_the_smallest_form_that_keeps_its_values(values: pd.Series[Any], form: str) -> None:
     frame = values.to_frame("x")
     table = shrink(frame)
     assert form_of(table).startswith(form)
@@ -179,7 +179,7 @@ def test_decimals_keep_a_coordinate_that_half_precision_would_change() -> None:
 
 
 @pytest.mark.requirement("OPT-2")
-def test_other_programs_read_the_forms_as_the_original_values() -> None:
+def test_other_programs_read_the_original_values_from_compressed_columns() -> None:
     frame = pd.DataFrame(
         {"price": [1.25, 2.5, NAN] * 100, "day": ["2026-01-31", None, "2026-02-01"] * 100, "n": [1.0, 2.0, 3.0] * 100}
     )
@@ -364,7 +364,7 @@ def test_encodings_are_detected_or_stated(tmp_path: Path, encoding: str, stated:
     assert read_small(path, stated).frame()["name"].iloc[:2].tolist() == [word, "plain"]
 
 
-def test_an_ascii_file_counts_as_utf_8(tmp_path: Path) -> None:
+def test_the_encoding_of_an_ascii_file_is_utf_8(tmp_path: Path) -> None:
     assert read_small(write(tmp_path / "x.csv", "a,b\n1,2\n")).encoding == "utf-8"
 
 
@@ -378,7 +378,9 @@ def test_an_ascii_file_counts_as_utf_8(tmp_path: Path) -> None:
         (b"PAR1 and nothing more", None, "cannot be read"),
     ],
 )
-def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, stated: str | None, said: str) -> None:
+def test_the_error_for_an_unreadable_file_names_the_file(
+    tmp_path: Path, content: bytes | None, stated: str | None, said: str
+) -> None:
     path = tmp_path / "x.csv"
     if content is not None:
         path.write_bytes(content)

@@ -48,7 +48,10 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that counts down before the call. A kill after a call is a kill before the next call."""
+        """Return a function that counts down before the call.
+
+        A kill after a call has the same effect as a kill before the next call.
+        """
 
         @functools.wraps(call)
         def burning(*arguments: Any, **options: Any) -> Any:

@@ -61,7 +61,7 @@ def open_plant(home: Path, url: str, **settings: Any) -> Services:
 
 @dataclass
 class Plant:
-    """The plant.
+    """A platform with a landing zone and sensor models.
 
     Attributes
     ----------

@@ -9,7 +9,7 @@ from platform_assets.monitoring.daily.budget import days_per_check
 
 
 @pytest.mark.requirement("MON-1", "MON-2")
-def test_all_streams_and_checks_together_use_the_budget_once() -> None:
+def test_all_streams_and_checks_together_use_exactly_the_budget() -> None:
     each = days_per_check(90, 2_000, streams=6, checks=200)
     assert 6 / 2_000 + 200 / each == pytest.approx(1 / 90)
 

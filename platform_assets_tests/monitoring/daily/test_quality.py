@@ -34,10 +34,10 @@ def test_flipped_labels_are_found_the_next_day_after_months_without_fault() -> N
     assert evidence([*healthy, flipped], TOLERATED) > DAYS
 
 
-def test_the_tolerated_share_is_no_evidence_and_corrections_do_not_fail() -> None:
+def test_a_tolerated_share_of_disagreements_gives_no_evidence_even_after_corrections() -> None:
     assert evidence(counts(40, TOLERATED, 90), TOLERATED) < 50
     assert evidence([Disagreements(100, 10), Disagreements(90, 5), Disagreements(100, 6)], TOLERATED) < 3
-    # All labels were wrong, and have been corrected since.
+    # Nearly all labels disagreed, and most of them have been corrected since.
     assert evidence([Disagreements(100, 90), Disagreements(120, 5)], TOLERATED) < 3
     assert tolerated_share(1.0) == 0.025
     assert tolerated_share(0.0) < 1
@@ -50,7 +50,7 @@ def labelled(labels: Any, scores: Any, outputs: Any = None) -> Any:
 
 
 @pytest.mark.requirement("MON-1", "MON-5")
-def test_a_champion_that_disagrees_with_its_labels_is_an_open_alarm() -> None:
+def test_a_champion_that_disagrees_with_its_labels_raises_an_alarm() -> None:
     found = labelled([1] * 30, [0.1] * 30)
     points = agreement_points(found, 0.5, Proxy(1_000, 0.1, 0.01))
     by_name = {point.series: point for point in judged_agreement(points, [], TOLERATED, DAYS)}

@@ -77,7 +77,7 @@ def test_days_that_resemble_the_day_before_need_more_evidence() -> None:
     assert judged(found).alarm.sum() <= DAYS * 500 / THRESHOLD
 
 
-def test_missing_values_and_short_histories_are_not_judged() -> None:
+def test_missing_values_and_short_histories_give_no_evidence() -> None:
     found = values(3)
     found[FAULT:] += 5
     found[:, 0] = np.nan

@@ -64,7 +64,7 @@ class Station:
             self.bench.tables.publish(INCOMING.table, staged, metadata={})
 
     def measure(self) -> Measurement:
-        """Measure what arrived."""
+        """Measure the rows that arrived."""
         return self.monitor.measure(SPEC, "a run")
 
     def rows(self, query: str) -> list[Any]:

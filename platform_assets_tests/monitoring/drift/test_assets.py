@@ -1,4 +1,4 @@
-"""The check of new rows and the sensor that acts on its alarms, evaluated by Dagster."""
+"""The check of new rows and the sensor that acts on its alarms, as Dagster evaluates them."""
 
 from __future__ import annotations
 

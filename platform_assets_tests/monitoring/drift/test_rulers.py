@@ -35,7 +35,7 @@ def test_the_mean_rank_of_the_training_rows_is_a_half(known: list[float]) -> Non
     assert len(ruler.names) == len(ruler.means) == len(ruler.weights) == len(ruler.variances)
 
 
-def test_ranks_and_tenths_of_numbers() -> None:
+def test_numbers_are_scored_by_rank_and_assigned_to_tenths() -> None:
     ruler = NumberRuler(np.array([*range(1, 11), np.nan], dtype=float))
     scores, places = ruler.scores(np.array([0.0, 1.0, 10.0, 11.0, np.nan, np.inf]))
     assert scores[:, 0].tolist() == pytest.approx([0, 0.05, 0.95, 1, np.nan, 1], nan_ok=True)

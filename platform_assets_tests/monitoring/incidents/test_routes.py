@@ -22,7 +22,7 @@ ROUTES = {"team:shop": [SHOP, BOSS], "team:risk": [RISK], "default": [RISK], "es
         ([], [RISK]),
     ],
 )
-def test_the_destinations_of_owners(owners: list[str], addresses: list[str]) -> None:
+def test_owners_get_the_destinations_of_their_routes(owners: list[str], addresses: list[str]) -> None:
     assert [one.address for one in Routes(ROUTES, mails=True).of(owners)] == addresses
 
 
