@@ -25,7 +25,7 @@ INTERPRETER = os.path.realpath(sys.executable)
 
 
 def main(uv_version: str) -> None:
-    """Install what is missing. Exit with the code of the command that failed."""
+    """Install uv and the packages if they are missing. If a command fails, exit with its code."""
     home = TOOLS / uv_version
     TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "lock").open("a") as lock:

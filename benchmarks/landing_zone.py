@@ -1,6 +1,7 @@
-"""Benchmark of a landing zone with 10,000 files: the first look, later looks, and runs that take a batch of 500 files.
+"""Benchmark of a landing zone with 10,000 files: the first scan, later scans, and runs of 500 files.
 
-A look is the work of one sensor tick, without the daemon. A run is the work of the asset, without Dagster.
+A scan ("look" in the output) is the work of one sensor tick, without the daemon. A run is the work of the asset,
+without Dagster.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _measure(services: Services, zone: Path) -> None:
     def look() -> int:
         return incoming.discover(DISCOVER_SECONDS).found
 
-    # Start the embedded server before the first look.
+    # Start the embedded server before the first scan.
     services.database.connect("platform").close()
     print(f"\na landing zone with {FILES:,} files of {READINGS} readings, seconds")
     first, found = _seconds(look)

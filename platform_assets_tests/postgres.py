@@ -118,7 +118,10 @@ def processes_of(home: Path) -> list[str]:
 
 
 def is_watched(home: Path) -> bool:
-    """Return whether a watcher holds its lock. A killed watcher holds it a bit longer than its command line exists."""
+    """Return whether a watcher holds its lock.
+
+    After a kill, the lock is released slightly later than the command line of the process disappears.
+    """
     lock = try_lock(ServerFolder(home / "postgres").watcher_lock, fcntl.LOCK_EX)
     if lock is not None:
         release(lock)
@@ -155,7 +158,7 @@ def migrated_home(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
-    """A home for one test, with a migrated embedded server that is not running."""
+    """A home for one test, whose embedded server is migrated but not running."""
     home = tmp_path / "home"
     copy_home(migrated_home, home)
     yield home
@@ -167,7 +170,10 @@ def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A home with a running server for the tests of a module, which must not stop it and see the rows of each other."""
+    """A home with a running server, shared by the tests of a module.
+
+    No test may stop the server. A test can see rows of earlier tests.
+    """
     home = tmp_path_factory.mktemp("running") / "home"
     copy_home(migrated_home, home)
     with closing(open_database("", home)):

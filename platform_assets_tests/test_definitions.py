@@ -64,7 +64,7 @@ PRODUCTION = {
     "PLATFORM_DATABASE_URL": "postgresql://nobody:nothing@host.invalid/none",
     "PLATFORM_LAKE_URI": "s3://lake/tables",
 }
-# Code that serialises what Dagster shows of the code location.
+# Program that serialises the description of the code location that Dagster displays.
 DESCRIBE = """
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster._serdes import serialize_value

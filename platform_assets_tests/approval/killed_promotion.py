@@ -96,7 +96,7 @@ def act(works: Works, action: str, model: str, number: int) -> None:
 
 
 def dies(url: str, folder: Path, what: tuple[str, str, int], calls: int) -> bool:
-    """Run the action in a forked process; return whether it was killed at this call."""
+    """Run the action in a forked process; return whether it was killed at the call with this number."""
     child = os.fork()
     if child == 0:
         fuse = Fuse(calls)
@@ -114,7 +114,7 @@ def dies(url: str, folder: Path, what: tuple[str, str, int], calls: int) -> bool
 
 
 def faults(works: Works, model: str, versions: tuple[int, ...]) -> list[str]:
-    """Return contradictions between ledger, registry and audit; one of the versions must be the champion."""
+    """Return contradictions between ledger, registry and audit. One of the given versions must be the champion."""
     champion, alias = works.ledger.champion(model), works.registry.by_alias(model, CHAMPION)
     found = works.promoter.drifted(model) + [str(finding) for finding in works.promoter.audit()]
     kinds = [event.kind for event in works.ledger.changes(model)]

@@ -1,4 +1,4 @@
-"""The jobs that carry out decisions, and the check of the registry, with a real ledger."""
+"""The jobs that execute decisions, and the check of the registry, with a real ledger."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_no_promotion_is_repeated_after_dagster_storage_is_lost(office: Office) 
     # The sensor launches the rejection again, which changes nothing.
     assert [request.tags[REQUEST_TAG] for request in again.run_requests or []] == [str(rejected)]
     assert all(result.success for result in office.follow(again))
-    # Runs from the queue of the lost storage change nothing either.
+    # Runs that were queued in the lost storage change nothing either.
     assert all(result.success for result in office.follow(launched))
     assert office.works.ledger.head() == head
     assert (office.champion(), office.kinds(number)) == (2, ["request", "approve", "promote"])

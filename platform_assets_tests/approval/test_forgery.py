@@ -182,7 +182,7 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
 
 @pytest.fixture
 def enrolled(database_url: str) -> str:
-    """Enrol Anna, who may approve and signs in without a key; return the secret of the service that vouches for her."""
+    """Enrol Anna as an approver without a key. Return the secret of the service that vouches for her."""
     vouching = "pa_vouching"
     with owner_at(database_url) as owner:
         digests = [hashlib.sha256(text).hexdigest() for text in (vouching.encode(), b"nobody knows")]
@@ -308,7 +308,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 def test_no_session_or_key_replaces_the_secret_of_another_person(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
-    """The caller chooses the hashes of sessions and keys, and can read those of others."""
+    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people."""
     number = required.open_request(proposal(four_eyes=True, launched_by="anna")).id
     bert = person("bert")
     for one in (ANNA, bert):

@@ -178,7 +178,7 @@ def test_a_partial_unique_index_is_not_accepted_as_a_key(place: Place) -> None:
         place.loader().load(demand(1).to_reader())
 
 
-def test_odd_names_are_quoted(place: Place) -> None:
+def test_names_with_special_characters_are_quoted(place: Place) -> None:
     table = place.create(
         sa.Column("select", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("50 % of [it]'s", sa.Unicode(20)),

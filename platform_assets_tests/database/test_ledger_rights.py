@@ -1,4 +1,4 @@
-"""Rights on the ledger, rules recorded by its owner, and the upgrade of a ledger with decisions in it."""
+"""Rights on the ledger, rules recorded by its owner, and the upgrade of a ledger that contains decisions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def limited(database_url: str) -> Iterator[Database]:
 
 
 def insert_request(owner: psycopg.Connection[Any], version: int, policy: ApprovalPolicy) -> int:
-    """Insert a request like the service's role before the ledger had functions; return its number."""
+    """Insert a request as the service role did before the ledger had functions; return its number."""
     row = owner.execute(
         "insert into platform.approval_requests (model, version, digest, threshold, launched_by, requested_by,"
         " created_at, expires_at, policy, evidence, plots, champion_version, champion_digest)"

@@ -43,7 +43,7 @@ def test_all_metrics_of_a_worked_example_are_correct() -> None:
             "average_precision": 0.5 * 1 + 0.5 * 2 / 3,
             "base_rate": 0.2,
             "brier": (0.01 + 0.64 + 0.04 + 0.16 + 0.09 + 0.09 + 0.04 + 0.04 + 0.01) / 10,
-            # Ten rows in ten bins, one row each, except that tied rows share a bin.
+            # The ten rows are divided into ten bins of one row each, except that tied rows share a bin.
             "calibration_error": (0.1 + 0.6 + 0.4 + 0.6 + 0.4 + 0.1) / 10,
             "recall": 1.0,
             "precision": 2 / 3,
@@ -185,7 +185,7 @@ def test_every_metric_has_a_label_and_a_description() -> None:
     assert all(metric.label and metric.description.endswith(".") for metric in METRICS.values())
 
 
-def test_higher_is_better_tells_whether_a_perfect_classifier_scores_higher() -> None:
+def test_higher_is_better_is_set_if_a_perfect_classifier_scores_higher() -> None:
     labels = np.array([0, 1] * 10)
     perfect, wrong = measure(labels, labels, 0.5), measure(labels, 1 - labels, 0.5)
     directions = {name: None if perfect[name] == wrong[name] else perfect[name] > wrong[name] for name in METRICS}

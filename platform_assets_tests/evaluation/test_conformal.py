@@ -37,7 +37,7 @@ def test_coverage_of_new_rows_reaches_the_level_in_each_group() -> None:
         residuals, new = random.normal(0, 1 + 9 * hours), random.normal(0, 1 + 9 * hours)
         half = widths(residuals, hours, Intervals(0.9, by="hour")).of(hours, 200)
         covered.append([np.mean((np.abs(new) <= half)[hours == hour]) for hour in (0, 1)])
-    # At least 90 %, and by theory at most 1 / (n + 1) above: 91 % with 100 residuals per group.
+    # The expected coverage is at least 90 % and at most 1 / (n + 1) more, which is 91 % with 100 residuals per group.
     assert np.mean(covered, axis=0) == pytest.approx([0.905, 0.905], abs=0.01)
 
 

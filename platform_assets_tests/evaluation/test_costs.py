@@ -21,7 +21,8 @@ def test_the_costs_of_a_worked_example_are_correct() -> None:
     labels, scores = [1, 0, 1, 0], [0.9, 0.8, 0.4, 0.1]
     thresholds, costs = COSTS.curve(labels, scores)
     assert thresholds.tolist() == [math.inf, 0.9, 0.8, 0.4, 0.1]
-    # Errors in 4 rows: 2 missed; 1 missed; 1 missed and 1 false alarm; 1 false alarm; 2 false alarms.
+    # Errors in the 4 rows at each threshold: 2 missed; 1 missed; 1 missed and 1 false alarm; 1 false alarm; 2 false
+    # alarms.
     assert costs.tolist() == [1_000, 500, 525, 25, 50]
     assert COSTS.found(labels, scores, 0.5) == {
         "missed": 20,

@@ -109,7 +109,7 @@ def test_a_stratified_split_depends_on_the_seed_and_not_on_the_order_of_rows() -
     assert sorted(order[again.holdout]) == found.holdout.tolist()
     other = StratifiedSplit("reading", seed=7).split(frame, labels)
     both = set(other.holdout) & set(found.holdout)
-    # A fifth of a fifth of the rows, if the two holdouts are independent.
+    # If the two holdouts are independent, they share a fifth of a fifth of the rows.
     assert len(both) == pytest.approx(60, abs=25)
     # The hash is a literal, because another hash would change the holdout of every model.
     assert digest([found.train, found.holdout]) == "216c3dc65e7857dd"

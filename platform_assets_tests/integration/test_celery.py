@@ -173,7 +173,7 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         assert "its Celery worker has died" in runs.messages(killed)
         assert services.tables.current(TABLE) is None
 
-        # The worker of runs is killed. The lock of the run shows that it is dead.
+        # The worker of runs is killed. The released lock shows that the run is dead.
         orphaned = runs.launch()
         runs.worker_of_first_step(orphaned)
         of_runs.kill_group()

@@ -37,7 +37,7 @@ HIDDEN = (".ci", ".github")
 """Hidden folders to copy. All other hidden folders are created by tools."""
 TABLES_AND_MODEL = ("stocks/prices", "stocks/price_features", "stocks/newest_features", "stocks/stocks_model")
 VARIABLE = "PLATFORM_STOCKS_PRICES_URI"
-# Demo rows and loans. With fewer, some models cannot be trained, or the example fails its gate.
+# Numbers of demo rows and loans. With fewer rows, some models cannot be trained, or the example fails its gate.
 ROWS, LOANS = 400, 3_200
 # Tests that automatically cover every domain.
 OF_ALL_DOMAINS = (
@@ -183,7 +183,7 @@ def files(root: Path) -> list[Path]:
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
-    """Return for each heading of the page the file that it names, and the Python blocks below it."""
+    """Return, for each heading of the page, the file that the heading names and the Python blocks below it."""
     parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
     named = [(re.findall(r"`([^`]+)`", part.partition("\n")[0]), part) for part in parts]
     return [(names[0], PYTHON_BLOCK.findall(part)) for names, part in named if names]

@@ -1,4 +1,4 @@
-"""Land odd files and check each outcome: `make fuzz` runs thousands, the suite a few hundred.
+"""Land odd files and check each outcome: `make fuzz` lands thousands of files, the test suite a few hundred.
 
 For each file the outcome must be exactly the table, the table without the quarantined lines, or a refusal.
 `make fuzz ARGS="--seed 7 --files 1"` repeats a failing case.

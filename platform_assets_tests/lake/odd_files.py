@@ -215,10 +215,10 @@ def _lines_of(records: Sequence[bytes], owners: Sequence[int | None]) -> list[ra
 def _damage(
     rng: random.Random, file: OddFile, records: list[bytes], owners: Sequence[int | None], names: Sequence[str]
 ) -> None:
-    """Damage up to three records, each in one way, because two kinds together can make a readable row of other values.
+    """Damage up to three records, each in one way.
 
-    For example, a surplus comma makes up for a lost comma, and a lost line end between two stray quotes leaves a line
-    with a quoted field.
+    Two kinds of damage together can produce a readable row with wrong values. For example, a surplus comma makes up for
+    a lost comma, and a lost line end between two stray quotes leaves a line with a quoted field.
     """
     file.may_quarantine = True
     good = [place for place, record in enumerate(records) if place and record.strip()]
@@ -354,7 +354,7 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
         unreadable.clear()  # if all notes are equal, no rows contradict each other
         for row in rows:
             row["note"] = "x"
-    # Four combinations of types, so that many files can be read at once.
+    # Use one of only four combinations of types, so that many files can be read together.
     combination = rng.randrange(4)
     for name in names:
         choices = _TYPES["name" if name == "note" else name]

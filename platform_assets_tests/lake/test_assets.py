@@ -1,4 +1,4 @@
-"""Table assets through the real wiring: validation, publication, records, and runs that overtake each other."""
+"""Table assets with the real resources: validation, publication, records, and runs that overtake each other."""
 
 import asyncio
 import json
@@ -277,7 +277,7 @@ def test_an_upstream_asset_may_have_the_same_name_as_a_resource(shop: Shop) -> N
     def own(
         tables: Frame, validator: Expression, engine: dg.ResourceParam[Engine], context: dg.AssetExecutionContext
     ) -> Expression:
-        """A parameter of each kind."""
+        """Asset with a parameter of each kind."""
         seen.update(rows=len(tables), engine=engine, run=context.run.run_id)
         return validator.select(item=validator.sale_id.cast("string"), total_eur="price_eur")
 

@@ -1,4 +1,7 @@
-"""Each odd file gives its table, the table without quarantined lines, or a refusal. `make fuzz` runs thousands."""
+"""Each odd file gives its table, the table without quarantined lines, or a refusal.
+
+`make fuzz` lands thousands of such files.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,12 @@ def test_no_value_is_changed_and_no_row_is_lost(engine: Engine, tmp_path: Path) 
     assert set(counts) == {EXACT, QUARANTINED, REFUSED}
 
 
-def test_a_seed_repeats_its_file(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     assert [odd_file(seed, tmp_path).content for seed in range(20)] == [
         odd_file(seed, tmp_path).content for seed in range(20)
     ]
 
 
-def test_a_planted_quote_at_the_end_of_a_field_is_in_the_known_table(tmp_path: Path) -> None:
+def test_a_planted_quote_at_the_end_of_a_field_is_in_the_expected_rows(tmp_path: Path) -> None:
     texts = {row[name] for seed in range(SEEDS) for row in odd_file(seed, tmp_path).rows for name in ("name", "note")}
     assert any(text and re.fullmatch(r'Inn \d+"', text) for text in texts)

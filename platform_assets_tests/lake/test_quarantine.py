@@ -400,7 +400,7 @@ DAY = "2020-01-01"
         ),
     ],
 )
-def test_identical_rows_collapse_and_contradicting_rows_are_quarantined(
+def test_identical_rows_become_one_row_and_contradicting_rows_are_quarantined(
     sieve: Sieve, lines: list[str], kept: list[int], set_apart: dict[int, str], twins: int
 ) -> None:
     good, bad, sifted = sieve.sift(HEADER + "\n".join(lines))

@@ -34,7 +34,7 @@ ANSWERS = {
 
 
 class Recorder:
-    """Stands in for the driver: records the statements and answers them like an empty server."""
+    """Replaces the driver: it records the statements and answers them like an empty server."""
 
     paramstyle, apilevel, threadsafety, version, __version__ = "qmark", "2.0", 1, "5.3.0", "1.16.0"
     SQL_DRIVER_NAME, SQL_DBMS_VER, SQL_VARCHAR, SQL_WVARCHAR = 6, 18, 12, -9

@@ -131,7 +131,7 @@ def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) ->
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_content_that_comes_back_is_loaded_although_its_old_run_ended_last(watched: Watched) -> None:
+def test_content_that_comes_back_is_loaded_although_its_first_run_was_recorded_last(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         watched.tick()

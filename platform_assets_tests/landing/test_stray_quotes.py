@@ -103,9 +103,9 @@ def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: st
     ("lines", "width", "expected"),
     [
         ([b'1,"a', b'b"'], 2, False),
-        ([b'1,"a', b'2,b"'], 2, False),  # as likely a text with a comma
+        ([b'1,"a', b'2,b"'], 2, False),  # the lines can also be one text with a comma
         ([b'1,"a', b"2,b", b"3,c", b'4,d"'], 2, True),
-        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # rows of this file are quoted
+        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # in this file, the first fields are quoted
         ([b'"a,1', b"b,2", b"c,3", b'd",4'], 2, True),
         ([b'1,"a,x,x,x,x', b'2,b",x,x,x,x'], 6, True),
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),

@@ -189,7 +189,7 @@ def test_features_in_another_order_than_in_the_fit_are_refused() -> None:
 
 
 class Threads:
-    """Scores are the thread limit of OpenMP; BLAS has one limit for the whole process."""
+    """Scores every row with the thread limit of OpenMP. BLAS has one limit for the whole process."""
 
     def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
         import threadpoolctl

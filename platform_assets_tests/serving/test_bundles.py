@@ -132,7 +132,7 @@ def set_request(name: str, value: str) -> Callable[[dict[str, Any]], None]:
 
 
 def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
-    """Return a function that swaps the names of two fields of the request and leaves the order of the texts."""
+    """Return a function that swaps the names of two fields of the request but not their texts."""
     names = {one: other, other: one}
 
     def altered(written: dict[str, Any]) -> None:

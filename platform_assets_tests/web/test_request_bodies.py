@@ -1,4 +1,4 @@
-"""Strict parsing: duplicate names in JSON, forms and queries, forbidden numbers, and other encodings than UTF-8."""
+"""Strict parsing: duplicate names in JSON, forms and queries, forbidden numbers, and encodings other than UTF-8."""
 
 from __future__ import annotations
 

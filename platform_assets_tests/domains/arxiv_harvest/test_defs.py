@@ -1,4 +1,4 @@
-"""The harvest in Dagster, through the real wiring."""
+"""The harvest in Dagster, with the real definitions."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_the_same_seed_gives_the_same_papers() -> None:
     assert demo.papers(50)[:20] != demo.papers(50, 1)[:20]
 
 
-def test_the_papers_have_the_oddities_of_arxiv() -> None:
+def test_the_sample_papers_have_the_irregularities_of_arxiv() -> None:
     feed = parse_feed(answer(search_query='all:"a"', max_results="2000")[1])
     titles = [paper.title for paper in parse_feed(answer(search_query='all:"o"', max_results="2000")[1]).papers]
     assert feed.total > len(demo.papers()) / 2

@@ -36,7 +36,7 @@ def year(real_data: Path) -> Frame:
 
 
 def forecast(year: Frame) -> Frame:
-    """Forecast each month from May with the first candidate, trained on the data until then, as the factory does."""
+    """Forecast each month from May with the first candidate, trained on all earlier months."""
     month, day = pd.to_datetime(year["local_day"]).dt.month, pd.to_datetime(year["local_day"]).dt.day_of_year
     parts = []
     for number in range(FIRST_MONTH, LAST_MONTH + 1):

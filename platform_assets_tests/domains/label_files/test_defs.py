@@ -96,7 +96,7 @@ def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: S
         f"no_such_model,1,{OBSERVED},{request},,",
         f"{MODEL},1,2199-01-01T00:00:00Z,{request},,",
     )
-    # A content that appears under two names is read once.
+    # Content that appears under two names is read once.
     (folder / "copy.csv").write_bytes((folder / "monday.csv").read_bytes())
     result = run(services)
     assert result.success, failure(result)

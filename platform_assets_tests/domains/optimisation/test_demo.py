@@ -49,7 +49,7 @@ def test_zero_rows_are_refused(tmp_path: Path, write: Generator, encoding: str) 
 
 
 @BOTH
-def test_a_failure_leaves_nothing_behind(tmp_path: Path, write: Generator, encoding: str) -> None:
+def test_a_failed_write_leaves_no_file(tmp_path: Path, write: Generator, encoding: str) -> None:
     (tmp_path / encoding).mkdir()
     with pytest.raises(IsADirectoryError):
         write(tmp_path / encoding, 100)
@@ -61,7 +61,7 @@ def test_a_demo_file_has_the_declared_columns() -> None:
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_demo_hotels_have_the_oddities_of_the_real_ones(tmp_path: Path) -> None:
+def test_the_demo_hotels_have_the_irregularities_of_the_real_hotels(tmp_path: Path) -> None:
     path = generate(tmp_path / "hotels.csv", 20_000)
     with pytest.raises(UnicodeDecodeError):
         path.read_text(encoding="utf-8")

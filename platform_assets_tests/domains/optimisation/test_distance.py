@@ -31,7 +31,7 @@ ANY_ANGLE = st.floats(-FAR, FAR) | st.floats(-7, 7) | st.floats(-1e-300, 1e-300)
 
 
 def exact(latitude: float, longitude: float) -> mpmath.mpf:
-    with mpmath.workdps(50 + 320):  # the angles may have 309 digits before the point
+    with mpmath.workdps(50 + 320):  # the angles may have 309 digits before the decimal point
         a, b = mpmath.mpf(latitude), mpmath.mpf(longitude)
         return mpmath.sin(a / 2) ** 2 + mpmath.cos(a) * mpmath.cos(b) * mpmath.sin(b / 2) ** 2
 
@@ -86,7 +86,7 @@ def test_special_values_give_the_result_of_the_formula(latitude: float, longitud
 
 
 @pytest.mark.requirement("OPT-1")
-def test_the_exact_fallback_serves_only_the_rows_that_need_it() -> None:
+def test_the_exact_fallback_is_used_only_for_rows_that_need_it() -> None:
     near, far = random_angles(1_000)[0], np.full(1_000, 1e17)
     mixed = np.where(np.arange(1_000) % 10 == 0, far, near)
     found = distance(mixed, mixed)

@@ -300,7 +300,7 @@ def test_a_declared_type_is_not_guessed(tmp_path: Path) -> None:
     table = read_small(path, types={"code": pa.string(), "x": pa.float64(), "flag": pa.int64()})
     assert table.frame()["Code"].tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
     assert str(table.frame()["x"].tolist()) == str([1.0, 2.5, NAN, -0.0] * 3)
-    # These must be numbers, because the engine would refuse booleans.
+    # Values with a declared integer type must stay numbers, because the engine would refuse booleans.
     assert table.arrow["flag"].to_pylist() == [1, 0, 1, 1] * 3
     texts = read_small(path, types={"code": pa.float64()}).frame()["Code"]
     assert texts.tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
@@ -411,8 +411,8 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
         [sys.executable, "-c", READ, str(some), str(many)], check=True, stdout=subprocess.PIPE, text=True
     )
     size, of_python, of_arrow = map(int, done.stdout.split())
-    # The sum of two peaks, of Python with numpy and of Arrow, which may occur at different times. The constant allows
-    # for the pieces of the file in memory, because this table is small compared with them.
+    # Add the peak of Python with numpy and the peak of Arrow, although they may occur at different times. The constant
+    # allows for the pieces of the file in memory, which are large compared with this table.
     assert of_python + of_arrow < 1.3 * size + 2**21
     assert size < 0.2 * many.stat().st_size
 

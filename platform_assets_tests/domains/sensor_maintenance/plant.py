@@ -48,7 +48,7 @@ def model_of(slope: float, ranges: bool = True) -> FittedModel:
 
 
 def open_plant(home: Path, url: str, **settings: Any) -> Services:
-    """Return services whose landing zone is the folder `zone` in a home. Files can be read at once."""
+    """Return services whose landing zone is the folder `zone` in a home. Files have no settle time."""
     (home / "zone").mkdir(parents=True, exist_ok=True)
     own = SensorMaintenanceSettings(
         sensor_landing_uri=str(home / "zone"),

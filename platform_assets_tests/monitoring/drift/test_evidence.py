@@ -122,7 +122,7 @@ def test_tolerances_cover_the_error_of_the_training_sample() -> None:
         means = np.concatenate([scores.mean(axis=0), np.bincount(codes, minlength=len(ruler.names) - 2) / len(codes)])
         low, high = tolerances(ruler, 0.05)
         missed += bool(((means < low) | (means > high)).any())
-    # At most 15 are expected. More than 29 have a probability of less than 0.1 %.
+    # At most 15 misses are expected. The probability of more than 29 misses is less than 0.1 %.
     assert missed <= 29
 
 

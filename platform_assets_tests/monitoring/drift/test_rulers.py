@@ -1,4 +1,4 @@
-"""Rulers: scores of values with known means over the training rows."""
+"""Rulers: they score values, and the mean of each score over the training rows is known."""
 
 from __future__ import annotations
 

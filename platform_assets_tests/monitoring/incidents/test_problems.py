@@ -35,7 +35,7 @@ def test_a_disk_is_nearly_full_below_2_gib_or_5_percent(tmp_path: Path, total: i
     assert bool(found.problems) is is_full
 
 
-def test_a_champion_that_fails_for_a_minute_is_a_problem() -> None:
+def test_a_champion_that_fails_for_a_minute_is_reported() -> None:
     now = datetime.now(UTC)
     states = {
         "just": ModelState(failure="no answer", failing_since=now),
@@ -50,7 +50,7 @@ def test_a_champion_that_fails_for_a_minute_is_a_problem() -> None:
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_silent_daemon_is_noticed_without_dagster(
+def test_a_daemon_without_heartbeats_is_reported_without_dagster(
     database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
@@ -74,7 +74,7 @@ def test_a_silent_daemon_is_noticed_without_dagster(
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_sensor_that_does_not_evaluate_the_history_is_a_problem(database: Database) -> None:
+def test_a_sensor_that_stops_evaluating_the_history_is_reported(database: Database) -> None:
     at = desk(database, {})
     now = datetime.now(UTC)
     assert problems.lookout(at.incidents, now).problems == []

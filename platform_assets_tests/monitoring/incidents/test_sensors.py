@@ -109,7 +109,7 @@ def test_the_cursor_of_an_older_release_can_be_read() -> None:
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_failed_check_of_severity_warn_is_no_incident(plant: Plant) -> None:
+def test_a_failed_check_of_severity_warn_opens_no_incident(plant: Plant) -> None:
     plant.broken = {"check", "warning"}
     plant.materialise()
     plant.look()
@@ -128,7 +128,7 @@ NIGHT = datetime(2026, 11, 3, 3, tzinfo=UTC)
         (NIGHT + HOUR, NIGHT + timedelta(minutes=1), None),
     ],
 )
-def test_a_schedule_is_silent_if_it_was_not_evaluated_when_due(
+def test_a_schedule_is_reported_as_silent_if_it_was_not_evaluated_when_due(
     plant: Plant, now: datetime, since: datetime, late: datetime | None
 ) -> None:
     plant.ticked("nightly", datetime.now(UTC) - (NIGHT - 5 * HOUR))
@@ -152,7 +152,7 @@ def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached
     assert failures() == [None, None]
 
 
-def test_a_sensor_is_silent_after_ten_minutes_or_five_intervals(plant: Plant) -> None:
+def test_a_sensor_is_reported_as_silent_after_ten_minutes_without_evaluation(plant: Plant) -> None:
     plant.ticked("sales_arrived", timedelta(minutes=11))
     now = datetime.now(UTC)
     [state] = history.automation_states(plant.instance, plant.repository, now, now - HOUR)

@@ -41,7 +41,7 @@ def test_a_cause_has_one_open_incident_which_counts_its_events(at: Desk) -> None
 
 
 @pytest.mark.requirement("MON-3")
-def test_recovery_closes_and_the_same_event_does_not_open_again(at: Desk) -> None:
+def test_a_recovery_closes_the_incident_and_the_same_event_does_not_open_it_again(at: Desk) -> None:
     at.incidents.open_incident(CAUSE, "failed", occurrence="1")
     assert at.incidents.recover(CAUSE)
     assert not at.incidents.recover(CAUSE)

@@ -120,7 +120,7 @@ def shop(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) ->
             max_bad_rows=1,
         )
         services = Services(settings, (CreditRiskSettings(credit_loans_uri=str(source)),), domains.traced_answers)
-        # MLflow would take seconds.
+        # Use a registry in memory, because MLflow would take seconds.
         vars(services)["registry"] = registry = MemoryRegistry()
         app, keys = application(services), keys_of(services)
         program, auditor = (
