@@ -12,7 +12,7 @@ export EXTRAS
 
 # Ignore an active virtual environment of the caller.
 unexport VIRTUAL_ENV UV_PROJECT_ENVIRONMENT PYTHONHOME PYTHONPATH
-# A run starts many processes. Without bytecode files, each compiles all its imports, which doubles the run time.
+# A run starts many processes. Without bytecode files, each process compiles its imports, which doubles the run time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run up test fuzz lint format bench docs site definitions deploy bounds wheel sbom audit delivery infra pictures requirements clean sync

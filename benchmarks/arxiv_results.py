@@ -52,7 +52,7 @@ order by r.stored_at, r.number limit {ITEMS} offset %s
 
 def run() -> None:
     """Print the times."""
-    # The embedded server stops after its last use, so its folder may still be in use.
+    # Ignore errors on removal, because the embedded server may still be stopping and using its folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         home = Path(folder) / "home"
         with closing(open_services(Settings(home=home, rate_limit="off"))) as services:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SIZES = (500, 1_000, 2_000, 4_000)
 MOST_OPTIMISED = 2_000
-"""Maximum number of readings for the optimised kernel, which takes minutes for more."""
+"""Maximum number of readings for the optimised kernel, which takes minutes with more readings."""
 TEST_ROWS = 1_000
 MIB = 1 << 20
 

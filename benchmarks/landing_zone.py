@@ -33,7 +33,7 @@ ROUNDS = 5
 
 def run() -> None:
     """Print the times."""
-    # The embedded server may still be stopping and using its folder.
+    # Ignore errors on removal, because the embedded server may still be stopping and using its folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         zone = Path(folder) / "zone"
         _deliver(zone, range(FILES))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 LOANS_OF_A_CHAMPION = 20_000
-"""Number of demo loans. With fewer, the model sometimes fails the gate by chance."""
+"""Number of demo loans. With fewer loans, the model sometimes fails the gate by chance."""
 
 
 @dataclass(frozen=True)

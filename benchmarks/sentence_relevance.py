@@ -131,7 +131,7 @@ def _costs(examples: pd.DataFrame) -> None:
 
 
 def _cpu_seconds(work: Any) -> float:
-    """Return the least of five measurements, because other processes may use the machine."""
+    """Return the smallest of five measurements, because other processes may use the machine."""
     taken = []
     for _ in range(5):
         start = time.process_time()

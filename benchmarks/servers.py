@@ -132,12 +132,12 @@ def started(
 
 
 def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
-    """Wait until a condition holds.
+    """Wait until a condition is true.
 
     Raises
     ------
     RuntimeError
-        The condition does not hold in time; `otherwise` is the message.
+        The condition does not become true in time; `otherwise` is the message.
     """
     end = time.monotonic() + START_SECONDS
     while not holds():

@@ -208,7 +208,7 @@ def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
     environment = live.environment | {
         "MLFLOW_TRACKING_URI": live.services.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # One thread like the platform, because more threads wait for each other.
+        # Use one thread like the platform, because more threads would wait for each other.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         # MLflow searches PATH for uvicorn.

@@ -38,7 +38,7 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 
 class AzureStore(ObjectStore):
-    """A running Azurite."""
+    """A running Azurite, which emulates Azure Blob Storage."""
 
     @property
     def options(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ _OF_CONNECTION = {"content-length", "transfer-encoding", "connection"}
 
 
 class Answer(NamedTuple):
-    """Answer of a server."""
+    """Status, headers and body of a server's answer."""
 
     status: int
     headers: dict[str, str]
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 
 
 def ask(address: str, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-    """Send one request to `host:port`."""
+    """Send one request to `host:port`, and return the answer."""
     connection = http.client.HTTPConnection(address)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 CLONING = 7_403_611
-"""Key of the advisory lock for cloning, because PostgreSQL refuses concurrent clones of a template."""
+"""Key of the advisory lock that is held while cloning. PostgreSQL refuses concurrent clones of a template."""
 COPIES_BY_LOG = 150_000
 """PostgreSQL version from which cloning writes the whole clone to the write-ahead log by default."""
 LARGE_BYTES = 1_000_000
@@ -108,7 +108,7 @@ def processes_of(home: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            # Zombie processes do not count, because their command line is empty.
+            # Ignore zombie processes, whose command line is empty.
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -163,7 +163,8 @@ def embedded_home(migrated_home: Path, tmp_path: Path) -> Iterator[Path]:
     copy_home(migrated_home, home)
     yield home
     if processes_of(home):
-        # A failed test can leave a server without a watcher. Use it once, which starts a watcher that stops the server.
+        # A failed test can leave a server without a watcher. Use the server once, which starts a watcher that later
+        # stops the server.
         open_database("", home).close()
     wait_until_stopped(home)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 WORKERS = 2
 DRIVER_MEMORY = "480m"
-"""Slightly more than the minimum of Spark."""
+"""Memory of the driver: slightly more than the minimum that Spark accepts."""
 LARGEST_RESULT = "1m"
 """Largest result that Spark sends to its driver. A query fails if it collects a table."""
 

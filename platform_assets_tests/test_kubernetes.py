@@ -29,15 +29,15 @@ pytestmark = [
 FOLDER = ROOT / "infra" / "kubernetes"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
 CONTAINERS = sorted(name for name, one in COMPOSE.items() if name != "database" and "profiles" not in one)
-"""PostgreSQL is a separate server on Kubernetes. Celery is not needed, and SQL Server is only an example."""
+"""Containers that run in pods. PostgreSQL is a separate server, Celery is not needed, and SQL Server is an example."""
 SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
 """Settings of the containers, and examples of settings."""
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
-"""Pods have no common volume, so the lake is in an object store."""
+"""Settings that only pods have. Pods have no common volume, so the lake is in an object store."""
 ONLY_COMPOSE = {"celery_broker_url"}
-"""Secrets of optional containers."""
+"""Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")
 
 

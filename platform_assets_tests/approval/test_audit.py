@@ -208,7 +208,8 @@ from (
 ) forged;
 alter table platform.approval_events enable trigger chain_event
 """
-"""Insert an event for the newest request, with correct hashes but without the rules, as only the owner can."""
+"""Statements with which the owner inserts an event for the newest request. The hashes are correct, but no rule is
+checked."""
 
 
 def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **others: str) -> None:

@@ -213,7 +213,7 @@ def test_a_person_signs_in_at_the_provider_and_approves(browser: Browser, servic
         with closing(others), served(application(others), on=socket), page_of(browser, DESK) as page:
             page.goto(f"{address}/approvals/{pending}")
             page.get_by_role("link", name="Sign in with your organisation").click()
-            # The page of the provider, which is another site.
+            # The browser is now on the page of the provider, which is another site.
             page.get_by_role("link", name="Continue").click()
             page.wait_for_url(f"{address}/approvals/{pending}")
             page.get_by_text("Signed in as anna by OpenID Connect").wait_for()

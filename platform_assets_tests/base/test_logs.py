@@ -58,7 +58,7 @@ def log() -> Log:
 def root() -> Iterator[logging.Logger]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    # A command that another test invoked in this process may have configured the logger before.
+    # Remove the handler of the platform, because another test in this process may have configured the logger.
     root.handlers[:] = [handler for handler in handlers if not isinstance(handler.formatter, JsonLines)]
     yield root
     root.handlers[:] = handlers

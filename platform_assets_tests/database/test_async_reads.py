@@ -42,7 +42,7 @@ class Connections:
             connection.execute(statement.encode())
 
     def alive(self) -> set[int]:
-        """Return the server's process ids of all connections."""
+        """Return the ids of the server processes that serve the open connections."""
         query = b"select pid from pg_stat_activity where datname = current_database()"
         with closing(Database(self.url).connect("platform")) as connection:
             return {row[0] for row in connection.execute(query)}

@@ -131,7 +131,7 @@ def exposed(server: Server) -> set[str]:
     """Return the names of the exposed series, with the suffixes that Prometheus adds."""
     families = list(text_string_to_metric_families(server.pages["/metrics"].content.decode()))
     names = {sample.name for family in families for sample in family.samples}
-    # Derive the names of a family without samples from its type, because its series appear with the first value.
+    # If a metric family has no samples yet, derive the names of its series from its type.
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "info": ["_info"], "gauge": [""]}
     return names | {family.name + suffix for family in families for suffix in suffixes.get(family.type, [""])}
 
@@ -164,7 +164,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     def has_two_samples() -> bool:
         try:
             return bool(ask('rate(process_cpu_seconds_total{job="platform"}[5m])'))
-        except requests.RequestException:  # before it listens, or while it answers 503 without JSON
+        except requests.RequestException:  # Prometheus does not listen yet, or answers 503 without JSON
             return False
 
     try:
@@ -173,7 +173,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     finally:
         process.kill()
         process.wait()
-    # Without predictions and champions, only their queries are empty.
+    # Only the queries about predictions and champions are empty, because there are none.
     empty = {name for expression, result in found.items() if not result for name in METRIC.findall(expression)}
     assert empty <= {
         *("platform_predictions_total", "platform_prediction_score_bucket", "platform_model_info"),

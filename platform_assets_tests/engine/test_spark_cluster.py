@@ -154,7 +154,7 @@ def test_the_error_for_an_unreachable_cluster_names_it_at_once(scheme: str) -> N
         _ = SparkCluster(address).ibis
 
 
-def test_java_is_needed_for_a_driver_in_this_process_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_java_is_needed_only_for_a_driver_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(spark_cluster, "find_spec", lambda _: True)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)

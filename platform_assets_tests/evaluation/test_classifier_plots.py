@@ -91,7 +91,7 @@ def test_reject_scores_out_of_range(name: str) -> None:
 
 
 def test_plots_are_drawn_without_warnings_if_the_home_is_read_only(tmp_path: Path) -> None:
-    # Simulates a container, where Matplotlib warns on its first import and rebuilds its font list.
+    # Simulate a container, in which Matplotlib warns on its first import and rebuilds its font list.
     home = tmp_path / "home"
     home.write_text("a file, so that even root cannot create files below it")
     drop = {"MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}

@@ -126,7 +126,8 @@ def test_an_estimate_can_be_converted_to_json(estimate: Estimate, expected: dict
 @pytest.mark.requirement("SEN-4")
 @pytest.mark.parametrize(
     ("successes", "trials", "bound"),
-    # Clopper and Pearson: with k = n the bound is 0.05 ** (1 / n). The other bounds are from scipy.stats.binomtest.
+    # The bounds are those of Clopper and Pearson. With k = n, the bound is 0.05 ** (1 / n). The other bounds are from
+    # scipy.stats.binomtest.
     [(150, 150, 0.05 ** (1 / 150)), (1, 1, 0.05), (148, 150, 0.9586250), (9, 10, 0.6058367), (0, 10, 0.0)],
 )
 def test_the_lower_bound_of_a_share_is_that_of_clopper_and_pearson(successes: int, trials: int, bound: float) -> None:

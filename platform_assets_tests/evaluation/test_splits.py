@@ -107,7 +107,7 @@ def test_the_hash_of_a_group_never_changes() -> None:
 
 
 @given(st.lists(KEYS, min_size=1, max_size=40), st.randoms(use_true_random=False), st.floats(0, 1))
-def test_membership_depends_on_the_group_alone(groups: list[Any], random: Any, share: float) -> None:
+def test_holdout_membership_depends_only_on_the_group(groups: list[Any], random: Any, share: float) -> None:
     alone = [bool(in_holdout([group], share)[0]) for group in groups]
     assert in_holdout(groups, share).tolist() == alone
     order = random.choices(range(len(groups)), k=2 * len(groups))

@@ -1,7 +1,7 @@
 """Program for a warm process (`warm.py`): a run on a full disk, between two successful runs.
 
-Arguments: the lake's folder, and two source files. All other settings come from the environment. Prints the outcome as
-JSON.
+Arguments: the lake's folder, and two source files. All other settings come from the environment. The program prints the
+outcome as JSON.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ TABLE = "credit_risk/loans"
 
 @dataclass
 class SlowSource:
-    """A web server with one file. It sends the second half of the file only after its release."""
+    """A web server with one file. It sends the second half of the file only after `released` is set."""
 
     content: bytes
     released: threading.Event = field(default_factory=threading.Event)

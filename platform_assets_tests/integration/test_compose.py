@@ -34,8 +34,8 @@ ASKED = {"client_id": 5_008_804}
 LARGEST_MB = 1_500
 """Largest size of an image without its base image."""
 CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
-"""Commands that end a container's process from inside, like a crash. Docker does not restart after `docker kill`, which
-counts as stopped by a person."""
+"""Commands that end a container's process from inside, like a crash. Docker does not restart a container after `docker
+kill`, because it treats that as a stop by a person."""
 START = """
 mutation Start($sensor: String!) {
   startSensor(sensorSelector: {
@@ -59,7 +59,7 @@ CELERY = {
     "PLATFORM_CELERY_BROKER_URL_FILE": "/run/secrets/celery_broker_url",
     "PLATFORM_CREDIT_LOANS_URI": "http://source:8000/loans.csv",
 }
-# A web server with the file of loans. It sends the second half of the file only after its release.
+# A web server with the file of loans. It sends the second half of the file once `/tmp/released` exists.
 SLOW_SOURCE = """
 import http.server, pathlib, sys, time
 content = pathlib.Path(sys.argv[1]).read_bytes()

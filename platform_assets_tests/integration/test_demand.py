@@ -93,7 +93,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2", "MON-4")
 def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(team: Team) -> None:
-    # Two days ago at 10:00, so that the demand of yesterday can be known now.
+    # Issue the forecast two days ago at 10:00, so that the demand of its day is known now.
     then = datetime.combine(today(datetime.now(UTC)) - 2 * DAY, datetime.min.time(), MADRID).replace(hour=10)
     day = then.date() + DAY
     hours = len(hours_of(day, day))
@@ -137,7 +137,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
 
 
 def demand_trace(services: Services, day: date, inputs: dict[str, int], answered: tuple[int, float]) -> None:
-    """Check the trace of the first hour: its answer, the served features, and the demand from which they come."""
+    """Check the trace of the first hour: the answer, the served features, and the demand behind the features."""
     trace = services.tracer.trace(str(day), 1)
     [traced] = trace.answers
     assert (traced.model, traced.version) == (MODEL.name, 1)

@@ -68,7 +68,7 @@ class Copy:
     @property
     def environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.root), "PLATFORM_HOME": str(self.home), "PLATFORM_DEMO_ROWS": str(ROWS)}
-        # Without pytest's variables, because the tests in the copy would share a folder with other sessions.
+        # Remove pytest's variables, because the tests in the copy would otherwise share a folder with other sessions.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         return inherited | own
 

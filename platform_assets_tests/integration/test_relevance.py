@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.requests import Request
 
 FIRST, SECOND = 900, 1_200
-# Share of words that match the label: enough to pass the gate with a small archive, with enough noise to calibrate.
+# Share of words that match the label: high enough to pass the gate with a small archive, low enough for calibration.
 HONESTY = 0.75
 WORDS = 7
 KINDS = (("Relevant", NEWS.split(), EVERYDAY.split()), ("Not Relevant", EVERYDAY.split(), NEWS.split()))

@@ -1,4 +1,4 @@
-"""The relevance service, started like in its image: with the command, settings and libraries of the Dockerfile.
+"""The relevance service, started as in its image, with the command, settings and libraries of the Dockerfile.
 
 Only the last test builds the image. The other tests parse the Dockerfile.
 """

@@ -36,7 +36,7 @@ pytestmark = [
 
 COMMIT = Path(__file__).with_name("upgrade_from.txt").read_text().strip()
 ROWS = "3200"
-"""Demo rows. With fewer, a model cannot be trained, or the sentence model fails its gate."""
+"""Number of demo rows. With fewer rows, a model cannot be trained, or the sentence model fails its gate."""
 
 
 @dataclass(frozen=True)

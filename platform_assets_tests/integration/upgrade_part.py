@@ -90,7 +90,7 @@ def command(*words: str | int, key: str = "") -> Facts:
     printed = io.StringIO()
     sys.argv = ["platform-assets", *map(str, words)]
     os.environ["PLATFORM_API_KEY"] = key
-    # Open new services, because `run` closes those of the process at its end.
+    # Open new services, because the command `run` closes the services of the process when it ends.
     definitions.services.cache_clear()
     code: Any = 0
     with redirect_stdout(printed), redirect_stderr(printed):

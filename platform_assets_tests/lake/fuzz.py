@@ -1,7 +1,7 @@
-"""Land odd files and check each outcome: `make fuzz` lands thousands of files, the test suite a few hundred.
+"""Land unusual or damaged files and check each outcome.
 
-For each file the outcome must be exactly the table, the table without the quarantined lines, or a refusal.
-`make fuzz ARGS="--seed 7 --files 1"` repeats a failing case.
+For each file, the outcome must be exactly the table, the table without the quarantined lines, or a refusal. `make fuzz`
+lands thousands of files, the test suite a few hundred. `make fuzz ARGS="--seed 7 --files 1"` repeats a failing case.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Odd files of a known table: the same seed always writes the same file.
+"""Unusual or damaged files of a known table. The same seed always writes the same file.
 
 A file varies in format, quotes, encoding, line ends, forms of numbers and dates, order and case of columns, types and
-encodings of parquet, and packing. It may repeat rows, hold values of another type, or be damaged.
+encodings of parquet, and packing. It may repeat rows, contain values of another type, or be damaged.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ _FLOATS = (0.0, 0.1, -1.5, 1e-7, 1e300, 4.35, 123456789.0, 2.0**53)
 
 @dataclass
 class OddFile:
-    """A file, and the right outcomes of landing it.
+    """A file, and the correct outcomes of landing it.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class OddFile:
     content
         Bytes.
     rows
-        The rows that the file holds, with `None` for a missing value.
+        The rows that the file contains, with `None` for a missing value.
     lines
         Lines of each row in a CSV file; row numbers in other files.
     unreadable
@@ -104,7 +104,7 @@ class OddFile:
     may_refuse
         Whether the file may be refused as a whole.
     story
-        Description of the oddities, for reports.
+        Description of what is unusual in the file, for reports.
     """
 
     name: str

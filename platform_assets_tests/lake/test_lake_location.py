@@ -28,7 +28,7 @@ def test_an_unreachable_store_gives_an_error_quickly_and_without_secrets(engine:
     store = TableStore("s3://nowhere/lake", engine, ObjectStore(endpoint).options)
     with pytest.raises(TableError, match="shop/sales in s3://nowhere/lake cannot be opened: .*127.0.0.1") as caught:
         store.read(NAME)
-    # The default would be three minutes.
+    # By default, delta-rs would retry for three minutes.
     assert "retry_timeout 20s" in str(caught.value)
     assert SECRET not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Each odd file gives its table, the table without quarantined lines, or a refusal.
+"""Each unusual file gives its table, the table without quarantined lines, or a refusal.
 
 `make fuzz` lands thousands of such files.
 """

@@ -36,7 +36,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def open_yard(tmp_path: Path, database_url: str) -> Iterator[OpenYard]:
-    """Function that opens a landing zone (`Yard`); its arguments are the location and settings of the zone."""
+    """Return a function that opens a landing zone (`Yard`) with a given location and given settings."""
     opened: list[Services] = []
 
     def open_one(uri: str | None = None, **settings: object) -> Yard:

@@ -68,7 +68,7 @@ def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg
     assert yard.rows() == landed
     assert yard.states() == {"b.txt c.txt": "landed", "north/a.txt copy.txt": "landed"}
     assert len(yard.services.tables.versions(PARCELS.name)) == 1
-    # A rewritten file counts as a new file, and the rows of the old content stay.
+    # A rewritten file is treated as a new file, and the rows of its old content are kept.
     yard.drop("c.txt", parcel(7))
     yard.run(instance)
     assert yard.rows() == sorted([*landed, ("c.txt", 2, 7.0)])

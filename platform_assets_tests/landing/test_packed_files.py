@@ -94,7 +94,7 @@ def test_a_compressed_file_with_bytes_after_its_last_stream_is_refused(
             unpacked(tmp_path, broken)
     altered = bytearray(compress(bytes(range(256)) * 99))
     altered[len(altered) // 2] ^= 1
-    if compress not in {lzma_alone, zstd}:  # these two write no checksum
+    if compress not in {lzma_alone, zstd}:  # these two formats have no checksum
         with pytest.raises(DamagedFileError):
             unpacked(tmp_path, bytes(altered))
 

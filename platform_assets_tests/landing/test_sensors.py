@@ -1,4 +1,7 @@
-"""A source's sensor launches its job until the table is made from the current file. It reads only changed files."""
+"""A source's sensor launches its job until the table is made from the current file.
+
+The sensor reads only changed files.
+"""
 
 import gzip
 import hashlib
@@ -97,7 +100,7 @@ class Watched:
         return request.run_key or ""
 
     def run(self, failing: str = "", job: str = JOB, file: Path | None = None) -> None:
-        """Run a job. The sensor's own job gets the tags of its last request."""
+        """Run a job. The job of the sensor gets the tags of the sensor's last request."""
         tags = {FILE: str(file or self.file), TABLE: str(self.tables.file), FAILING: failing} | (
             self._tags if job == JOB else {}
         )

@@ -100,7 +100,7 @@ class Yard:
     uri
         Location of the zone.
     options
-        Options of fsspec for it.
+        Options of fsspec for this location.
     """
 
     services: Services
@@ -157,7 +157,7 @@ class Yard:
         return self.rows(PARCELS.quarantine)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each content, by its names."""
+        """Return the state of each file content, by the names of its files."""
         with self.services.database.pooled() as connection:
             query = "select array_to_string(names, ' '), state from platform.landing_files order by names"
             return dict(connection.execute(query).fetchall())

@@ -164,7 +164,7 @@ def test_an_unreadable_tag_is_reported_and_hides_only_its_own_version(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # The tables of version 1 come from its record if its tag cannot be read.
+    # The tag of version 1 cannot be read, so its tables come from the record of the version.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 

@@ -26,7 +26,7 @@ WORDS = ("fire", "flood", "love", "party")
 
 @pytest.fixture(autouse=True)
 def no_open_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No encoder is open, as in a new process."""
+    """Start each test without an open encoder, as in a new process."""
     monkeypatch.setattr(sentence_encoder, "_OPEN", {})
 
 
@@ -156,7 +156,7 @@ def test_an_altered_or_missing_encoder_is_refused_by_name(
 ) -> None:
     saved, file = local.save(model), folder / f"{digest}.encoder"
     file.write_bytes(pack(tiny_encoder.graph(len(WORDS), seed=1), tiny_encoder.tokenizer(WORDS)))
-    # Refused although the right encoder is open in this process.
+    # The model is refused, although the right encoder is open in this process.
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* was altered"):
         local.load(saved)
     # The next training stores the file again.

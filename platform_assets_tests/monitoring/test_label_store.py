@@ -40,7 +40,7 @@ def labels(database: Database) -> Labels:
 
 
 def name() -> str:
-    """Return an id that no other test uses, because the tests share a table without deletions."""
+    """Return an id that no other test uses. The tests share a table whose rows are never deleted."""
     return uuid.uuid4().hex
 
 

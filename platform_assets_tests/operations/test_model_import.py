@@ -129,7 +129,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
         "bert",
         (champion.version, champion.digest),
     )
-    # The evidence is an evaluation on this environment's test set, next to its champion.
+    # The evidence comes from this environment's test set, and compares the version with this environment's champion.
     assert request.evidence["metrics"] != theirs["metrics"]
     assert request.evidence["difference"] is not None
     assert request.evidence["demo"] is True

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
     from platform_assets.services import Services
 
-# Slow, because a hundred champions are loaded one after the other.
+# This module is slow, because a hundred champions are loaded one after the other.
 pytestmark = pytest.mark.slow
 
 PREDICTIONS = "/predictions/credit-risk"

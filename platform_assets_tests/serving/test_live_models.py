@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WITHIN_SECONDS = 5.0
 """Time within which a changed champion must be live."""
-# Longer than `WITHIN_SECONDS`, because the machine may be busy with other work.
+# Time-out of waits. It is longer than `WITHIN_SECONDS`, because the machine may be busy with other work.
 PATIENCE = 60.0
 
 
@@ -55,7 +55,7 @@ def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def follow() -> Iterator[Callable[..., LiveModels]]:
-    """Function that starts live models for an office; the fixture closes them."""
+    """Return a function that starts live models for an office. The fixture closes them."""
     started: list[LiveModels] = []
 
     def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:

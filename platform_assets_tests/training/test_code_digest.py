@@ -91,7 +91,7 @@ class Metric:
 
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Mapping[str, str]], str]]:
-    """Function from the files of a package to the digest of its model."""
+    """Return a function that writes the files of a package and returns the digest of its model."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / PACKAGE).mkdir()
 

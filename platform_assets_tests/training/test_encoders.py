@@ -1,4 +1,4 @@
-"""Trainings with a sentence encoder: candidates take part if its setting is set, and versions name its digest."""
+"""Trainings with a sentence encoder: when candidates with the encoder take part, and how versions record it."""
 
 from __future__ import annotations
 

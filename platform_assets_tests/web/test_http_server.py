@@ -187,7 +187,7 @@ def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with
     echo: Echo, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "platform_assets.web.bounded_protocol")
-    # A limit of 0, which every connection exceeds.
+    # Set a limit of 0, which every connection exceeds.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])
         # The server accepts connections in order, and closes the oldest connection for each new connection.

@@ -64,7 +64,8 @@ def test_a_query_and_its_results_are_stored(stored: Searches, own_services: Serv
 def test_a_paper_of_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
     assert stored.store(search(paper(1), paper(2))) == 2
     assert stored.store(search(paper(2), paper(3), query='au:"y"')) == 1
-    # A journal reference that is added later makes a new description; results of the first query do not change.
+    # A journal reference that arXiv adds later creates a new row for the paper. Results of earlier queries do not
+    # change.
     assert stored.store(search(paper(1, journal="J. Y"))) == 0
     assert all_rows(own_services, "select count(*) from arxiv_harvest.papers") == [(4,)]
     rows, total = stored.results(0, 10)

@@ -207,7 +207,7 @@ def test_features_of_two_thousand_real_clients_equal_brute_force(real_data: Path
     drawn = random.Random(20_260_101).sample(sorted(set(typed["id"].to_pylist())), 2_000)
     of_drawn = loans.filter(loans.id.isin(drawn)).to_pyarrow().to_pylist()
     wanted = brute_force.loan_features(Loan(**row) for row in of_drawn)
-    features = loan_features(loans)  # of all loans, because rows of other clients must not change the result
+    features = loan_features(loans)  # use all loans, because rows of other clients must not change the result
     assert len(wanted) > 30_000
     assert differing(rows(features.filter(features.client_id.isin(drawn))), wanted) == []
 

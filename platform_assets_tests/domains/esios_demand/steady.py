@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Steady(CurrentChampions):
-    """The source of this champion, and the champion itself.
+    """A source of champions that returns itself as the champion.
 
     Parameters
     ----------
     version
-        Its version; 0 if there is no champion.
+        Version of the champion; 0 if there is no champion.
     plus
         Constant that is added to the demand of one week earlier, in MW.
     width
-        Half of the width of its intervals, in MW.
+        Half of the width of the prediction intervals, in MW.
     """
 
     def __init__(self, version: int = 3, plus: float = 0.0, width: float = 1_000.0) -> None:

@@ -35,7 +35,7 @@ HOURS = 2 * 365 * 24
 REQUESTS = 2 * (1 + 12)
 """Number of requests for two years: two runs, each with a search for the series and twelve months."""
 KILLED_AFTER = (1, 13, 14, 26, 5, 12, 14, 13, 2, 14)
-"""Number of requests after which the backfill is killed. Its first run ends after 13, and its second after 26."""
+"""Numbers of requests after which the backfill is killed. The first run ends after 13 requests, the second after 26."""
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FIRST_MONTH, LAST_MONTH = 5, 12
 DAYS_UNTIL_KNOWN = 2
-"""A day is over at the cut-off of the second day after it."""
+"""Days after which the demand of a whole day is known at the cut-off."""
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,8 @@ def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request
             refused
         )
         assert "PLATFORM_SQL_TARGET_DEMO=on" in failure(refused)
-        # The rows decide, because the table keeps its sample data after the settings have changed.
+        # The table still contains sample data after the settings have changed, so its rows are checked and not the
+        # settings.
         real = Settings(sources="live", **settings)  # type: ignore[arg-type]
         with closing(Services(real, (EsiosSettings(),))) as services:
             assert "contains sample data" in failure(run(services, [defs.demand_forecast_esios])[0])

@@ -1,4 +1,4 @@
-"""The two assets on sample data and on odd files, through the real Dagster definitions."""
+"""The two assets on sample data and on unusual files, with the real Dagster definitions."""
 
 from __future__ import annotations
 

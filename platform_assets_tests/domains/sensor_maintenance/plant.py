@@ -120,7 +120,7 @@ class Plant:
             return sorted(connection.execute(query.encode()).fetchall())
 
     def states(self) -> dict[str, str]:
-        """Return the state of each file, by its first name."""
+        """Return the state of each file, by the name under which it was first found."""
         with self.services.database.pooled() as connection:
             query = b"select names[1], state from platform.landing_files where zone = %s"
             return dict(connection.execute(query, [INCOMING.name]).fetchall())

@@ -92,7 +92,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture
 def lake(tmp_path: Path, known: pd.DataFrame) -> Iterator[Lake]:
     lake = Lake(tmp_path)
-    # With this version number, the table counts as not measured before.
+    # With this version number, the table is treated as not measured yet.
     told = known["told"].str.replace("version 2", "version -1")
     lake.history = known.assign(told=told)
     yield lake

@@ -103,7 +103,7 @@ def test_the_expected_gain_of_a_bet_is_not_positive_inside_the_tolerance(
 ) -> None:
     ruler = NumberRuler(np.random.default_rng(seed).normal(size=rows))
     detector = ColumnDetector(ruler, 3, FALSE_ALARM_DAYS)
-    # A score with two values. If its mean is inside the tolerance, the expected capital does not grow.
+    # The score has two values. If its mean is inside the tolerance, the expected capital does not grow.
     mean = share * high + (1 - share) * low
     least, most = detector._low, detector._high
     tolerated = (least <= mean) & (mean <= most)

@@ -107,7 +107,8 @@ def test_batches_are_compared_with_the_champion(station: Station) -> None:
 
 
 def test_evidence_against_other_training_rows_is_dropped(station: Station) -> None:
-    # Another batch would raise an alarm if the evidence were continued, but the training rows are another model's.
+    # The evidence is dropped, because the new model has other training rows. Otherwise, the third batch would increase
+    # it.
     station.arrive(*(batch(f"{hour}.csv", 60, shift=0.5, days=hour / 24) for hour in range(2)))
     first = station.measure().batches[-1].columns["heat"].evidence
     station.bench.train(OTHER_SPEC)

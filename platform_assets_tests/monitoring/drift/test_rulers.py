@@ -68,7 +68,7 @@ def test_rare_categories_share_a_score() -> None:
 
 
 def drawn(random: np.random.Generator, rows: int) -> np.ndarray:
-    """Return two dependent columns on a ring."""
+    """Return two dependent columns: coordinates of points near a ring."""
     angle = random.uniform(0, 2 * np.pi, rows)
     return np.column_stack([np.cos(angle), np.sin(angle)]) + random.normal(0, 0.1, (rows, 2))
 

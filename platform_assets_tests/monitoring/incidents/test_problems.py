@@ -1,4 +1,4 @@
-"""Checks from outside Dagster, of the daemon, the disk and champions, and the dead man's switch."""
+"""Checks outside Dagster: the daemon, the disk, the champions, and the dead man's switch."""
 
 from __future__ import annotations
 
