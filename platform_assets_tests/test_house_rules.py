@@ -204,7 +204,7 @@ def test_a_job_follows_the_rule(rule: Rule, job: str) -> None:
     assert list(rule(HOUSE, job)) == []
 
 
-def test_the_rules_cover_definitions() -> None:
+def test_the_rules_have_definitions_to_inspect() -> None:
     assert HOUSE.assets()
     assert HOUSE.checks()
     assert HOUSE.jobs()
@@ -221,7 +221,7 @@ def test_a_domain_has_a_readme(domain: str) -> None:
 
 @pytest.mark.requirement("PLT-2")
 @pytest.mark.parametrize(("automation", "expected"), [("", "STOPPED"), ("off", "STOPPED"), ("on", "RUNNING")])
-def test_automation_switches_schedules_and_sensors(
+def test_the_automation_setting_starts_or_stops_schedules_and_sensors(
     automation: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_AUTOMATION", automation)

@@ -102,7 +102,7 @@ def challenger(services: Services) -> int:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_person_decides_by_keyboard(
+def test_a_person_can_decide_with_the_keyboard_only(
     browser: Browser, app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     with served(app) as address, page_of(browser, DESK) as page:

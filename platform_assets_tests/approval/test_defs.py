@@ -318,7 +318,7 @@ def test_reexecuted_rollback_run_rolls_back_once(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_check_passes_while_registry_equals_ledger(office: Office) -> None:
+def test_registry_check_passes_while_registry_equals_ledger(office: Office) -> None:
     assert office.check().passed
     office.works.crown("first")
     office.works.crown("second")
@@ -328,7 +328,7 @@ def test_check_passes_while_registry_equals_ledger(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_check_fails_when_the_alias_was_moved_by_hand(office: Office) -> None:
+def test_registry_check_fails_if_the_alias_was_moved_by_hand(office: Office) -> None:
     office.works.crown("first")
     office.works.train("second")
     office.works.registry.set_alias(MODEL, CHAMPION, 2)
@@ -339,7 +339,7 @@ def test_the_check_fails_when_the_alias_was_moved_by_hand(office: Office) -> Non
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_check_fails_when_the_champion_was_deleted_from_mlflow(
+def test_registry_check_fails_if_the_champion_was_deleted_from_mlflow(
     database: Database, tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)

@@ -217,7 +217,7 @@ def test_untrusted_text_is_never_markup(app: FastAPI, services: Services) -> Non
 
 @pytest.mark.requirement("PRO-4", "PRO-5")
 @pytest.mark.parametrize(("decision", "state"), [("approve", State.APPROVED), ("reject", State.REJECTED)])
-def test_a_person_decides_on_the_page(
+def test_a_decision_on_the_page_is_recorded(
     app: FastAPI, services: Services, people: People, pending: int, decision: str, state: State
 ) -> None:
     visitor = Visitor(app).sign_in(people.anna)

@@ -132,7 +132,7 @@ def test_the_previous_code_created_models_tables_and_requests(story: Story) -> N
     assert made["champions"][SENTENCES]["registry"][0] == 1
 
 
-def test_all_facts_could_be_read(story: Story) -> None:
+def test_all_facts_about_the_upgraded_platform_can_be_read(story: Story) -> None:
     # Check this separately, because the other tests would treat an equal failure before and after as an equal fact.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""

@@ -18,7 +18,7 @@ def made(lake: Lake, name: str, *sources: str, amounts: tuple[float, ...] = (1.0
     return lake.publish(sales(*amounts), name=name, lineage=lineage, metadata={"run": name}).version
 
 
-def test_the_closure_goes_back_to_the_sources(folder_lake: Lake) -> None:
+def test_the_closure_contains_all_ancestors_back_to_the_sources(folder_lake: Lake) -> None:
     made(folder_lake, "shop/a")
     first = made(folder_lake, "shop/b", "shop/a")
     made(folder_lake, "shop/a", amounts=(2, 3))

@@ -313,7 +313,7 @@ def test_a_table_with_other_columns_is_refused_and_leaves_no_files(
         Validator(engine, 1).validate(TOTALS, rows)
 
 
-def test_conforming_changes_no_row() -> None:
+def test_conform_keeps_large_integers_and_nulls() -> None:
     rows = ibis.memtable(pa.table({"amount": [1, None], "day": ["2020-01-01", None], "id": [2**53 + 1, None]}))
     assert conform(rows, TOTALS).to_pyarrow().to_pylist() == [
         {"id": 2**53 + 1, "day": DAY, "amount": 1.0},

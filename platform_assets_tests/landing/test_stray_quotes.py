@@ -33,7 +33,7 @@ def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, st
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("apart", [1, 2, 30, 98, 140])
-def test_rows_between_stray_quotes_in_one_column_stay_rows(tmp_path: Path, apart: int) -> None:
+def test_rows_between_stray_quotes_in_one_column_are_read_as_rows(tmp_path: Path, apart: int) -> None:
     lines = [row(number) for number in range(2, 150)]
     lines[5] = row(7, name='"Inn 7')
     lines[5 + apart] = row(7 + apart, name=f'Inn {7 + apart}"')

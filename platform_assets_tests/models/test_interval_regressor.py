@@ -88,7 +88,7 @@ def test_reject_an_unknown_output_and_a_threshold_that_does_not_fit() -> None:
 
 
 @pytest.mark.requirement("ESI-7", "PLT-7")
-def test_mlflow_predicts_the_values_with_a_signature(tmp_path: Path) -> None:
+def test_the_copy_in_mlflow_predicts_the_same_values_and_has_a_signature(tmp_path: Path) -> None:
     from mlflow import pyfunc
 
     model = of_load()

@@ -172,7 +172,7 @@ def test_upkeep_keeps_table_versions_that_approval_requests_name(services: Servi
 
 
 @pytest.mark.requirement("PLT-10")
-def test_upkeep_forgets_old_runs_except_those_that_made_an_asset(services: Services) -> None:
+def test_upkeep_deletes_old_runs_except_those_that_materialised_an_asset(services: Services) -> None:
     with dagster_instance() as instance:
 
         @dg.asset

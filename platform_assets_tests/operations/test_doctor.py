@@ -52,7 +52,7 @@ def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_doctor_checks_the_health_of_mlflow(tmp_path: Path) -> None:
+def test_doctor_reports_whether_mlflow_is_healthy(tmp_path: Path) -> None:
     with web_server(200) as address:
         uri = f"http://me:hunter2@{address}/"
         shown = f"http://{address}/"
@@ -226,7 +226,7 @@ def test_examination_stops_if_the_home_cannot_be_written(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("PLT-8")
-def test_doctor_examines_the_sign_in(tmp_path: Path, database_url: str, owner_url: str) -> None:
+def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owner_url: str) -> None:
     settings: dict[str, Any] = {"home": tmp_path, "database_url": database_url, "migration_database_url": owner_url}
     settings |= {"sign_in_key": "pa_unknown", "proxy_user_header": "X-User", "proxy_trusted": "0.0.0.0/0"}
     with openid_provider() as provider:
@@ -341,7 +341,7 @@ def test_doctor_says_why_spark_cannot_be_used(tmp_path: Path, monkeypatch: pytes
         ),
     ],
 )
-def test_doctor_connects_to_the_sql_target(
+def test_doctor_reports_whether_the_sql_target_can_be_used(
     tmp_path: Path,
     database_url: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -359,7 +359,7 @@ def test_doctor_connects_to_the_sql_target(
 
 
 @pytest.mark.requirement("PLT-9")
-def test_doctor_checks_the_executor(
+def test_doctor_reports_whether_the_executor_can_be_used(
     tmp_path: Path, database_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")

@@ -126,7 +126,7 @@ def deployed(database_url: str, tmp_path: Path) -> Iterator[Deployment]:
 
 
 @pytest.mark.requirement("SRV-1", "SRV-3", "PRO-8", "PLT-9")
-def test_workers_and_machines_follow_swaps_and_revocations_and_log_all_predictions(deployed: Deployment) -> None:
+def test_all_processes_follow_promotions_and_revocations_and_log_all_predictions(deployed: Deployment) -> None:
     deployed.wait_for(200, 1)
     promote(deployed)
     revoke(deployed)

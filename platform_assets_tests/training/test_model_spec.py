@@ -53,7 +53,7 @@ def test_reject_an_unknown_metric_and_name_the_model_and_its_file(
         declare(changes)
 
 
-def test_rankings_are_scorers_of_scikit_learn() -> None:
+def test_every_ranking_is_a_scorer_of_scikit_learn() -> None:
     assert set(RANKINGS) <= set(get_scorer_names())
 
 

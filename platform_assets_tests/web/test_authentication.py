@@ -172,7 +172,7 @@ def test_a_new_key_with_the_same_name_does_not_restore_the_session(app: FastAPI,
     assert visitor.see("/approvals").status_code == 303
 
 
-def test_session_expires(app: FastAPI, services: Services, people: People) -> None:
+def test_session_ends_at_its_expiry_time(app: FastAPI, services: Services, people: People) -> None:
     visitor = Visitor(app).sign_in(people.anna)
     assert visitor.see("/approvals").status_code == 200
     with owner_at(services.settings.database_url.get_secret_value()) as owner:

@@ -219,7 +219,7 @@ def test_guessing_keys_on_the_page_is_rate_limited(tmp_path: Path) -> None:
     assert statuses == [422] * WRONG_KEYS + [429]
 
 
-def test_no_rate_limit_without_keys(tmp_path: Path) -> None:
+def test_requests_are_not_limited_if_no_keys_are_required(tmp_path: Path) -> None:
     client = api(app_of(tmp_path, "127.0.0.1", rate_limit="1/hour"))
     responses = [client.get(FREE) for _ in range(5)]
     assert {one.status_code for one in responses} == {200}

@@ -53,7 +53,7 @@ def signed_in(server: OpenIdProvider, provider: Provider | None = None, **change
 
 
 @pytest.mark.parametrize("key", ["first", "ec first"])
-def test_a_person_signs_in(server: OpenIdProvider, key: str) -> None:
+def test_sign_in_returns_the_name_and_the_groups_of_the_person(server: OpenIdProvider, key: str) -> None:
     server.keys, server.current = [key], key
     server.person["groups"] = ["staff", "risk"]
     found = signed_in(server)

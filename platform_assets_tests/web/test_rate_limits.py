@@ -64,7 +64,7 @@ def test_processes_share_the_limit_of_failed_keys(redis_server: str) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_without_redis_each_process_counts_and_the_headers_say_so() -> None:
+def test_without_redis_each_process_counts_its_own_requests_and_the_headers_say_so() -> None:
     alone, one, other = RateLimits("1/hour"), RateLimits("1/hour", is_alone=False), RateLimits("1/hour", is_alone=False)
     assert alone.count(HERE, None)["RateLimit-Policy"] == '"address";q=1;w=3600'
     assert one.count(HERE, "k")["RateLimit-Policy"] == '"key-per-process";q=1;w=3600'

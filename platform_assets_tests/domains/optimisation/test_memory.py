@@ -311,7 +311,7 @@ def test_columns_without_values_become_missing_numbers(tmp_path: Path) -> None:
     same(frame, pd.read_csv(tmp_path / "x.csv"))
 
 
-def test_the_same_texts_as_in_pandas_mean_missing_numbers(tmp_path: Path) -> None:
+def test_texts_that_pandas_reads_as_missing_become_missing_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "x,y\n1.5,1\n" + "".join(f"{word},1\n" for word in MISSING))
     same(read_small(path).frame(), pd.read_csv(path))
     assert read_small(path).frame()["x"].isna().sum() == len(MISSING)

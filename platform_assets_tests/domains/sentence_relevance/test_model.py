@@ -216,7 +216,7 @@ def test_scores_ignore_urls_mentions_punctuation_case_and_accents(
 
 @pytest.mark.requirement("REL-2")
 @pytest.mark.parametrize(("words", "direction"), [("police killed homeless", 1), ("love lol album", -1)])
-def test_informative_words_move_the_score(model: FittedModel, texts: list[str], words: str, direction: int) -> None:
+def test_informative_words_change_the_score(model: FittedModel, texts: list[str], words: str, direction: int) -> None:
     moved = direction * (scores(model, [f"{text} {words}" for text in texts]) - scores(model, texts))
     assert (moved > 0).mean() > 0.97
     assert moved.mean() > 0.05

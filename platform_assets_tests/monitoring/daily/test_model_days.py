@@ -189,7 +189,7 @@ def test_an_old_champion_is_reported_by_the_policy_of_its_model(service: Service
 
 
 @pytest.mark.requirement("MON-1", "MON-2")
-def test_the_job_measures_and_its_checks_report_with_severity(service: Service) -> None:
+def test_the_job_stores_measurements_and_its_checks_have_the_declared_severity(service: Service) -> None:
     bench = service.station.bench
     for day in range(45, 1, -1):
         service.answer(day, 50)

@@ -147,7 +147,7 @@ class Watcher:
 
 
 @pytest.mark.requirement("SEN-8")
-def test_an_alarm_launches_one_run_per_alarm_and_cool_down(station: Station, instance: dg.DagsterInstance) -> None:
+def test_each_alarm_launches_one_run_but_only_one_per_cool_down(station: Station, instance: dg.DagsterInstance) -> None:
     watcher = Watcher(station, instance, timedelta(hours=1))
     assert watcher.tick() == "no drift alarm in somewhere/readings_incoming"
     station.arrive(batch("hot.csv", shift=2.0))
@@ -181,7 +181,7 @@ def test_runs_that_the_sensor_did_not_launch_do_not_delay_it(station: Station, i
 
 @pytest.mark.requirement("SEN-8")
 @pytest.mark.parametrize("action", ["none", "evaluate", "train"])
-def test_the_setting_chooses_the_job(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+def test_the_setting_selects_the_job_that_the_sensor_launches(monkeypatch: pytest.MonkeyPatch, action: str) -> None:
     monkeypatch.setenv("PLATFORM_DRIFT_ACTION", action)
     monkeypatch.setenv("PLATFORM_DRIFT_COOL_DOWN_HOURS", "1.5")
     made = definitions(Declared([SPEC, ONE_CANDIDATE], dg.Definitions()))
