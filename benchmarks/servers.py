@@ -143,7 +143,7 @@ def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
     while not holds():
         if time.monotonic() > end:
             raise RuntimeError(otherwise)
-        # Leave the processor to the server.
+        # Sleep, so that the server can use the processor.
         time.sleep(0.1)
 
 

@@ -36,7 +36,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to hold a table in memory.
+    """One way to store a table in memory.
 
     Attributes
     ----------

@@ -84,7 +84,7 @@ def running_object_store(behind: str = "", refused: str = "") -> Iterator[Object
     ) as server:
         assert server.stdout is not None
         yield ObjectStore(server.stdout.readline().strip())
-        # Close standard input, which ends the server. It also closes, and so ends the server, if the tests are killed.
+        # Close standard input, which ends the server. If the tests are killed, standard input closes too.
         server.communicate()
 
 

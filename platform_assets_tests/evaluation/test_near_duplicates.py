@@ -70,7 +70,7 @@ def test_appended_texts_can_merge_groups_but_never_divide_them(before: list[str]
         ("fire", "fire fire", False),
         ("", "", True),
         ("", "a", False),
-        # Similarity of exactly 2/5.
+        # The similarity is exactly 2/5.
         ("a b c d e f", "a b c", True),
         ("a b c d e f g", "a b c", False),
         ("a b", "b a", False),

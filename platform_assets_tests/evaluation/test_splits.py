@@ -98,7 +98,7 @@ def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, mes
 
 @pytest.mark.requirement("PLT-7")
 def test_the_hash_of_a_group_never_changes() -> None:
-    # Literal values, because another hash would move clients from the holdout into the training set.
+    # The values are literals, because another hash would move clients from the holdout into the training set.
     numbers = np.arange(5_000_000, 5_000_040)
     assert numbers[in_holdout(numbers, 0.2)].tolist() == NUMBERS_HELD_OUT
     words = ["alpha", "beta", "é", "", "7", "-1", "device-1", "device-2", "device-3", "device-4"]

@@ -325,7 +325,7 @@ def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Pl
     state = "{{.Name}} {{.State.ExitCode}}"
     ended = project.run("docker", "inspect", "--format", state, *containers).split()
     project.run("docker", "start", *containers)
-    # 137: killed after the grace period.
+    # Exit code 137 would mean that a container was killed after the grace period.
     assert "137" not in ended, ended
     for service in IMAGES:
         wait_until(lambda one=service: is_healthy(project, one), f"{service} was healthy", SECONDS)  # type: ignore[misc]

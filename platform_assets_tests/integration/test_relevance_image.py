@@ -99,7 +99,7 @@ IMAGE = Image((ROOT / "Dockerfile").read_text())
 
 @dataclass
 class Service:
-    """The running service."""
+    """A running relevance service."""
 
     process: subprocess.Popen[str]
     address: str

@@ -120,7 +120,7 @@ class WatchedPlatform:
 
     def _champions(self) -> Findings:
         states = self.services.live_models.state()
-        # A failure is reported after a minute.
+        # Make failures an hour older, because a failure is reported only after a minute.
         old = {
             name: replace(state, failing_since=state.failing_since and state.failing_since - HOUR)
             for name, state in states.items()

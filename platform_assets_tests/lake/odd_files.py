@@ -294,7 +294,7 @@ def _record(cells: Sequence[Any], quoting: Any, end: str) -> str:
 
 
 def _cell(rng: random.Random, name: str, value: Any) -> str:
-    """Spell a value for CSV."""
+    """Return one of the texts that represent a value in CSV."""
     if value is None:
         return ""
     forms: Mapping[str, Callable[[], Sequence[str]]] = {

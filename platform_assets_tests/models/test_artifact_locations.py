@@ -28,7 +28,7 @@ def database(database_url: str) -> Database:
 
 @pytest.fixture
 def registry_of(database: Database, tmp_path: Path) -> Callable[[Path], MlflowRegistry]:
-    """Function that opens the registry for a given home."""
+    """Return a function that opens the registry for a given home."""
     uri = database.psycopg2_url("mlflow")
     return lambda home: MlflowRegistry(uri, str(home / "mlflow"), database.lock, scratch=tmp_path / "scratch")
 

@@ -155,7 +155,7 @@ def test_an_estimator_that_changes_its_input_does_not_change_the_frame() -> None
 
 
 class Looking:
-    """Scores 1 if scikit-learn searches for missing and infinite numbers, else 0."""
+    """An estimator that scores 1 if scikit-learn searches for missing and infinite numbers, else 0."""
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
         return np.full((len(X), 2), float(not sklearn.get_config()["assume_finite"]))
@@ -220,7 +220,7 @@ def test_a_score_does_not_depend_on_the_other_rows(size: int) -> None:
     model = FittedModel(estimator, tuple("abcde"), rows.head(20), np.zeros(20), library_versions())
     together = model.scores(rows)
     apart = [model.scores(rows.iloc[start : start + size]) for start in range(0, len(rows), size)]
-    # Bit-identical, not approximately equal.
+    # Require bit-identical scores.
     assert np.concatenate(apart).tolist() == together.tolist()
 
 

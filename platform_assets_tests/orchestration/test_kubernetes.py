@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Cluster(HTTPServer):
-    """Receives jobs for runs, and forbids those for steps."""
+    """A server that replaces the cluster: it accepts jobs for runs, and forbids jobs for steps."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

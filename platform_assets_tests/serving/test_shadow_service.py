@@ -38,7 +38,7 @@ def challenge(services: Services, model: str, found: FittedModel) -> int:
 
 
 class Client:
-    """A client of the service."""
+    """A client that requests predictions from both models."""
 
     def __init__(self, address: str, secret: str) -> None:
         self.address, self.headers = address, {"Authorization": f"Bearer {secret}"}

@@ -80,7 +80,7 @@ def test_scores_equal_those_of_cross_validating_whole_pipelines() -> None:
             Candidate("logistic", logistic, {"counted__fill": (0.0, 5.0), "logisticregression__C": (0.001, 1.0)}),
             Candidate("bayes", bayes),
             Candidate("linear", linear),
-            # Not a pipeline.
+            # This estimator is not a pipeline.
             Candidate("forest", forest),
         ),
     )

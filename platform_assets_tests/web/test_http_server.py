@@ -202,7 +202,8 @@ def test_an_incomplete_body_does_not_delay_the_shutdown(echo: Echo) -> None:
     with ExitStack() as kept:
         with served(echo) as address:
             connection = kept.enter_context(connected(int(address.rpartition(":")[2])))
-            # Both requests are sent at once, so the response to the first shows that the server also has the second.
+            # Both requests are sent at once, so the response to the first shows that the server has also received the
+            # second.
             connection.sendall(
                 b"GET / HTTP/1.1\r\nHost: a\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
             )

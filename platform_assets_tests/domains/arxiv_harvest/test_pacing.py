@@ -26,7 +26,7 @@ SEARCHES = 3
 
 
 def search_often() -> None:
-    """Search as another process."""
+    """Search several times; a warm process runs this function."""
     for _ in range(SEARCHES):
         sys.stdout.write(f"{len(search_arxiv(author='Maestro', max_query_results=2))}\n")
 

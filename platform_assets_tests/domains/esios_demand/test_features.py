@@ -49,7 +49,7 @@ def march() -> dict[datetime, dict[str, Any]]:
 def test_lags_are_the_same_hour_by_the_local_clock(march: dict[datetime, dict[str, Any]], day: date, hour: int) -> None:
     row = march[at(day, hour)]
     newest = 1 if hour < 10 else 2
-    # A Wednesday and a Thursday. The day before is a working day too, and is not over at the cut-off.
+    # The days are a Wednesday and a Thursday. The day before is also a working day, and is not over at the cut-off.
     same_type = [2, 5, 6] if day.day == 22 else [2, 3, 6]
     assert {name: row[name] for name in row if name.startswith(("lag_", "naive_"))} == {
         "lag_newest_mw": by_clock(at(day - newest * DAY, hour)),

@@ -215,7 +215,7 @@ def copy_of_module(folder: Path) -> Path:
 
 
 def occupied(path: Path) -> Path:
-    # A file in place of the folder, so that not even root can write there.
+    # Put a file in place of the folder, so that not even root can write into it.
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("")
     return path

@@ -74,7 +74,7 @@ newest = Query(ibis.schema({column.name: column.type for column in PREDICTIONS.c
         ([("p", "a", 2, 5, 8), ("p", "b", 2, None, 4)], {"p": ("a", 2)}),
         # If the reading is later than its prediction, the time of the prediction is used.
         ([("p", "a", 2, 500, 6), ("p", "b", 2, 7, 8)], {"p": ("b", 2)}),
-        # Ties: the later prediction, then the larger digest, then the later line.
+        # Ties are resolved by the later prediction, then the larger digest, then the later line.
         ([("p", "b", 2, 5, 6), ("p", "a", 2, 5, 7)], {"p": ("a", 2)}),
         ([("p", "b", 2, 5, 6), ("p", "a", 9, 5, 6)], {"p": ("b", 2)}),
         ([("p", "a", 9, 5, 6), ("p", "a", 10, 5, 6)], {"p": ("a", 10)}),

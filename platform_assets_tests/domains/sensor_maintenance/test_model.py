@@ -132,7 +132,8 @@ def test_the_real_history_passes_and_the_approximation_is_faster(engine: Engine,
         max((line for line in fitted.leaderboard if line.candidate == candidate.name), key=lambda line: line.mean)
         for candidate in MODEL.candidates[:2]
     )
-    # At least 5 times as fast, at about the same quality. On an idle machine, the factor is about 10.
+    # The approximation must be at least 5 times as fast, at about the same quality. On an idle machine, the factor is
+    # about 10.
     assert exact.fit_seconds > 5 * approximate.fit_seconds
     assert abs(exact.mean - approximate.mean) < 0.005
     assert (exact.artefact_bytes or 0) > 10 * (approximate.artefact_bytes or 0) > 0

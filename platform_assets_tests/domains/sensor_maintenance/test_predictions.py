@@ -89,7 +89,7 @@ def test_a_new_champion_predicts_new_files_only(plant: Plant) -> None:
     plant.run()
     before = plant.in_lake(*NAMES)
     plant.promote(5.0)
-    # A file with the same content under another name counts as the same file.
+    # A file with the same content under another name is treated as the same file.
     plant.drop("pump_2/20260302T090000Z.txt", (1.0, 0.0))
     plant.drop(NEW, (1.0, 0.5))
     plant.run()

@@ -71,7 +71,7 @@ def became(*rows: tuple[str, str]) -> list[int | str]:
         ([("a fire", MAYBE), ("a fire", YES), ("a fire", YES)], [UNDECIDED, 1, REPEAT]),
         ([("a fire", YES), ("a fire", NO), ("a fire", MAYBE)], [CONFLICTING, CONFLICTING, UNDECIDED]),
         ([("a fire", MAYBE), ("a fire", MAYBE)], [UNDECIDED] * 2),
-        # Sentences without words after cleaning do not count as equal.
+        # Sentences without words after cleaning are not treated as equal.
         ([("http://t.co/x", YES), ("@me", NO), ("!?", MAYBE), ("消防", YES)], [NO_WORDS] * 4),
     ],
 )

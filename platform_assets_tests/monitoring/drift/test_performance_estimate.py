@@ -32,7 +32,7 @@ def test_the_interval_contains_the_real_performance(rows: int) -> None:
         for name, one in estimate.metrics.items():
             assert one.low <= one.value <= one.high
             covered[name] += one.low <= real[name] <= one.high
-    # 95 of 100 are expected. Fewer than 88 have a probability of 0.2 %.
+    # Of 100 intervals, 95 are expected to contain the value. The probability of fewer than 88 is 0.2 %.
     assert min(covered.values()) >= 88
 
 

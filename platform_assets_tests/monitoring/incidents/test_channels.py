@@ -26,7 +26,7 @@ def failure(server: str) -> str:
 
 def authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
     is_right = (data.login, data.password) == (b"anna", b"se/same")
-    # Otherwise the server sends no answer to a wrong password.
+    # Pass `handled=False`, because the server would otherwise send no answer to a wrong password.
     return AuthResult(success=is_right, handled=False)
 
 
