@@ -15,8 +15,9 @@ from fastapi.routing import APIRoute
 
 from platform_assets.web.authentication import LABEL, PREDICT, READ, TRACE
 from platform_assets.web.authorization import Gate
+from platform_assets.web.direct_routes import direct_app
 from platform_assets.web.problems import documented
-from platform_assets.web.request_bodies import parse_strictly
+from platform_assets.web.request_bodies import strict_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -53,16 +54,17 @@ def gates(routers: Iterable[APIRouter]) -> list[Gate]:
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add routers to an application. Each route parses JSON strictly and documents the errors of its kind."""
+    """Add the routes of routers to an application. They parse JSON strictly and document the errors of their kind."""
     routers = list(routers)
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
         route.responses = {**documented(*statuses), **route.responses}
     for router in routers:
         for one in router.routes:
-            if isinstance(one, APIRoute) and one.body_field:
-                parse_strictly(one)
-        app.include_router(router)
+            if isinstance(one, APIRoute):
+                one.app = direct_app(one) or strict_app(one)
+        # Do not use `include_router`, because FastAPI would then look for the route in each router, and twice.
+        app.router.routes.extend(router.routes)
 
 
 def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
