@@ -11,17 +11,19 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from fastapi.dependencies.models import Dependant
-from fastapi.dependencies.utils import get_typed_return_annotation, request_body_to_args, request_params_to_args
+from fastapi.dependencies.utils import get_typed_return_annotation
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Body, Form
-from pydantic_core import PydanticUndefined
 from starlette.responses import Response
 
 from platform_assets.web.request_bodies import StrictRequest
 
 if TYPE_CHECKING:
     from fastapi.routing import APIRoute
+    from pydantic.fields import FieldInfo
     from starlette.types import ASGIApp, Receive, Scope, Send
+
+_NO_BODY = {"type": "missing", "loc": ("body",), "msg": "Field required"}
 
 
 def direct_app(route: APIRoute) -> ASGIApp | None:
@@ -35,19 +37,23 @@ def direct_app(route: APIRoute) -> ASGIApp | None:
     if replace(wanted, call=None, path=None, scope=None, **supported) != Dependant():
         return None
     bodies = [field.field_info for field in wanted.body_params]
-    if len(bodies) > 1 or any(not isinstance(body, Body) or isinstance(body, Form) or body.embed for body in bodies):
+    if len(bodies) > 1 or not all(_is_json(body) and body.is_required() for body in bodies):
         return None
     if not iscoroutinefunction(endpoint) or get_typed_return_annotation(endpoint) is not Response:
         return None
 
     async def answered(scope: Scope, receive: Receive, send: Send) -> None:
         request = StrictRequest(scope, receive, send)
-        values, errors = request_params_to_args(wanted.path_params, scope["path_params"])
-        body: Any = None
-        if wanted.body_params:
-            body = await request.json() if await request.body() else PydanticUndefined
-            found, wrong = await request_body_to_args(wanted.body_params, body, embed_body_fields=False)
-            values.update(found)
+        values: dict[str, Any] = {}
+        errors: list[Any] = []
+        for field in wanted.path_params:
+            values[field.name], wrong = field.validate(scope["path_params"][field.alias], loc=("path", field.alias))
+            errors += wrong
+        for field in wanted.body_params:
+            if await request.body():
+                values[field.name], wrong = field.validate(await request.json(), loc=("body",))
+            else:
+                wrong = [_NO_BODY]
             errors += wrong
         if errors:
             raise RequestValidationError(errors)
@@ -57,3 +63,7 @@ def direct_app(route: APIRoute) -> ASGIApp | None:
         await response(scope, receive, send)
 
     return answered
+
+
+def _is_json(body: FieldInfo) -> bool:
+    return isinstance(body, Body) and not isinstance(body, Form) and not body.embed

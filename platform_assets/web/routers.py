@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fastapi import APIRouter, FastAPI
+    from starlette.routing import BaseRoute
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 SENT_BELOW = {"/predictions/": PREDICT, "/labels/": LABEL}
@@ -59,12 +60,17 @@ def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
         route.responses = {**documented(*statuses), **route.responses}
-    for router in routers:
-        for one in router.routes:
-            if isinstance(one, APIRoute):
-                one.app = direct_app(one) or strict_app(one)
-        # Do not use `include_router`, because FastAPI would then look for the route in each router, and twice.
-        app.router.routes.extend(router.routes)
+    first: list[BaseRoute] = []
+    others: list[BaseRoute] = []
+    for one in (route for router in routers for route in router.routes):
+        answered = direct_app(one) if isinstance(one, APIRoute) else None
+        if isinstance(one, APIRoute):
+            one.app = answered or strict_app(one)
+        (first if answered else others).append(one)
+    # Routes are tried in order, and predictions and features are frequent. Do not use `include_router`, because FastAPI
+    # would then look for a route in each router, and twice.
+    app.router.routes[:0] = first
+    app.router.routes += others
 
 
 def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
