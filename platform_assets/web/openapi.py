@@ -38,7 +38,7 @@ class DescribedApp(FastAPI):
     gates: Sequence[Gate] = ()
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the middleware around the routes, without FastAPI's, because `RequestMiddleware` answers exceptions."""
+        """Return the middleware around the routes. FastAPI's is missing, as `RequestMiddleware` answers exceptions."""
         # It closes the files of a form.
         app: ASGIApp = AsyncExitStackMiddleware(self.router)
         for added, arguments, named in reversed(self.user_middleware):
