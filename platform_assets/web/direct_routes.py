@@ -33,8 +33,8 @@ def direct_app(route: APIRoute) -> ASGIApp | None:
     a response.
     """
     wanted, endpoint = route.dependant, route.endpoint
-    supported = {"path_params": [], "body_params": [], "request_param_name": None}
-    if replace(wanted, call=None, path=None, scope=None, **supported) != Dependant():
+    rest = replace(wanted, path_params=[], body_params=[], request_param_name=None, call=None, path=None, scope=None)
+    if rest != Dependant():
         return None
     bodies = [field.field_info for field in wanted.body_params]
     if len(bodies) > 1 or not all(_is_json(body) and body.is_required() for body in bodies):
