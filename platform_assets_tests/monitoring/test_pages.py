@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,8 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
         owners=(),
         link="/runs/1",
     )
+    [incident] = services.incidents.list()
+    services.incidents.silence(incident.id, datetime.now(UTC) + timedelta(hours=1), "anna", "disk <b>replaced</b>")
     page = Visitor(app).sign_in(people.rita).see(PAGE).text
     assert "<strong>volume is as usual</strong>: failed." in page
     assert "<strong>champion is recent</strong>: warning. too old" in page
@@ -102,6 +105,7 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page
     assert "volume is down &lt;b&gt;now&lt;/b&gt;" in page
+    assert re.search(r", silenced until \S+ \S+ UTC by anna: disk &lt;b&gt;replaced&lt;/b&gt;", page)
     assert "No version has been promoted yet." in page
 
 
