@@ -152,6 +152,8 @@ def test_marking_a_device_records_a_label_and_takes_it_from_the_list(
         ({"at": "yesterday"}, 422),
         ({"at": "2026-01-02T03:04:05"}, 422),
         ({"subject": ""}, 404),
+        ({"subject": "drill"}, 404),
+        ({"subject": "lathe\0"}, 404),
         ({"csrf_token": "forged"}, 403),
     ],
 )
@@ -163,7 +165,7 @@ def test_a_form_that_is_not_valid_records_nothing(
     visitor.see(PAGE)
     sent = {"subject": "lathe", "at": RECORDED.isoformat(), "outcome": "done"} | fields
     assert visitor.send(f"{PAGE}/work", **sent).status_code == status
-    assert services.labels.history(MODEL, subject="lathe") == []
+    assert services.labels.history(MODEL, subject="lathe") == services.labels.history(MODEL, subject="drill") == []
 
 
 def test_a_key_without_the_scope_label_sees_no_buttons_and_may_not_mark(
