@@ -292,8 +292,12 @@ def erase(
     done = erase_person(context.obj.services, kind, subject)
     for place, rows in done.rows.items():
         say(f"{place}: {rows:,} erased")
+    if not done.rows:
+        say("no data about this person were found, so nothing was erased; check the id")
     for model in done.models:
         say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
+    for model in done.possible_models:
+        say(f"{model} may have been trained on this person's data, which were removed earlier; train a new version")
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:

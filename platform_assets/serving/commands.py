@@ -27,8 +27,8 @@ def export(
     """Export the champion and the record of its approval as a bundle, which `serve` can serve without a database."""
     from platform_assets.serving.bundles import export as write_bundle
 
-    services = context.obj.services
-    bundle = write_bundle(services.ledger, services.artefacts, model, folder)
+    services, spec = context.obj.services, context.obj.find_model(model)
+    bundle = write_bundle(services.ledger, services.artefacts, spec.name, folder)
     demo = ", trained on sample data" if bundle.demo else ""
     say(f"{model} version {bundle.version}{demo}, digest {bundle.digest}")
     for line in bundle.approved:
@@ -46,6 +46,8 @@ def shadow(
 ) -> None:
     """Start a shadow: a version that also scores the champion's requests. Without arguments, list the shadows."""
     services = context.obj.services
+    if model is not None:
+        context.obj.find_model(model)
     if model is None:
         _list_shadows(services.shadow_ledger.shadows())
     elif stop:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Group = TypeVar("Group", bound="SettingsGroup")
+LONGEST_DAYS = 365_000
+"""Largest number of days in a variable. Dates further in the past or future do not exist in Python."""
 
 
 class SettingsError(Exception):
