@@ -89,6 +89,7 @@ def serve(
     from platform_assets.web.workers import run_workers
 
     make_home(settings.home)
+    _refuse_other_lake(context.obj)
     configure_logging(settings.secrets(), logging.INFO)
     if count == 1:
         _serve(settings, host)
@@ -98,6 +99,20 @@ def serve(
     run_workers(count, lambda worker: _serve(settings, host, worker))
     for one in kept:
         one.close()
+
+
+def _refuse_other_lake(context: Context) -> None:
+    """Refuse a database of another lake. An unreachable database is not refused, because the service waits for it."""
+    from platform_assets.base.errors import DatabaseError, OtherLake
+
+    if context.settings.bundle:
+        return
+    try:
+        context.services.demand_own_lake()
+    except OtherLake:
+        raise
+    except DatabaseError:
+        return
 
 
 def _serve(settings: Settings, host: str, worker: Worker | None = None) -> None:
