@@ -10,6 +10,7 @@ import socket
 import uuid
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError, DatabaseError, OtherLake
@@ -163,7 +164,7 @@ def lake_identity(lake: str) -> str:
 def place_of(lake: str) -> str:
     """Return the location of a lake for people, without secrets; a folder with the name of the machine."""
     path = lake.removeprefix("file://")
-    return shown(path) if "://" in path else f"{path} on {socket.gethostname()}"
+    return shown(path) if "://" in path else f"{Path(path).absolute()} on {socket.gethostname()}"
 
 
 def _compare_or_bind(connection: Connection, database: Database, lake: str) -> None:

@@ -309,8 +309,10 @@ def erase(
 
 def _clean_scratch(settings: Settings) -> None:
     """Remove the scratch folders of processes that have ended."""
+    from platform_assets.base.home_folder import make_home
     from platform_assets.base.scratch import clean_scratch
 
+    make_home(settings.home)
     if removed := clean_scratch(settings.scratch):
         folders = "folder" if removed == 1 else "folders"
         out.print(f"removed {removed} scratch {folders} of processes that have ended", markup=False)
