@@ -100,6 +100,9 @@ def serve(
 
     make_home(settings.home)
     _refuse_other_lake(context.obj)
+    # End in order if the terminal is closed, unless `nohup` started this process.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     configure_logging(settings.secrets(), logging.INFO)
     if count == 1:
         _serve(settings, host)

@@ -86,7 +86,17 @@ def examine(services: Services) -> list[Finding]:
         "encoders": _encoders,
         "SQL target": _sql_target,
     }
-    return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
+    seen: dict[str, str] = {}
+    for thing, look in looks.items():
+        for finding in _safely(thing, look, services):
+            if finding.state == "broken" and seen.setdefault(finding.found, thing) != thing:
+                # One cause, such as an unreachable database, often prevents several examinations.
+                findings.append(
+                    Finding(finding.thing, "broken", f"not examined: the same problem as of {seen[finding.found]}")
+                )
+            else:
+                findings.append(finding)
+    return findings
 
 
 def _safely(thing: str, look: Look, services: Services) -> Iterator[Finding]:
