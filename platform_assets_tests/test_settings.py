@@ -277,6 +277,20 @@ def test_the_lake_is_below_the_home_unless_it_is_set(
     assert load_settings().lake == expected
 
 
+@pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t"])
+def test_blanks_and_line_breaks_around_a_value_are_ignored(monkeypatch: pytest.MonkeyPatch, blanks: str) -> None:
+    monkeypatch.setenv("PLATFORM_ENV", f"{blanks}development{blanks}")
+    monkeypatch.setenv("PLATFORM_LAKE_URI", f"s3://bucket/lake{blanks}")
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", f"{blanks}postgresql://me:secret-word@host/name{blanks}")
+    monkeypatch.setenv("PLATFORM_SPARK_REMOTE", blanks)
+    settings = load_settings()
+    assert settings.lake == "s3://bucket/lake"
+    assert settings.database_url.get_secret_value() == "postgresql://me:secret-word@host/name"
+    assert settings.spark_remote == Settings.model_fields["spark_remote"].default
+    monkeypatch.setenv("PLATFORM_OTHER_TOKEN", f"undeclared{blanks}")
+    assert "undeclared" in settings.secrets()
+
+
 def test_empty_settings_are_not_listed_as_secrets() -> None:
     assert load_settings().secrets() == []
 

@@ -5,6 +5,7 @@ Each `commands.py` defines `commands`, a Typer app without a name. `cli.py` adds
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +25,7 @@ WIDTH = 500
 """Width in characters of output that goes to a file or pipe."""
 
 # Do not wrap lines: a terminal does that itself, and in files and pipes each row of a table should stay on one line.
-out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDTH)
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -67,6 +68,23 @@ class Context:
         """Close the services."""
         while self._closing:
             self._closing.pop()()
+
+
+def open_closed_streams() -> None:
+    """Open the null device as each standard stream that the caller closed (`>&-`).
+
+    Otherwise the next file that is opened, such as a table's, would get the stream's descriptor, and the output of
+    subprocesses would be written into this file.
+    """
+    # In this order, because a new descriptor is the lowest free one.
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only parameter
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 def escape_what_cannot_be_shown() -> None:

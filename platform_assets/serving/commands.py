@@ -41,7 +41,7 @@ def shadow(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="Name of a registered model; without one, list shadows.")] = None,
     version: Annotated[int | None, typer.Argument(min=1, help="A version that awaits a decision.")] = None,
-    days: Annotated[int, typer.Option(help="Longest duration, 1 to 31 days.")] = 3,
+    days: Annotated[int, typer.Option(min=1, max=31, help="Longest duration in days.")] = 3,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running shadow of the model.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """Start a shadow: a version that also scores the champion's requests. Without arguments, list the shadows."""

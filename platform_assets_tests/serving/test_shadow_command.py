@@ -43,7 +43,8 @@ def test_a_shadow_from_start_to_stop_on_the_command_line(desk: Desk) -> None:  #
     listed = desk.do("shadow").out
     assert "running" in listed
     refused(desk.do("shadow", MODEL), f"give the version of {MODEL} .* or --stop")
-    refused(desk.do("shadow", MODEL, "2", "--days", "40"), "a shadow runs for 1 to 31 days")
+    assert "less than or equal to 31" in desk.do("shadow", MODEL, "2", "--days", "40").err
+    assert "less than or equal to 31" in desk.do("shadow", MODEL, "2", "--days", "9" * 20).err
     refused(desk.do("shadow", MODEL, "3", "--stop"), "is version 2, not 3")
 
     score(desk, desk.services.shadow_ledger.running(MODEL))
