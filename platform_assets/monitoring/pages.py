@@ -101,6 +101,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
             champion=sources.ledger().champion(model),
             changes=list(reversed(sources.ledger().changes(model))),
             runs=recent_runs(partial(sources.database().connect, "dagster"), jobs),
+            jobs=jobs,
             consoles=find_consoles(sources.settings, request),
             work_list=declared,
             tasks=tasks,

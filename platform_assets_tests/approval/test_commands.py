@@ -380,7 +380,7 @@ def train(services: Services) -> str:
 @pytest.mark.requirement("PRO-7")
 def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
     done = desk.do("rollback", MODEL, *ASK)
-    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve another version")
+    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve a version first")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")

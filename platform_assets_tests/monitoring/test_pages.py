@@ -124,6 +124,8 @@ def test_an_unknown_model_is_not_found(app: FastAPI, people: People) -> None:
     response = Visitor(app).sign_in(people.rita).see("/monitoring/nonsense")
     assert response.status_code == 404
     assert "There is no model with this name; the models are " in response.text
+    assert '<p><a href="/monitoring">Monitoring</a></p>' in response.text
+    assert '<a href="/monitoring" aria-current="true">Monitoring</a>' in response.text
 
 
 @pytest.mark.requirement("MON-1", "MON-5")
