@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from platform_assets.base.printable_text import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -24,9 +26,23 @@ if TYPE_CHECKING:
 WIDTH = 500
 """Width in characters of output that goes to a file or pipe."""
 
+
+class SafeConsole(Console):
+    """A console that shows control characters in texts escaped, because they could hide or forge lines of a terminal.
+
+    Names of models, tables and keys come from other programs and databases.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts with escaped control characters, and other objects as they are."""
+        super().print(*(escaped(one, lines=True) if isinstance(one, str) else one for one in objects), **options)
+
+
 # Do not wrap lines: a terminal does that itself, and in files and pipes each row of a table should stay on one line.
-out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDTH)
-err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+out = SafeConsole(
+    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDTH
+)
+err = SafeConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -100,12 +116,12 @@ def say(line: str) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of texts without interpreting markup."""
+    """Print a table of texts without interpreting markup. Control characters are shown escaped."""
     table = Table()
     for heading in headings:
         # Wrap long names in a narrow terminal, because a truncated name cannot be recognised.
         table.add_column(heading, overflow="fold")
     for row in rows:
         # Escape the cells, because names are user input and may contain markup.
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(escaped(cell, lines=True)) for cell in row))
     out.print(table)
