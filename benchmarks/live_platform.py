@@ -81,7 +81,7 @@ def live_platform(home: Path, candidate: str = "") -> Iterator[Live]:
     Parameters
     ----------
     home
-        The folder.
+        Empty folder, which becomes the home of the platform.
     candidate
         Name of the only candidate of the model that is trained; empty to train all and to choose the best.
     """

@@ -265,7 +265,7 @@ def test_python_without_docstrings_is_refused(entrance: str) -> None:
     assert done.stdout == ""
 
 
-def test_the_service_ends_in_order_when_its_terminal_is_closed(tmp_path: Path) -> None:
+def test_the_service_exits_with_0_when_its_terminal_is_closed(tmp_path: Path) -> None:
     environment = os.environ | {
         "PLATFORM_HOME": str(tmp_path / "home"),
         "PLATFORM_SERVICE_PORT": str(free_port()),

@@ -103,7 +103,7 @@ def test_commands_show_control_characters_escaped() -> None:
         pytest.param('{"events": "' + "x" * 1_000_000 + '"}', id="long"),
     ],
 )
-def test_an_odd_file_of_heads_stops_neither_a_decision_nor_the_audit(
+def test_an_unreadable_file_of_heads_stops_neither_a_decision_nor_the_audit(
     database: Database, tmp_path: Path, content: str
 ) -> None:
     ledger = prepared(database)
@@ -121,7 +121,7 @@ def test_an_odd_file_of_heads_stops_neither_a_decision_nor_the_audit(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_malformed_head_in_a_tag_is_one_finding(works: Works) -> None:
+def test_a_malformed_head_in_a_tag_gives_one_finding(works: Works) -> None:
     version = works.crown()
     works.registry.set_tags(MODEL, version.version, {"ledger_head": "9" * 5_000 + ":x"})
     [found] = works.promoter.audit()
@@ -157,7 +157,7 @@ def test_the_session_of_a_browser_cannot_become_that_of_another_person(
             called(role, "sign_in", ANNA.secret, sha256(token), 60)
         number = works.ledger.open_request(proposal(len(token))).id
         assert called(role, "decide", number, "approve", token, None, "good", False, None)["why"] == "unknown_key"
-        # Nor can a key have the token as its secret.
+        # The token cannot become the secret of a key either.
         added = called(role, "add_key", "mine", "eve", ["read"], sha256(token), None)
         assert added["why"] == "malformed_key"
 
@@ -176,12 +176,12 @@ def test_no_two_keys_have_the_same_id(works: Works, role: psycopg.Connection[Any
     """Decisions name a key by the first 16 characters of its hash, and the caller of `add_key` chooses the hash."""
     key_id = sha256(ANNA.secret)[:16]
     with owner_at(database_url) as owner:
-        # A key of an earlier release.
+        # Add a key as an earlier release could.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('twin', 'eve', '{read}', %s)",
             [key_id + "0" * 48],
         )
-        # Anna's key is written after it.
+        # Add Anna's key, whose id is the same.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('anna', 'anna', '{approve}', %s)",
             [sha256(ANNA.secret)],

@@ -194,7 +194,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.requirement("PRO-4", "PRO-9")
-def test_unreadable_evidence_is_named_on_the_page(app: FastAPI, services: Services, people: People) -> None:
+def test_unreadable_evidence_is_reported_on_the_page(app: FastAPI, services: Services, people: People) -> None:
     """The ledger checks only part of the evidence, and a request cannot be removed."""
     anna = Visitor(app).sign_in(people.anna)
     for change in UNREADABLE:

@@ -34,7 +34,8 @@ FOLDER = Path(__file__).parents[2] / "docker"
 RULES = FOLDER / "prometheus" / "alerts.yml"
 METRIC = re.compile(r"\b(?:platform|process)_[a-z_]+\b")
 
-# Series in steps of a minute that fire each rule, and the minute at which the rule fires. None: it does not fire.
+# Series in steps of a minute that fire each rule, and the minute at which the rule fires. None means that the rule does
+# not fire.
 FIRING: dict[str, tuple[list[str], list[str], int | None]] = {
     "ServiceDown": (['up{job="platform", instance="a"}'], ["0x20"], 10),
     "DatabaseDown": (['platform_database_up{instance="a"}'], ["0x20"], 10),
@@ -57,7 +58,7 @@ FIRING: dict[str, tuple[list[str], list[str], int | None]] = {
     "ModelFails": (['platform_model_failing{instance="a", model="m"}'], ["1x20"], 10),
     "PredictionsNotLogged": (['platform_prediction_log_dropped_total{instance="a"}'], ["0+1x20"], 15),
     "WorkerDown": (['platform_worker_up{instance="a", worker="2"}'], ["0x20"], 10),
-    # It fails on some rows only, so that it is up from time to time.
+    # The shadow fails on only some rows, so it is sometimes up.
     "ShadowFails": (
         [
             'platform_shadow_up{instance="a", model="m", version="2"}',
@@ -142,7 +143,7 @@ def fires(alert: str, minute: int, times: int) -> dict[str, Any]:
 
 
 class NoCalls(WorkerCalls):
-    """Calls to workers that never answer."""
+    """Calls to other workers, which never answer."""
 
     def __init__(self) -> None: ...
 

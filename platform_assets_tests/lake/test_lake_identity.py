@@ -173,10 +173,8 @@ def test_a_lake_in_memory_is_only_used_with_an_unbound_database(database: Databa
         demand_own_lake(database, "memory://")
 
 
-def test_a_process_that_may_only_read_the_lake_leaves_the_binding_to_one_that_may_write(
-    database: Database, tmp_path: Path
-) -> None:
-    # A file in place of the folder: it can be read as missing, but not written, even by root.
+def test_a_lake_is_marked_only_by_a_process_that_may_write_to_it(database: Database, tmp_path: Path) -> None:
+    # Put a file in place of the folder `models`. Reads find nothing there, and not even root can write into it.
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "models").touch()
@@ -189,7 +187,7 @@ def test_a_process_that_may_only_read_the_lake_leaves_the_binding_to_one_that_ma
     assert bound(database) == BoundLake(found.identity, found.place, is_marked=True)
 
 
-def test_an_unreachable_lake_is_left_to_those_who_use_it(database: Database, tmp_path: Path) -> None:
+def test_an_unreachable_lake_is_not_checked(database: Database, tmp_path: Path) -> None:
     demand_own_lake(database, str(tmp_path))
     demand_own_lake(database, "s3://bucket-without-credentials/lake?region=x")
     refuse_other_lake(database, "s3://bucket-without-credentials/lake?region=x")

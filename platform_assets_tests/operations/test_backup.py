@@ -210,7 +210,7 @@ def test_a_damaged_backup_is_refused_and_its_file_is_named(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_full_backup_disk_is_reported_as_such(tmp_path: Path) -> None:
+def test_a_full_disk_during_a_backup_is_reported(tmp_path: Path) -> None:
     import pyarrow.fs as pafs
 
     from platform_assets.operations.backup_files import copy_out

@@ -212,7 +212,9 @@ def test_an_interrupted_erasure_still_names_the_models_and_completes_its_record(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_models_whose_training_data_an_earlier_erasure_removed_are_named_as_possible(services: Services) -> None:
+def test_models_whose_training_data_an_earlier_erasure_removed_are_listed_as_possibly_affected(
+    services: Services,
+) -> None:
     load(services)
     loans = services.tables.current(TABLES[0])
     assert loans

@@ -1,4 +1,4 @@
-"""Direct routes: which routes are answered directly, and that their answers are those of FastAPI's handler."""
+"""Direct routes bypass FastAPI's handler: which routes are direct, and that the responses are equal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from platform_assets.web.problems import invalid, problem_response
 
 
 class Sent(BaseModel):
-    """A body."""
+    """Body of a request."""
 
     word: str
     number: int = 0
@@ -96,7 +96,7 @@ def test_a_direct_route_answers_like_fastapi(path: str, body: bytes, status: int
     assert other.status_code == status
 
 
-def test_only_coroutines_that_need_nothing_else_of_fastapi_are_direct() -> None:
+def test_a_route_that_needs_fastapis_handler_is_not_direct() -> None:
     assert direct_app(route_of(answer_without_body)) is not None
     others = (answer_with_query, answer_with_form, answer_with_optional_body, answer_with_a_model, answer_in_a_thread)
     assert [endpoint.__name__ for endpoint in others if direct_app(route_of(endpoint)) is not None] == []

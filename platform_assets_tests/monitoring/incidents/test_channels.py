@@ -56,7 +56,7 @@ def test_an_unreachable_server_is_an_error_without_its_address() -> None:
     assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
 
 
-def test_a_malformed_mail_server_is_an_error() -> None:
+def test_a_malformed_name_of_the_mail_server_raises_an_error() -> None:
     assert failure("smtp://mail..example") == "the message was not sent by mail: UnicodeError"
 
 
