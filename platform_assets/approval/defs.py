@@ -28,7 +28,7 @@ RETRY_SECONDS = 300
 
 
 class Decision(Enum):
-    """Decisions of a person."""
+    """The decisions that a person can make."""
 
     approve = "approve"
     reject = "reject"
@@ -293,7 +293,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
 
 
 def run_key(event: Event, age: float = 0.0) -> str:
-    """Return the run key of an event. The number of the attempt follows from the age of the event in seconds."""
+    """Return the run key of an event. The number of the attempt is computed from the age of the event."""
     return f"event {event.sequence}, attempt {1 + max(0, int(age // RETRY_SECONDS))}"
 
 

@@ -57,9 +57,10 @@ class Promoter:
     artefacts
         Store of the model files.
     lock
-        Returns the cross-process lock with a given name. The lock is released when its process ends.
+        Function that returns the cross-process lock with a given name. The lock is released when its process ends.
     read_heads
-        Returns the copies of the heads in the lake, by chain; None to skip their comparison.
+        Function that returns the copies of the heads in the lake, by chain. None skips the comparison with these
+        copies.
     """
 
     def __init__(
@@ -198,7 +199,7 @@ class Promoter:
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """Return the alterations of the ledger. It must contain the heads in the registry's tags and in the lake."""
+        """Return the alterations of the ledger, including heads in the registry's tags or in the lake that it lacks."""
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
             kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}

@@ -44,7 +44,7 @@ class ShadowSection:
     agreement
         Share of rows for which both versions agree, as a sentence; empty without rows.
     counts
-        Number of rows, requests, and rows that were not scored.
+        Number of scored rows, of requests, and of rows that were not scored.
     differences
         Label and value of each quantile of the absolute difference.
     mean

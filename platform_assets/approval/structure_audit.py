@@ -1,4 +1,4 @@
-"""The part of the audit about tables and functions that the owner replaced, dropped or added, and rights it granted.
+"""The part of the audit about tables and functions that the owner replaced, dropped or added, and about new rights.
 
 `ledger_definitions.py` has a digest of each table and function as the migrations define them.
 """

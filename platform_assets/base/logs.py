@@ -32,7 +32,7 @@ _NAMED_VALUE = re.compile(
 )
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*?(?=::[\w+]+://|\s|$)")
 _SHORTEST_TELLING_PATH = 8
-# Uvicorn adds `color_message`, its message for terminals before formatting.
+# Leave out `color_message`, which Uvicorn adds: its message for terminals, before formatting.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 

@@ -141,7 +141,7 @@ class Database:
         Parameters
         ----------
         *arguments
-            Those of SQLAlchemy's event `do_connect`. The last one holds the driver's options.
+            Arguments of SQLAlchemy's event `do_connect`. The last one contains the driver's options.
 
         Raises
         ------

@@ -92,7 +92,7 @@ def is_one_of(column: str, values: Sequence[Any]) -> Expectation:
 
 
 def has_a_word(column: str) -> Expectation:
-    """Every value of the column holds a letter or a digit of any script."""
+    """Every value of the column contains a letter or a digit of any script."""
     return Expectation(
         f"{column}_has_a_word",
         f"Every {column} contains a letter or a digit.",
@@ -105,7 +105,7 @@ def has_a_word(column: str) -> Expectation:
 
 
 def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
-    """If neither column is null, the column has the value that `pairs` gives for the other one."""
+    """If neither column is null, `column` has the value that `pairs` gives for the value of `other`."""
     return Expectation(
         f"{column}_follows_from_{other}",
         f"Every {column} belongs to its {other}: {dict(pairs)}.",

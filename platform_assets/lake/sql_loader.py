@@ -47,7 +47,7 @@ class Loaded:
     Attributes
     ----------
     rows
-        Number of rows that were given.
+        Number of rows that were passed to `load`.
     inserted
         Number of rows that were missing in the target.
     updated

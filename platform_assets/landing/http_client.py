@@ -137,7 +137,7 @@ class HttpClient:
         self._client = httpx.Client(
             headers=dict(headers),
             limits=connections,
-            # No proxy for servers on this machine, even if the environment names one.
+            # Use no proxy for servers on this machine, even if the environment names one.
             mounts={f"all://{host}": httpx.HTTPTransport(limits=connections) for host in LOOPBACK},
         )
 

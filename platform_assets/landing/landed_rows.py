@@ -164,7 +164,7 @@ def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", 
     file
         The local file.
     source
-        Where it came from, for messages.
+        Source of the file, for messages.
     target
         The parquet file to write.
     declared

@@ -1,7 +1,7 @@
 """Landing zones: folders into which other teams drop files, each of which lands in a table exactly once.
 
-A file is identified by its content. The same content under another name, or with another modification time, counts
-once. A rewritten file counts as a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
+A file is identified by its content. The same content under another name, or with another modification time, is the same
+file. A rewritten file is a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
 PostgreSQL, and `zone_batch.py` reads their rows. A run loads a batch of files, and adds its rows to the lake in one
 commit.
 """

@@ -112,7 +112,7 @@ class Metrics:
             if rows:
                 self._predictions.labels(live.name, str(live.version), outcome).inc(rows)
         if live.model.output.score_range is None:
-            # The buckets of the histogram only suit probabilities.
+            # Do not count other values, because the buckets of the histogram only suit probabilities.
             return
         histogram = self._scores.labels(live.name)
         for score in predicted.scores.tolist():

@@ -165,9 +165,9 @@ def record_report(
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     shadows
-        The ledger that records it.
+        The ledger that records the report.
     shadow
         A shadow that takes reports.
     last
@@ -189,7 +189,8 @@ def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
     -------
     `rows`, `agreeing`, `requests`: scored rows, those in which both versions agree, and their HTTP requests. `first`,
     `last`: times of the predictions. `mean_difference`: challenger minus champion. `differences`: quantiles of the
-    absolute difference. `disagreements`: the largest ones. `dropped`, `failed`, `reason`: rows that were not scored.
+    absolute difference. `disagreements`: the largest disagreements. `dropped`, `failed`, `reason`: rows that were not
+    scored.
     """
     [(rows, agreeing, requests, first, last, mean, quantiles)] = connection.execute(_SUMMARY, [request_id]).fetchall()
     [(dropped, failed, reason)] = connection.execute(_LOSSES, [request_id]).fetchall()

@@ -15,7 +15,7 @@ _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 
 
 class MonitoringSettings(SettingsGroup):
-    """What happens on drift, who is told about incidents, and who receives lineage."""
+    """Actions on drift, receivers of alerts, and receiver of lineage."""
 
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],

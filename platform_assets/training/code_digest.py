@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DESCRIPTIONS = {"description", "why", "unit"}
-"""Keyword arguments to ignore: they hold descriptions."""
+"""Keyword arguments to ignore, because they contain descriptions."""
 DESCRIBED = {"Column": slice(2, 4), "Metric": slice(0, 2)}
-"""Positional arguments to ignore, by class name: they hold descriptions."""
+"""Positional arguments to ignore, by class name, because they contain descriptions."""
 MESSAGES = {"progress", "LOG"}
-"""Names of functions and loggers whose calls are ignored: they only report messages."""
+"""Names of functions and loggers whose calls are ignored, because they only report messages."""
 
 Definition = tuple[str, str]
 """Module name and name of the definition in it; an empty name is the module itself."""

@@ -1,4 +1,4 @@
-"""Pace of requests to arXiv: one connection at a time and a pause between requests, over all processes.
+"""Pace of requests to arXiv: one connection at a time and a pause between requests, across all processes.
 
 arXiv's terms of use: https://info.arxiv.org/help/api/tou.html
 """
@@ -83,7 +83,7 @@ class Pace:
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:
         from psycopg import errors
 
-        # 0 would mean no limit.
+        # Set at least 1 ms, because a time-out of 0 would mean no limit.
         connection.execute(f"set lock_timeout = {max(1, round(seconds * 1000))}".encode())
         try:
             connection.execute(_LOCK, [f"arxiv_harvest request to {self._server}"])

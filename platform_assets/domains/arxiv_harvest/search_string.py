@@ -43,7 +43,7 @@ def search_string(author: str = "", title: str = "", journal: str = "") -> str:
 
     Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes
     and control characters of a value become blanks, so a value cannot end its phrase. A value that contains only such
-    characters counts as empty.
+    characters is treated as empty.
 
     Raises
     ------

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.domains.arxiv_harvest.atom_feed import Paper
 
 BATCH_ROWS = 1_000
-"""Queries that are read at once."""
+"""Number of queries in a batch of reading."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Facts:
         return self.rows * (width or 8) + (0 if is_float(self.kind) else mask)
 
     def forms(self) -> list[Form]:
-        """Return the forms that can hold the values, the smallest first. Unchanged values are always among them."""
+        """Return the forms that can hold the values, the smallest first. One of them stores the values unchanged."""
         import pyarrow as pa
 
         found = [self._as_it_is()]

@@ -77,7 +77,7 @@ def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: da
 
 
 def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: date) -> Frame:
-    """Return the measurements, with those from `since` on judged.
+    """Return all measurements, after judging those from the day `since` on.
 
     Parameters
     ----------

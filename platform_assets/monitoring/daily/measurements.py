@@ -101,7 +101,7 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the newest measured day. It is measured again, because it was not over."""
+    """Return the newest measured day. It is measured again, because the day was not over at the last measurement."""
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK

@@ -191,7 +191,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Report this, because otherwise an alarm about the previous champion would stay open.
+        # Report a missing value, because otherwise an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

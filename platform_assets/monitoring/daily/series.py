@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Series:
-    """A series.
+    """A series of daily measurements.
 
     Attributes
     ----------

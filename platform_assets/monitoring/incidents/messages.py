@@ -110,9 +110,9 @@ def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     lease
-        Time after which another process may send it, unless the result has been stored by then.
+        Time after which another process may send the message, unless the result has been stored by then.
     """
     row = connection.execute(_CLAIM.encode(), {"lease": lease, "most": _MOST_ATTEMPTS}).fetchone()
     return Message(*row) if row else None
@@ -124,9 +124,9 @@ def settle(connection: Connection, message: Message, failure: str, first_pause: 
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     message
-        As `claim` returned it.
+        The message, as `claim` returned it.
     failure
         Reason if the message was not sent; empty if it was sent.
     first_pause
