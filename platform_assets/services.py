@@ -63,7 +63,7 @@ class Services(MonitoringServices):
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions behind registered or requested models and kept answers."""
+        """Function that returns the table versions used by registered or requested models and by stored answers."""
         return self._pinned_tables
 
     def _named_artefacts(self) -> set[str]:

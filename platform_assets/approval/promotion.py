@@ -250,7 +250,7 @@ class Promoter:
 
     def _unusable(self, digest: str) -> str | None:
         """Return why a model file cannot be used; None if it can."""
-        # An unreachable store raises an error instead, because the file may be intact.
+        # If the store is unreachable, this raises an error, because the file may be intact.
         if not self._artefacts.exists(digest):
             return f"the model file {digest}.skops is missing; restore it from a backup"
         try:

@@ -71,7 +71,7 @@ class TrainingError(PlatformError):
 
 
 class NoChampion(PlatformError):  # noqa: N818 - the name is the message
-    """A model has no champion, so it cannot predict. The message says how to get one.
+    """A model has no champion, so it cannot predict. The message says how to promote one.
 
     Attributes
     ----------

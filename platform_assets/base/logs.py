@@ -62,7 +62,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 
 def shown(uri: str) -> str:
-    """Return a path or URI without user, password and query, which may hold credentials."""
+    """Return a path or URI without user, password and query, which may contain credentials."""
     return _QUERY.sub(r"\1", USERINFO.sub("://", uri))
 
 

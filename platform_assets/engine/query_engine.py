@@ -1,4 +1,4 @@
-"""The query engine: DuckDB behind Ibis, with limits of memory, threads and disk.
+"""The query engine: DuckDB, used through Ibis, with limits on memory, threads and disk.
 
 The engine opens files as Ibis expressions, and stages a frame or an expression as parquet files on local disk.
 `staged_files.py` describes staged files, and `stored_types.py` lists the column types that tables keep.

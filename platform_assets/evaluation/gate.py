@@ -92,7 +92,7 @@ class Criterion:
         return lower_bound(round(value * rows), rows)
 
     def holds(self, value: float) -> bool:
-        """Return whether the value is within the bound. NaN is not."""
+        """Return whether the value is within the bound; False for NaN."""
         return value <= self.bound if self.at_least is None else value >= self.bound
 
 

@@ -36,8 +36,7 @@ class Expectation:
     columns
         Columns that it reads.
     holds
-        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
-        satisfied.
+        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null satisfies it.
     blocking
         Whether a failure prevents publishing. A fact about single rows of a source never does.
     """
@@ -245,7 +244,7 @@ def has_rows(at_least: int = 1) -> Expectation:
 
 
 def _where(column: str, operator: str, value: int) -> dict[str, Any]:
-    # The serialised form of Great Expectations' condition objects, which avoids its import.
+    # Use the serialised form of condition objects, to avoid importing Great Expectations.
     return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": value}
 
 

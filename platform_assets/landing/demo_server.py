@@ -1,4 +1,4 @@
-"""Local HTTP server that stands in for an API, with faults that can be switched on.
+"""Local HTTP server that simulates an API, with faults that can be switched on.
 
 A domain's `demo.py` gives it a function that answers requests from sample data. The same server serves
 `PLATFORM_SOURCES=demo` and the tests of clients.

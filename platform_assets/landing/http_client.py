@@ -252,7 +252,7 @@ def _named(status: int) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds in `Retry-After`, which holds seconds or a date (RFC 9110); None if absent or malformed."""
+    """Return the seconds in `Retry-After`, which contains seconds or a date (RFC 9110); None if absent or malformed."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

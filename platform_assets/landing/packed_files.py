@@ -59,7 +59,7 @@ class NoMemberError(ArchiveError):
 
 
 class SeveralMembersError(ArchiveError):
-    """The archive holds more than one file."""
+    """The archive contains more than one file."""
 
 
 class WrongMemberError(ArchiveError):
@@ -200,8 +200,8 @@ def unpack(file: Path, called: str, size: SizeLimit) -> Path:
     Raises
     ------
     ArchiveError
-        The file is damaged, is packed in an unsupported way, exceeds the limit, or is a zip archive that does not hold
-        exactly one file.
+        The file is damaged, is packed in an unsupported way, exceeds the limit, or is a zip archive that does not
+        contain exactly one file.
     """
     for _ in range(MOST_LAYERS + 1):
         with file.open("rb") as stream:

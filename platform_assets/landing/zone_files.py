@@ -243,11 +243,11 @@ class ZoneFiles:
         Parameters
         ----------
         looks
-            The new and changed files. The time until they count as settled begins now.
+            The new and changed files. The time for which they must be unchanged begins now.
         gone
             Names that are not listed any more.
         complete
-            Names of the files that the platform wrote itself. They count as settled at once.
+            Names of the files that the platform wrote itself. They are treated as settled at once.
         """
         if not looks and not gone:
             return

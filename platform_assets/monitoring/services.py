@@ -117,7 +117,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def tracer(self) -> Tracer:
-        """Traces answers to the raw bytes behind them."""
+        """Traces answers back to the source rows that they were made from."""
         from platform_assets.monitoring.trace.models import ModelRecords
         from platform_assets.monitoring.trace.tracing import Tracer
 

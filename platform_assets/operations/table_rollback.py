@@ -26,7 +26,7 @@ class Affected:
     model, version
         The model version.
     tables
-        The undone versions behind its training, as `<table> version <number>`.
+        The undone versions that its training used, as `<table> version <number>`.
     is_champion
         Whether it is the champion.
     requests

@@ -102,7 +102,7 @@ class _Module:
             yield self.imports[name]
 
 
-# Cached by text instead of name, because files can change while the process runs.
+# Use the text as the cache key instead of the name, because files can change while the process runs.
 def _module(name: str, packages: frozenset[str]) -> _Module:
     spec = find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):

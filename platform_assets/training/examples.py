@@ -57,7 +57,7 @@ class Examples:
 
     @property
     def demo(self) -> bool:
-        """Whether any input table holds sample data."""
+        """Whether any input table contains sample data."""
         return any(bool(version.metadata.get("demo")) for version in self.inputs.values())
 
 

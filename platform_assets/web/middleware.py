@@ -282,7 +282,7 @@ class _Exchange:
             REQUEST_ID: self._id,
             "status": self.status,
             "milliseconds": round(1000 * seconds, 1),
-            # Set by `authentication.py`.
+            # `authentication.py` sets this attribute.
             "asked_by": self.scope["state"].get("asked_by"),
         }
         return Line(self._method, self.scope["path"], self.status, extra)

@@ -1,4 +1,4 @@
-"""Measure and judge all models and tables. The results are the rows of the tables in `schemas.py`."""
+"""Measure and test all models and tables. The results are the rows of the tables in `schemas.py`."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _before(earlier: Frame | None, today: date) -> Before:
 
 
 def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
-    """Return the newest judged measurement of each series and column, with the column `check`.
+    """Return the newest tested measurement of each series and column, with the column `check`.
 
     Parameters
     ----------

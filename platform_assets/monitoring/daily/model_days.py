@@ -156,7 +156,7 @@ def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[
 def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
     for feature, drift in measured.drift.items():
         point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
-        # The table of new rows has its own check, so only the requested rows are judged here.
+        # The table of new rows has its own check, so only the requested rows are tested here.
         if of_rows == _REQUESTED:
             judgement: dict[str, Any] = {
                 "evidence": drift.evidence,

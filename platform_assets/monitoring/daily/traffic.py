@@ -47,7 +47,7 @@ where model = %(model)s and at >= %(start)s::timestamp at time zone 'UTC'
 
 
 def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -> dict[date, list[Point]]:
-    """Return predictions and requests per day. A day without predictions counts as 0 from the first prediction on.
+    """Return predictions and requests per day. From the first prediction on, a day without predictions has the value 0.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened; skip receivers that do not know yet that it was closed before."""
+    """Store messages that an incident was opened; skip receivers not yet notified that it was closed before."""
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])

@@ -19,7 +19,7 @@ from platform_assets.orchestration.history import FailedRun
 
 SENSOR_SECONDS = 30
 LONGEST_GAP = timedelta(minutes=3)
-"""Time between two evaluations after which the daemon counts as interrupted."""
+"""Time between two evaluations after which the daemon is assumed to have been interrupted."""
 
 
 def run_failed_sensor() -> dg.SensorDefinition:

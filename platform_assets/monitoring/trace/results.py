@@ -92,7 +92,7 @@ class TracedModel:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row behind an answer.
+    """One row that an answer was made from.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class RowsOfTable:
-    """The rows of one table behind an answer.
+    """The rows of one table that an answer was made from.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class TracedAnswer:
     inputs
         Versions of the tables of the lake that the features were made from.
     rows
-        The rows behind the features.
+        The rows that the features were made from.
     missing
         Unknown facts about this answer, with the reasons.
     """
@@ -182,7 +182,7 @@ class TracedAnswer:
 
 @dataclass(frozen=True)
 class TracedTable:
-    """One table version behind the answers, or behind the training of their model.
+    """One table version that the answers were made from, or that their model was trained on.
 
     Attributes
     ----------
@@ -221,7 +221,7 @@ class TracedTable:
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything behind the answers of an id.
+    """The origin of the answers with an id: rows, tables and models.
 
     Attributes
     ----------
@@ -234,7 +234,7 @@ class Trace:
     models
         The model versions that answered.
     tables
-        The table versions behind the features and the trainings, back to the sources.
+        The table versions that the features and the trainings used, back to the sources.
     """
 
     id: str

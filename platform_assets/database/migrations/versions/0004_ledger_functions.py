@@ -100,7 +100,7 @@ def downgrade() -> None:
         ("approval_projections", "record_projection"),
     ):
         run(f"drop trigger {trigger} on platform.{table}")
-    # The functions of migrations 0002 and 0003 stay.
+    # Do not drop the functions of migrations 0002 and 0003.
     run(
         """
         do $$
