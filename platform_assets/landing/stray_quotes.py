@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WIDE = 5
 """From this number of columns on, a line of free text is very unlikely to have as many fields as a row."""
 FEWEST_COMMAS = 3
-"""Total number of commas that rows must have. In a narrow table, free text may have one comma per line."""
+"""Minimum number of commas in all these lines together. In a narrow table, free text may have one comma per line."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')
