@@ -137,7 +137,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
     Parameters
     ----------
     written
-        The ledger.
+        The whole ledger, as read in one snapshot.
     heads
         Copies of the heads of the chains, by the location of the copy; see `LedgerQueries.audit`.
     """

@@ -53,7 +53,7 @@ class Promoter:
     ledger
         The record of decisions.
     registry
-        The registered models.
+        Registry of the model versions.
     artefacts
         Store of the model files.
     lock
@@ -129,7 +129,7 @@ class Promoter:
         Parameters
         ----------
         model
-            The model.
+            Name of the model.
         actor
             The person who decides.
         reason

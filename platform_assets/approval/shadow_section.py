@@ -38,7 +38,7 @@ class ShadowSection:
     Attributes
     ----------
     shadow
-        The shadow.
+        The shadow to describe.
     report
         The newest report; None if there is none.
     agreement

@@ -113,7 +113,7 @@ class ShadowLedger:
     Parameters
     ----------
     ledger
-        The ledger.
+        The ledger that contains the events.
     """
 
     def __init__(self, ledger: Ledger) -> None:

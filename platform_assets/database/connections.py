@@ -107,7 +107,7 @@ class Database:
         Parameters
         ----------
         purpose
-            The database.
+            The database to connect to.
         service
             Name of a service in libpq's service file, which contains host and port instead of the URL.
         """

@@ -45,7 +45,7 @@ def dump(database: Database, purpose: Purpose, snapshot: str, file: Path) -> Non
     purpose, snapshot
         The database and its exported snapshot.
     file
-        The new file.
+        Path of the file to write.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def refuse_filled(database: Database, purpose: Purpose) -> None:
     Raises
     ------
     DatabaseError
-        It has tables.
+        The database has tables.
     """
     with closing(database.connect(purpose)) as connection:
         [[tables]] = connection.execute(

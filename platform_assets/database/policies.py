@@ -72,7 +72,8 @@ def settle_rules(database: Database, open_owner: Callable[[], Database] | None, 
     database
         The database, opened as the role of the service.
     open_owner
-        Opens the same database as the owner, who then writes the rules; None if only `migrate` may write them.
+        Function that opens the same database as the owner, who then writes the rules; None if only `migrate` may write
+        them.
     identity_required
         Value in the settings.
 

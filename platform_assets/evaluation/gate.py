@@ -237,7 +237,7 @@ def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
     Parameters
     ----------
     demand
-        Metric and margin.
+        Metric to compare, and the margin.
     differences
         Challenger minus champion by metric, from `compare`.
     """

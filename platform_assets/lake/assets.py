@@ -131,7 +131,7 @@ def online_check(
     Parameters
     ----------
     schema
-        The online table.
+        Schema of the online table.
     source
         The lake table from which the online table is made.
     compute

@@ -86,7 +86,7 @@ def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> fro
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     place
         The table and its column.
     subject

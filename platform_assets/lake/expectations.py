@@ -32,7 +32,7 @@ class Expectation:
     kind
         Class name in `great_expectations.expectations`.
     arguments
-        Its keyword arguments.
+        Keyword arguments of that class.
     columns
         Columns that it reads.
     holds

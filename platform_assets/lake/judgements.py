@@ -59,7 +59,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     frame
         The rows, with the columns that the expectations read.
     expectations
-        The expectations.
+        The expectations to check.
     identified_by
         Columns that identify a row in the samples.
 

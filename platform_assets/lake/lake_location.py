@@ -129,7 +129,7 @@ class LakeLocation:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         outcome
             Effect of the error on the table, e.g. "cannot be read".
         """

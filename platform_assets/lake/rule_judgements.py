@@ -28,9 +28,9 @@ def judge_by_rules(
     Parameters
     ----------
     rows
-        The rows.
+        The rows to check.
     expectations
-        The expectations.
+        The expectations to check.
     identified_by
         Columns that identify a row in the samples.
 

@@ -207,7 +207,7 @@ def convert(rows: pa.RecordBatch, columns: Sequence[TargetColumn], key: Sequence
     Parameters
     ----------
     rows
-        The rows.
+        The rows to convert.
     columns
         The columns to load.
     key

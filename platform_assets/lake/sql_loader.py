@@ -79,7 +79,7 @@ class SqlLoader:
     Parameters
     ----------
     target
-        The database.
+        The database to load into.
     table
         Name of the table.
     key

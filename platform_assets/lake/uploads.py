@@ -34,7 +34,7 @@ class Uploads:
     folder
         The same folder as a path, if it is local.
     staged
-        The rows.
+        The staged rows.
     """
 
     def __init__(self, files: pafs.FileSystem, folder: Path | None, staged: Staged) -> None:

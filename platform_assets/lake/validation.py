@@ -185,7 +185,7 @@ class Validator:
         Parameters
         ----------
         schema
-            The table.
+            Schema of the table.
         data
             Its rows; for a source, the result of `land`.
         history

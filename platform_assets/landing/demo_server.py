@@ -91,7 +91,7 @@ class DemoServer:
     Parameters
     ----------
     respond
-        Answers a request.
+        Function that answers a request.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class DemoServer:
     constant_fault
         Fault of all requests while `faults` is empty.
     requests
-        Requests so far.
+        Requests that the server has received.
     most_at_once
         Largest number of concurrent requests.
     """

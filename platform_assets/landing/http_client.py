@@ -113,8 +113,8 @@ class HttpClient:
     limits
         Time-outs, body size and retries.
     turn
-        Returns a context manager for an attempt, given the seconds left. It may delay the attempt, and raises
-        `TemporaryError` if the delay would be too long.
+        Function that returns a context manager for an attempt, given the seconds left. It may delay the attempt, and
+        raises `TemporaryError` if the delay would be too long.
     keep_connections
         Whether to keep connections open between requests.
     """
@@ -160,7 +160,7 @@ class HttpClient:
         params
             Query parameters, not yet encoded.
         read
-            Turns an answer into a value. It receives every status that is not retried.
+            Function that turns an answer into a value. It receives every status that is not retried.
         seconds
             Longest time for all attempts together.
 

@@ -49,7 +49,7 @@ class Landed:
     Attributes
     ----------
     source
-        The file.
+        The source file.
     rows
         The columns of the file, with names in lower case (CSV: all text, null where empty), and the platform's own
         columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and, for some formats,
@@ -109,9 +109,9 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
     Parameters
     ----------
     source
-        The file.
+        The source file to fetch.
     engine
-        Opens the rows.
+        Query engine that opens the rows.
     unpacking
         Extracts the file from an archive. If None, a packed file is recognised by its first bytes and unpacked.
     reader

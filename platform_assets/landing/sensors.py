@@ -88,7 +88,7 @@ def source_changed_sensor(
     name
         Name of the sensor.
     declared
-        The source.
+        Declaration of the source.
     table
         The asset that is made from the source.
     job
@@ -162,7 +162,7 @@ def files_landed_sensor(
     name
         Name of the sensor.
     declared
-        The zone.
+        Declaration of the zone.
     job
         Name of the job, which materialises the zone's table and its downstream assets.
     waits_for

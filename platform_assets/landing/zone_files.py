@@ -157,7 +157,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ZoneFile:
-    """A content to be loaded.
+    """A file content that is to be loaded.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class ZoneFile:
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A content of a zone.
+    """A file content in a zone, with its state.
 
     Attributes
     ----------
@@ -366,7 +366,7 @@ class ZoneFiles:
         batch
             Number of the last batch in the lake.
         run
-            The Dagster run.
+            Id of the Dagster run.
         """
         with self._writing() as connection:
             for state, reason, files in (("landed", None, landed), ("set_aside", UNUSABLE, unusable)):

@@ -46,7 +46,7 @@ class Arithmetic:
     raw
         Scores of the final estimator on the transformed matrix, (n,), before calibration.
     calibrated
-        The sigmoid.
+        The calibrating sigmoid.
     """
 
     transforms: tuple[Transform, ...]

@@ -139,9 +139,9 @@ def copy_out(
     files
         The file system that holds the files.
     paths
-        The files.
+        Paths of the files to copy.
     target
-        The folder.
+        The folder to copy into.
     may_vanish
         Whether to skip files that were removed since they were listed.
     """

@@ -44,7 +44,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     settings
         The settings of the new platform.
     folder
-        The backup.
+        Folder of the backup.
     say
         Callback that receives progress messages.
 

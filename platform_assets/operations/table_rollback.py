@@ -97,7 +97,7 @@ def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str)
     definitions, tables
         The code location, and the lake.
     name
-        The table.
+        Name of the table.
     """
     graph = definitions.resolve_asset_graph()
     stores = _stores(definitions)

@@ -47,7 +47,7 @@ class FailedRun:
     assets
         The assets whose steps failed; empty if another step failed, or the process ended.
     owners
-        Their owners.
+        Owners of these assets.
     reason
         Message of the first failed step, or of the run.
     ended_at

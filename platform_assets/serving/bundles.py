@@ -87,7 +87,7 @@ class BundledChampion:
     Parameters
     ----------
     bundle
-        The bundle.
+        The bundle that contains the model.
     """
 
     def __init__(self, bundle: Bundle) -> None:

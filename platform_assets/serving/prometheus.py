@@ -189,7 +189,7 @@ class ShadowMetrics(Collector):
     Parameters
     ----------
     shadows
-        The shadows.
+        The shadows that run in this process.
     """
 
     def __init__(self, shadows: Shadows) -> None:

@@ -60,7 +60,7 @@ class ShadowState:
     Attributes
     ----------
     shadow
-        The shadow.
+        The shadow, as the ledger records it.
     model
         The loaded version; None while it is not loaded.
     failure
@@ -176,7 +176,7 @@ class Shadows:
         live
             The champion that answered.
         predictions
-            Its predictions.
+            The predictions that the champion made.
         rows
             (n,) the rows that it scored.
         """

@@ -171,7 +171,7 @@ def record_report(
     shadow
         A shadow that takes reports.
     last
-        The last report.
+        The last report about the shadow.
     """
     report = summarise(connection, shadow.request_id)
     counted = ("rows", "dropped", "failed")

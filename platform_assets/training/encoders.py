@@ -36,7 +36,7 @@ class Encoders:
     artefacts
         Store of the encoders' files.
     scratch
-        Folder for copies.
+        Folder for temporary copies.
     """
 
     def __init__(self, sources: Sources, artefacts: ArtefactStore, scratch: Path) -> None:

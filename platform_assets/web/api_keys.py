@@ -65,8 +65,8 @@ class Keys:
         Context manager that yields a connection as the owner role, which may create keys with the scope `approve`; None
         if the settings name no owner role.
     keep_heads
-        Called after each change, to copy the heads of the hash chains to a place outside the database; None for no
-        copy.
+        Function that is called after each change, to copy the heads of the hash chains to a place outside the database;
+        None for no copy.
     """
 
     def __init__(

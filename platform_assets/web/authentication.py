@@ -68,7 +68,7 @@ class Access:
     Parameters
     ----------
     keys
-        Returns the store of keys; called at every request.
+        Function that returns the store of keys. It is called at every request.
     sessions
         Cookies and form tokens of the pages.
     limits

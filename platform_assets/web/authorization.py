@@ -64,7 +64,7 @@ class AuthorizationMiddleware:
     Parameters
     ----------
     app
-        The inner application.
+        The application that handles admitted requests.
     access
         Authenticates requests and applies the rate limits.
     gates

@@ -153,7 +153,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, problems: Problems) -> None:
         self._method: str = scope["method"]
-        # Handle HEAD as GET. Copy the scope, because the server reads in the original that it must not send the body.
+        # Handle HEAD as GET. Copy the scope, because the server needs the method HEAD in the original to omit the body.
         self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._receive, self._send = receive, send
         self._problems = problems

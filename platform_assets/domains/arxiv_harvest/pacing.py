@@ -57,7 +57,7 @@ class Pace:
         Parameters
         ----------
         seconds
-            Longest wait.
+            Longest time to wait, in seconds.
 
         Raises
         ------

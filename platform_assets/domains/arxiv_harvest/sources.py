@@ -78,7 +78,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
     Parameters
     ----------
     sources
-        The settings.
+        Source of the settings.
     database
         Database in which processes coordinate the pace of their requests.
 

@@ -66,7 +66,7 @@ class Answered:
     Attributes
     ----------
     month
-        The month.
+        The month that was requested.
     hours
         Start (UTC) and value (MW) of each hour. If the API sent an hour twice, both values are kept.
     updated_at

@@ -85,7 +85,7 @@ def issue(
     champions
         Loads the champion.
     issued
-        The issued forecasts.
+        Store of the issued forecasts.
     now
         Current time, with time zone.
 
@@ -161,7 +161,7 @@ def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) ->
     rows
         Rows of `schemas.DEMAND_FEATURES`.
     live
-        The model version.
+        The model version that makes the forecast.
     factor
         Factor of the intervals.
     now
@@ -191,7 +191,7 @@ def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) ->
 
 
 def missed_shares(issued: Frame, demand_features: Expression) -> list[float]:
-    """Return the part of the hours outside the interval, for each day whose demand is known, in order.
+    """Return the share of the hours outside the interval, for each day whose demand is known, in order.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def interval_factor(missed: Iterable[float]) -> float:
     Parameters
     ----------
     missed
-        Part of the hours outside the interval, for each earlier day.
+        Share of the hours outside the interval, for each earlier day.
     """
     factor = 1.0
     for share in missed:

@@ -225,9 +225,9 @@ class Form:
     size
         Bytes of the whole column.
     encode
-        Encodes some values.
+        Function that encodes some values.
     finish
-        Turns all encoded values into the final array.
+        Function that turns all encoded values into the final array.
     """
 
     name: str

@@ -81,7 +81,7 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
     Parameters
     ----------
     database
-        The SQLite file.
+        Path of the SQLite file.
     target
         The archive to write, in an existing folder.
     how

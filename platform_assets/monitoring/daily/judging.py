@@ -35,7 +35,7 @@ def read_days(
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     schema
         Table of the measurements.
     subject

@@ -31,7 +31,7 @@ STAKES = (0.9, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Since the promotion: number of labelled predictions, and of disagreements with their labels."""
+    """Number of labelled predictions since the promotion, and number of disagreements with their labels."""
 
     labelled: int
     disagreeing: int

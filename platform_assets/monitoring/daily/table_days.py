@@ -46,7 +46,7 @@ class WatchedTable:
     Attributes
     ----------
     name
-        The table.
+        Name of the table.
     store
         `lake` or `online`.
     key
@@ -95,7 +95,7 @@ def measure_table(
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     table, version
         The table and its newest version.
     before

@@ -40,9 +40,9 @@ class Reference:
     Attributes
     ----------
     version
-        The version.
+        The model version.
     model
-        Its fitted model.
+        Fitted model of the version.
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known

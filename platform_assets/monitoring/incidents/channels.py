@@ -83,7 +83,7 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     receiver
         Address of the receiver.
     notice
-        The message.
+        Content of the message.
 
     Raises
     ------

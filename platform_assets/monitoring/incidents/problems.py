@@ -56,7 +56,7 @@ class Findings:
     Attributes
     ----------
     problems
-        The problems.
+        The problems that were found.
     sound
         Causes that were examined and have no problem.
     quiet_for

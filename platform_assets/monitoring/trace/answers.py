@@ -78,7 +78,7 @@ def find_answers(
     declared
         The kinds of answers.
     wanted
-        The id.
+        The id to search for.
     number
         Number of one answer, from 1; None for the first answers.
     most

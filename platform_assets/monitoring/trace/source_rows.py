@@ -36,7 +36,7 @@ class SourceRows:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     sources
         The sources of raw data.
     engine
