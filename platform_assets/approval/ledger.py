@@ -81,7 +81,7 @@ class Ledger(LedgerQueries):
         return f"{self._pages}/{number}" if self._pages else ""
 
     def settle_policy(self, model: str, policy: ApprovalPolicy) -> None:
-        """Check that the database has the policy that a model declares.
+        """Check that the database has the declared policy of a model.
 
         In development, record the declared policy if the stored one is missing or different.
 

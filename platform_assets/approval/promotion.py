@@ -186,7 +186,7 @@ class Promoter:
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def erased(self, model: str) -> list[str]:
-        """Return one message for each version of a model that was trained on personal data that were erased later."""
+        """Return one message for each version of a model that was trained on personal data erased later."""
         return [
             f"{model} version {version.version}: its training data included a person whose data "
             f"were erased ({version.tags[ERASED_TAG]}), so it cannot be reproduced"

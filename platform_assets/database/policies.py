@@ -65,7 +65,7 @@ def policy_in_force(connection: Connection, model: str) -> Any:
 
 
 def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
-    """Check that the database has the rules that the settings require.
+    """Check that the database has the rules of the settings.
 
     Parameters
     ----------

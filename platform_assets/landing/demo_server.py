@@ -36,7 +36,7 @@ class Request:
     path
         Path without query.
     query
-        Decoded query parameters; the last value of each name.
+        Decoded query parameters. Of a repeated name, the last value is kept.
     headers
         Headers, their names in lower case.
     arrived

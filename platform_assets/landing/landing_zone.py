@@ -270,7 +270,7 @@ class Zone:
         """
         written = self._samples.ensure() if self._samples else set()
         began = clock()
-        # Read the previous listing first, so that a file that another process adds in the meantime is not recorded as
+        # Read the previous listing first, so that a file added by another process in the meantime is not recorded as
         # removed.
         before = self.files.listed()
         listing = self.folder.list()

@@ -321,7 +321,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of name and extra field in a member's local header; the directory's may differ."""
+    """Return the length of name and extra field in a member's local header; the central directory's may differ."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

@@ -1,4 +1,4 @@
-"""Stray quotes: distinguish a field that spans lines from rows that only lie between two stray quotes."""
+"""Stray quotes: distinguish a field with line breaks from rows that only lie between two stray quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead runs: mark runs as failed if their process was killed; a released lock shows this.
+"""Dead runs: mark runs as failed if their process was killed, which a released lock shows.
 
 Dagster's default launcher does not detect dead runs, so their state would stay STARTED forever.
 """

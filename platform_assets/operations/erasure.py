@@ -98,7 +98,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        # Mark the models first, because only the files that are removed next show which versions contained the person.
+        # Mark the models first, because the files show which versions contained the person, and they are removed next.
         _mark_models(services, schemas, subject, erasure)
         _erase_tables(services, schemas, subject, erasure)
         _erase_predictions(owner, schemas, subject, erasure)

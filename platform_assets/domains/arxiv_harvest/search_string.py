@@ -16,7 +16,7 @@ FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 LONGEST = 500
 """Maximum characters of a value. A search string is part of an address, and servers limit its length."""
 SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
-"""Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
+"""Pattern of a character that can be searched for. Python and JavaScript read it in the same way."""
 # A quote ends a phrase, a backslash may escape one, and control characters cannot be part of a phrase.
 _SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SURE_ROWS = 1 << 15
-"""Rows after which values that hardly repeat are no longer collected."""
+"""Number of rows after which values are no longer collected if they hardly repeat."""
 _LARGEST_OFFSET = (1 << 31) - 1
 _MOST_DIGITS = 9  # digits of Arrow's smallest decimal, which has four bytes
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"

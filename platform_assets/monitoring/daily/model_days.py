@@ -43,7 +43,7 @@ FIRST_LOOK = timedelta(days=90)
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
-"""Holdout metrics that are shares of labels that agree with the prediction or its interval."""
+"""Holdout metrics that measure the share of labels in agreement with the prediction or its interval."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
         with plain_failures():
             for place, run in failed:
                 report(Findings([problem_of_run(run)]), incidents)
-                # Store each position, so that an evaluation that fails does not report the earlier runs again.
+                # Store each position, so that a failed evaluation does not report the earlier runs again.
                 after = place
                 context.update_cursor(str(after))
             report(_repaired_runs(instance, repository, incidents), incidents)
