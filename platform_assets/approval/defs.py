@@ -287,7 +287,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # The registry does not show the champion yet, after a promotion or a rollback.
+            # After a promotion or a rollback, the registry does not show the new champion yet.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 

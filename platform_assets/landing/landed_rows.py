@@ -57,7 +57,7 @@ class Landed:
     digest
         SHA-256 of the unpacked file.
     folder
-        Where the rows are until they are discarded.
+        Folder that contains the rows until they are discarded.
     remarks
         Remarks on the file, from `file_remarks.py`.
     encoding

@@ -156,7 +156,7 @@ def _record(owner: Database, kind: str, subject: str) -> int:
 
 
 def _complete_record(owner: Database, erasure: Erasure) -> None:
-    """Store the result of an erasure, added to that of an earlier erasure of the same person."""
+    """Store the result of an erasure, combined with that of an earlier erasure of the same person."""
     with closing(owner.connect("platform")) as connection:
         [[earlier]] = connection.execute(
             "select found from platform.erasures where id = %s", [erasure.number]
@@ -208,7 +208,7 @@ def _erase_online(services: Services, schema: TableSchema, subject: str, inputs:
 def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
     models = [spec.name for spec in domains.model_specs() if spec.domain in {schema.domain for schema in schemas}]
     with closing(owner.connect("platform")) as connection, connection.transaction():
-        # The trigger makes labels append-only. Only an erasure deletes them.
+        # Disable the trigger that makes labels append-only, because an erasure must delete labels.
         connection.execute(b"alter table platform.labels disable trigger append_only")
         labels = connection.execute(
             "delete from platform.labels where model = any(%(models)s) and (subject = %(subject)s or (batch, place) in"

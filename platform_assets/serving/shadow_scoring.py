@@ -128,7 +128,7 @@ class Shadows:
         self._load = load
         self._capacity = capacity
         self._look_seconds = look_seconds
-        # Replaced as a whole, so that requests need no lock to look up a shadow.
+        # This mapping is replaced as a whole, so that requests need no lock to look up a shadow.
         self._states: dict[str, ShadowState] = {}
         self._counts: dict[str, ShadowCounts] = {}
         self._lock = threading.Lock()

@@ -97,7 +97,7 @@ class Encoders:
         return with_encoders(spec, digests)
 
     def bound_again(self, spec: ModelSpec, record: Mapping[str, Any]) -> ModelSpec:
-        """Return a declaration with the encoders of an earlier training, given its record.
+        """Return a declaration with the encoders of an earlier training, from the record of that training.
 
         Raises
         ------

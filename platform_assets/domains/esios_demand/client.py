@@ -42,7 +42,7 @@ MASK = b"***"
 
 @dataclass(frozen=True)
 class Series:
-    """A series of one geography.
+    """A series of one geographical area.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Series:
     name
         Spanish name of the series.
     geography
-        Number of the geography.
+        Number of the geographical area.
     """
 
     indicator: int

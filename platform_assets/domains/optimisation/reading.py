@@ -24,7 +24,7 @@ BLOCKS = 512
 """Number of batches of a large parquet file, so that a batch is small compared with the table."""
 SMALLEST_BATCH = 1 << 10
 PIECE = 1 << 17
-"""Bytes of a CSV file per batch. Twice as many would raise the peak by 1 MB."""
+"""Bytes of a CSV file per batch. Twice as many would raise the peak memory use by 1 MB."""
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64

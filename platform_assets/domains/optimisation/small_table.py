@@ -96,7 +96,7 @@ class SmallTable:
         """The columns in their forms, without a copy, except those that Arrow cannot hold.
 
         DuckDB and Ibis read the original values: a decimal is read as the number, a dictionary as the text. Numbers
-        that are stored as one bit are copied to bytes, because an engine would take them for truth values.
+        that are stored as one bit are copied to bytes, because an engine would read them as booleans.
         """
         import pyarrow as pa
 
