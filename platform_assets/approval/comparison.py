@@ -188,7 +188,7 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """Describe a difference in a few words. A difference is clear if its 95 % interval excludes 0."""
+    """Describe a difference in a few words. It is clear if its 95 % interval, of length 0 for a count, excludes 0."""
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED

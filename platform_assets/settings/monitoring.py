@@ -15,7 +15,7 @@ _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 
 
 class MonitoringSettings(SettingsGroup):
-    """Actions on drift, receivers of alerts, and receiver of lineage."""
+    """Actions on drift, receivers of alerts, and the receiver of lineage events."""
 
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],

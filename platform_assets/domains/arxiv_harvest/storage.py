@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.domains.arxiv_harvest.atom_feed import Paper
 
 BATCH_ROWS = 1_000
-"""Number of queries in a batch of reading."""
+"""Number of queries that are read in one batch."""
 
 
 @dataclass(frozen=True)

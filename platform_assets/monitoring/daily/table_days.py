@@ -128,7 +128,7 @@ def _age(at: datetime, now: datetime) -> Point:
 
 
 def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
-    """Return the number of rows. If the table accumulates, the added rows are tested, else the ratio."""
+    """Return the number of rows. If the table accumulates, the added rows are tested, else the relative change."""
     earlier = before.value("rows")
     if math.isnan(earlier):
         return Point("rows", rows, rows=rows)
