@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -75,8 +75,16 @@ class Live:
 
 
 @contextmanager
-def live_platform(home: Path) -> Iterator[Live]:
-    """Create a platform in an empty folder, with the configured loans or else demo loans."""
+def live_platform(home: Path, candidate: str = "") -> Iterator[Live]:
+    """Create a platform in an empty folder, with the configured loans or else demo loans.
+
+    Parameters
+    ----------
+    home
+        The folder.
+    candidate
+        Name of the only candidate of the model that is trained; empty to train all and to choose the best.
+    """
     settings = Settings(
         home=home,
         lake_uri="",
@@ -91,7 +99,9 @@ def live_platform(home: Path) -> Iterator[Live]:
         _publish_tables(services)
         keys = services.keys
         assert isinstance(keys, Keys)
-        yield Live(services, crown(services, MODEL), keys.add("benchmark", "benchmark", {"read", "predict"}))
+        chosen = tuple(one for one in MODEL.candidates if candidate in {"", one.name})
+        champion = crown(services, replace(MODEL, candidates=chosen))
+        yield Live(services, champion, keys.add("benchmark", "benchmark", {"read", "predict"}))
     finally:
         services.close()
 

@@ -9,7 +9,10 @@ The overhead of a prediction is its median latency over HTTP minus the median ti
 called in this process with a prepared vector. CPU times are shown too, because they depend less on other load on the
 machine. They do not include the database.
 
-`python -m benchmarks.serving ROUNDS` sets the number of rounds; `make bench` uses the default.
+The champion is always the same candidate of the model, so that the figures of two runs can be compared.
+
+`python -m benchmarks.serving ROUNDS CANDIDATE` sets the number of rounds and the candidate; `make bench` uses the
+defaults.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 OURS, MLFLOW, ITSELF = "platform", "mlflow models serve", "the model itself, in process"
 ROUNDS = 5
+CANDIDATE = "logistic regression"
 SECONDS = 2.0
 WARM_UP_SECONDS = 1.0
 MANY = 16
@@ -89,14 +93,15 @@ class ModelItself:
         return Turn(Answers(took, time.perf_counter() - began, 0.0), used)
 
 
-def run(rounds: int = ROUNDS) -> None:
-    """Measure predictions and features on one platform."""
+def run(rounds: int = ROUNDS, candidate: str = CANDIDATE) -> None:
+    """Measure predictions and features on one platform, whose champion is a candidate of the model."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with live_platform(folder / "home") as live, serve(live, folder) as ours:
+        with live_platform(folder / "home", candidate) as live, serve(live, folder) as ours:
             _demand_key(live, ours)
             print(
-                f"\n{len(live.clients):,} clients, {os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}"
+                f"\n{len(live.clients):,} clients, champion: {candidate}, {os.cpu_count()} processors, "
+                f"load average {os.getloadavg()[0]:.1f}"
             )
             if live.champion is None:
                 print("predictions are not measured: the model fails its gate on these loans, so there is no champion")
@@ -288,4 +293,5 @@ def _demand_same_features(live: Live, ours: Side, theirs: Sequence[Side]) -> Non
 
 
 if __name__ == "__main__":
-    run(*map(int, sys.argv[1:]))
+    _, *given = sys.argv
+    run(int(given[0]) if given else ROUNDS, given[1] if len(given) > 1 else CANDIDATE)

@@ -110,10 +110,9 @@ def application(services: Services, *, close: bool = False, host: str = "", work
     app.state.models = {spec.name: spec for spec in specs}
     routers = _routers(services, specs)
     app.gates = gates(routers)
-    app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates, problems=problems)
+    app.add_middleware(AuthorizationMiddleware, access=access, gates=app.gates)
     meanwhile = nullcontext if bundle else services.async_reads.meanwhile
     app.add_middleware(RequestMiddleware, count=_counting(services, metrics), problems=problems, meanwhile=meanwhile)
-    problems.answered_by(app)
     include(app, routers)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

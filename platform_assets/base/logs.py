@@ -35,6 +35,9 @@ _SHORTEST_TELLING_PATH = 8
 # Leave out `color_message`, which Uvicorn adds: its message for terminals, before formatting.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
+# One encoder for all lines, because `json.dumps` would make one for each line.
+_as_json = json.JSONEncoder(default=str).encode
+
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Mask secrets in a text.
@@ -164,7 +167,7 @@ class JsonLines(logging.Formatter):
             entry["exception"] = record.exc_text
         if record.stack_info:
             entry["stack"] = self.formatStack(record.stack_info)
-        return json.dumps(entry | {n: v for n, v in _extra(record).items() if n not in entry}, default=str)
+        return _as_json(entry | {n: v for n, v in _extra(record).items() if n not in entry})
 
 
 def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:

@@ -122,7 +122,7 @@ def _itself(matrix: Matrix) -> Matrix:
 def _filled(matrix: Matrix, statistics: Matrix, indicated: NDArray[np.intp] | None) -> Matrix:
     missing = np.isnan(matrix)
     filled = np.where(missing, statistics, matrix)
-    return filled if indicated is None else np.hstack((filled, missing[:, indicated]))
+    return filled if indicated is None else np.concatenate((filled, missing[:, indicated]), axis=1)
 
 
 def _scaled(matrix: Matrix, mean: Matrix | float, scale: Matrix | float) -> Matrix:

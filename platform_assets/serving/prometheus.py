@@ -94,6 +94,7 @@ class Metrics:
             buckets=_SCORES,
             registry=self.registry,
         )
+        self._of_predictions, self._of_scores = cache(self._predictions.labels), cache(self._scores.labels)
         predictor.tell(self._count_predictions)
         self.registry.register(_Platform(models, log, online))
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -110,11 +111,11 @@ class Metrics:
         live = predicted.live
         for outcome, rows in predicted.outcomes.items():
             if rows:
-                self._predictions.labels(live.name, str(live.version), outcome).inc(rows)
+                self._of_predictions(live.name, live.version, outcome).inc(rows)
         if live.model.output.score_range is None:
             # Do not count other values, because the buckets of the histogram only suit probabilities.
             return
-        histogram = self._scores.labels(live.name)
+        histogram = self._of_scores(live.name)
         for score in predicted.scores.tolist():
             histogram.observe(score)
 

@@ -12,21 +12,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
 from platform_assets.base.json_values import JSON
-from platform_assets.web.error_answers import Problems, answer
 from platform_assets.web.problems import LONGEST_NAME, Problem, request_id
-from platform_assets.web.rate_limits import UNLIMITED_PATHS
+from platform_assets.web.rate_limits import LIMIT_HEADERS, UNLIMITED_PATHS
 from platform_assets.web.request_bodies import refuse_repeated
 from platform_assets.web.request_identity import Asked
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from platform_assets.web.authentication import Access
 
@@ -69,49 +67,39 @@ class AuthorizationMiddleware:
         Authenticates requests and applies the rate limits.
     gates
         Requirements of paths. A path without a gate is public, or its route checks the access itself.
-    problems
-        Turns errors into HTTP responses.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, gates: Sequence[Gate], problems: Problems) -> None:
+    def __init__(self, app: ASGIApp, access: Access, gates: Sequence[Gate]) -> None:
         self._app = app
         self._access = access
-        self._gates = gates
-        self._problems = problems
+        methods = {method for gate in gates for method in gate.methods}
+        self._gates = {method: [gate for gate in gates if method in gate.methods] for method in methods}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle an HTTP request: pass it on, or answer with the reason for the refusal."""
-        if scope["type"] != "http" or scope["path"].startswith(UNLIMITED_PATHS):
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope)
-        try:
+        """Handle an HTTP request: pass it on, or raise the reason for the refusal."""
+        if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
+            request = Request(scope)
             await self._access.identify(request)
             # `identify` has already looked up the key in the header.
             if self._access.waits(request):
-                headers = await run_in_threadpool(self._admit, request)
+                await run_in_threadpool(self._admit, request)
             else:
-                headers = self._admit(request)
-        except Exception as error:
-            problem = self._problems.of(request, error)
-            if problem is None:
-                raise
-            response = await run_in_threadpool(answer, request, problem)
-            await response(scope, receive, send)
-            return
-        await self._app(scope, receive, _adding(headers, send))
+                self._admit(request)
+        await self._app(scope, receive, send)
 
-    def _admit(self, request: Request) -> Mapping[str, str]:
-        headers, method, path = self._access.limited(request), request.method, request.scope["path"]
-        if request.scope["query_string"]:
+    def _admit(self, request: Request) -> None:
+        scope = request.scope
+        if limits := self._access.limited(request):
+            # `RequestMiddleware` adds them to the response.
+            scope["state"][LIMIT_HEADERS] = [(name.lower().encode(), told.encode()) for name, told in limits.items()]
+        if scope["query_string"]:
             refuse_repeated((name for name, _ in request.query_params.multi_items()), "query")
-        for gate in self._gates:
-            if method in gate.methods and gate.path.match(path):
+        for gate in self._gates.get(scope["method"], ()):
+            if gate.path.match(scope["path"]):
                 caller = self._access.admit(request, *gate.scopes)
                 request.state.asked = Asked(caller.key.name, request_id(request))
                 if gate.json_body:
                     _demand_json(request)
-        return headers
 
 
 def content_type(request: Request) -> str:
@@ -139,12 +127,3 @@ def _demand_json(request: Request) -> None:
     if has_body and content_type(request) != JSON:
         told = f"The content type is {content_type(request) or 'missing'}; send {JSON}."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, told, "not-json", headers={"Accept": JSON})
-
-
-def _adding(headers: Mapping[str, str], send: Send) -> Send:
-    async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(headers)
-        await send(message)
-
-    return sent if headers else send

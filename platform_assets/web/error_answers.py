@@ -30,7 +30,7 @@ from platform_assets.web.problems import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastapi import FastAPI, Request
+    from fastapi import Request
     from starlette.responses import Response
 
 LOG = logging.getLogger(__name__)
@@ -64,18 +64,6 @@ class Problems:
         if isinstance(error, RequestValidationError):
             return invalid(error.errors())
         return self._of_ours(request, error)
-
-    def answered_by(self, app: FastAPI) -> None:
-        """Register exception handlers with an application. `middleware.py` handles all other exceptions."""
-
-        def answered(request: Request, error: Exception) -> Response:
-            problem = self.of(request, error)
-            if problem is None:
-                raise error
-            return answer(request, problem)
-
-        for kind in (HTTPException, RequestValidationError, PlatformError):
-            app.add_exception_handler(kind, answered)
 
     def _of_ours(self, request: Request, error: Exception) -> Problem | None:
         if isinstance(error, DatabaseError) or _is_of_driver(error) or _is_of_driver(error.__cause__):

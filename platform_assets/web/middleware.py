@@ -20,13 +20,18 @@ from starlette.requests import Request
 from platform_assets.base.errors import DatabaseError
 from platform_assets.web.error_answers import Problems, answer
 from platform_assets.web.problems import LONGEST_NAME, REQUEST_ID, RETRY_SECONDS, Problem
+from platform_assets.web.rate_limits import LIMIT_HEADERS, LIMIT_NAMES
 from platform_assets.web.request_log import Line, RequestLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from platform_assets.web.request_identity import Asked
+
+    Header = tuple[bytes, bytes]
 
 
 LOG = logging.getLogger(__name__)
@@ -55,15 +60,20 @@ SECURE_HEADERS = {
 }
 _DIGITS = 18
 _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURE_HEADERS.items())
-_REQUEST_ID_HEADER = HEADER.lower().encode()
 _CACHE_CONTROL = b"cache-control"
+_OF_ANSWERS = (*_SECURE_HEADERS, (_CACHE_CONTROL, b"no-store"))
+_OF_STATIC_FILES = (*_SECURE_HEADERS, (_CACHE_CONTROL, b"no-cache"))
+_REQUEST_ID_HEADER = HEADER.lower().encode()
 # Refuse repeated headers, because a proxy in front may use a different value than this service.
 _SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+_ADDED_NAMES = {*LIMIT_NAMES, *(name for name, _ in _OF_ANSWERS)}
+
+
 class RequestMiddleware:
-    """Middleware around the whole application.
+    """Middleware around the whole application. It answers all exceptions.
 
     Parameters
     ----------
@@ -106,10 +116,12 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = _header(scope, _REQUEST_ID_HEADER)
+        # The first of repeated headers counts.
+        headers = dict(reversed(scope["headers"]))
+        asked = _text(headers, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})
         state[REQUEST_ID] = asked if _REQUEST_ID.fullmatch(asked) else f"{self._names.getrandbits(128):032x}"
-        exchange = _Exchange(scope, receive, send, self._problems)
+        exchange = _Exchange(scope, headers, receive, send, self._problems)
         try:
             with self._load:
                 await exchange.run(self._app)
@@ -151,10 +163,13 @@ class _Load:
 class _Exchange:
     """One request and its response."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, problems: Problems) -> None:
+    def __init__(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send, problems: Problems
+    ) -> None:
         self._method: str = scope["method"]
         # Handle HEAD as GET. Copy the scope, because the server needs the method HEAD in the original to omit the body.
         self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
+        self._headers = headers
         self._receive, self._send = receive, send
         self._problems = problems
         self._id: str = scope["state"][REQUEST_ID]
@@ -203,7 +218,8 @@ class _Exchange:
         """Pass on a message of the application, or send a problem if the predictions could not be logged."""
         if self._is_replaced:
             return
-        if message["type"] == "http.response.start" and (failure := await self._logging_failure()) is not None:
+        is_start = message["type"] == "http.response.start"
+        if is_start and self._waits_for_log and (failure := await self._logging_failure()) is not None:
             # Do not raise the problem, because Starlette would assume that the response has begun.
             self._is_replaced = True
             await self._answer(failure)
@@ -215,15 +231,20 @@ class _Exchange:
             return
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._added({name for name, _ in message["headers"]})]
+            message["headers"] = [*message["headers"], *self._added(message["headers"])]
         elif self._method == "HEAD":
             message = {**message, "body": b""}
         await self._send(message)
 
+    @property
+    def _waits_for_log(self) -> bool:
+        asked: Asked | None = self.scope["state"].get("asked")
+        return asked is not None and bool(asked.logging)
+
     async def _logging_failure(self) -> Problem | None:
-        """Wait for the log of the predictions, if the answer depends on it; return the reason if logging failed."""
-        asked = self.scope["state"].get("asked")
-        while asked is not None and asked.logging:
+        """Wait until the predictions of the answer are logged; return the reason if logging failed."""
+        asked: Asked = self.scope["state"]["asked"]
+        while asked.logging:
             logged = asyncio.wrap_future(asked.logging.pop())
             try:
                 await asyncio.wait_for(logged, LOGGED_SECONDS)
@@ -240,15 +261,20 @@ class _Exchange:
                 )
         return None
 
-    def _added(self, there: Collection[bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the headers that every response gets, except headers in `there`, which the application has set."""
-        yield _REQUEST_ID_HEADER, self._id.encode()
-        yield from (pair for pair in _SECURE_HEADERS if pair[0] not in there)
-        if _CACHE_CONTROL not in there:
-            # Browsers may cache static files if they revalidate them, because these files hold no data.
-            yield _CACHE_CONTROL, b"no-cache" if self.scope["path"].startswith("/static/") else b"no-store"
+    def _added(self, given: Iterable[Header]) -> list[Header]:
+        """Return the headers that every response gets, except those that the application has set."""
+        # Browsers may cache static files if they revalidate them, because these files hold no data.
+        common = _OF_STATIC_FILES if self.scope["path"].startswith("/static/") else _OF_ANSWERS
+        there = {name for name, _ in given}
+        limits: Sequence[Header] = self.scope["state"].get(LIMIT_HEADERS, ())
+        if there.isdisjoint(_ADDED_NAMES):
+            added = [*limits, *common]
+        else:
+            added = [pair for pair in (*limits, *common) if pair[0] not in there]
+        added.append((_REQUEST_ID_HEADER, self._id.encode()))
         if self.scope["scheme"] == "https":
-            yield _HSTS
+            added.append(_HSTS)
+        return added
 
     async def _answer(self, problem: Problem) -> None:
         response = await run_in_threadpool(answer, Request(self.scope), problem)
@@ -256,13 +282,12 @@ class _Exchange:
 
     def _refusal(self) -> Problem | None:
         """Return the reason if the request is refused before its body is read; None if it is not refused."""
-        names = [name for name, _ in self.scope["headers"]]
-        if any(names.count(name) > 1 for name in _SINGLE):
+        if len(self._headers) < len(self.scope["headers"]) and self._repeats():
             told = f"Send each of the headers {', '.join(name.decode() for name in _SINGLE)} at most once."
             return Problem(HTTPStatus.BAD_REQUEST, told, "header-repeated")
         if self._declared_length() > MAX_BODY_BYTES:
             return _too_large()
-        encoding = _header(self.scope, b"content-encoding").strip().lower()
+        encoding = _text(self._headers, b"content-encoding").strip().lower()
         if encoding not in {"", "identity"}:
             return Problem(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -272,8 +297,12 @@ class _Exchange:
             )
         return None
 
+    def _repeats(self) -> bool:
+        names = [name for name, _ in self.scope["headers"]]
+        return any(names.count(name) > 1 for name in _SINGLE)
+
     def _declared_length(self) -> int:
-        text = _header(self.scope, b"content-length")
+        text = _text(self._headers, b"content-length")
         # Cut the text, because Python refuses to parse a number of thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
@@ -288,9 +317,9 @@ class _Exchange:
         return Line(self._method, self.scope["path"], self.status, extra)
 
 
-def _header(scope: Scope, name: bytes) -> str:
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
     """Return a header of the request; empty if it is missing."""
-    return next((str(value, "latin-1") for key, value in scope["headers"] if key == name), "")
+    return headers[name].decode("latin-1") if name in headers else ""
 
 
 def _too_large() -> Problem:

@@ -1,4 +1,7 @@
-"""The OpenAPI description: FastAPI's, with the scopes of the routes and an example of every response."""
+"""The application: FastAPI's, with the platform's middleware only, and with a more complete OpenAPI description.
+
+The description has the scopes of the routes and an example of every response.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 
 from platform_assets.base.json_values import JSON
 from platform_assets.web.authorization import Gate, scopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from starlette.types import ASGIApp
 
 KEY = "key"
 """Name of the security scheme."""
@@ -21,7 +27,7 @@ _DEEPEST = 6
 
 
 class DescribedApp(FastAPI):
-    """A FastAPI application whose OpenAPI description contains scopes and examples.
+    """A FastAPI application with the platform's middleware only. Its description contains scopes and examples.
 
     Attributes
     ----------
@@ -30,6 +36,14 @@ class DescribedApp(FastAPI):
     """
 
     gates: Sequence[Gate] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the middleware around the routes. FastAPI's is missing, as `RequestMiddleware` answers exceptions."""
+        # It closes the files of a form.
+        app: ASGIApp = AsyncExitStackMiddleware(self.router)
+        for added, arguments, named in reversed(self.user_middleware):
+            app = added(app, *arguments, **named)
+        return app
 
     def openapi(self) -> dict[str, Any]:
         """Return the description."""

@@ -28,6 +28,9 @@ UNLIMITED_PATHS = ("/health/", "/static/")
 """Prefixes of public paths without a limit."""
 WRONG_KEYS = 20
 """Failed key attempts allowed per minute and client address."""
+LIMIT_HEADERS = "limit_headers"
+"""Entry of a request's state with the headers about its limit, as the bytes of a response."""
+LIMIT_NAMES = (b"ratelimit-policy", b"ratelimit")
 PER_PROCESS = "-per-process"
 """Suffix for the name of a quota that each of several processes counts separately."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"

@@ -10,15 +10,17 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastapi import Request
+from fastapi.routing import request_response
 
 from platform_assets.web.problems import Problem, invalid, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fastapi import Response
     from fastapi.routing import APIRoute
     from starlette.datastructures import FormData
+    from starlette.types import ASGIApp
 
 MOST_FIELDS = 1_000
 """Maximum number of fields of a JSON object; a larger object is refused before its fields are validated."""
@@ -71,20 +73,14 @@ def refuse_repeated(names: Iterable[str], place: str = "body") -> None:
         seen.add(name)
 
 
-def parse_strictly(route: APIRoute) -> None:
-    """Make a route parse its body with `StrictRequest`. FastAPI's way would need a route class in every router."""
-    handler = route.get_route_handler
+def strict_app(route: APIRoute) -> ASGIApp:
+    """Return FastAPI's application for a route, with `StrictRequest`."""
+    handle = route.get_route_handler()
 
-    def strict_handler() -> Callable[[Request], Awaitable[Response]]:
-        handle = handler()
+    async def handled(request: Request) -> Response:
+        return await handle(StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001 - Starlette has no public attribute for it
 
-        async def handled(request: Request) -> Response:
-            return await handle(StrictRequest(request.scope, request.receive, request._send))  # noqa: SLF001 - Starlette has no public attribute for it
-
-        return handled
-
-    # Set the handler on this route only. Use `vars`, because mypy forbids assigning to a method.
-    vars(route)["get_route_handler"] = strict_handler
+    return request_response(handled)
 
 
 def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,13 +15,15 @@ from fastapi.routing import APIRoute
 
 from platform_assets.web.authentication import LABEL, PREDICT, READ, TRACE
 from platform_assets.web.authorization import Gate
+from platform_assets.web.direct_routes import direct_app
 from platform_assets.web.problems import documented
-from platform_assets.web.request_bodies import parse_strictly
+from platform_assets.web.request_bodies import strict_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fastapi import APIRouter, FastAPI
+    from starlette.routing import BaseRoute
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 SENT_BELOW = {"/predictions/": PREDICT, "/labels/": LABEL}
@@ -53,16 +55,22 @@ def gates(routers: Iterable[APIRouter]) -> list[Gate]:
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add routers to an application. Each route parses JSON strictly and documents the errors of its kind."""
+    """Add the routes of routers to an application. They parse JSON strictly and document the errors of their kind."""
     routers = list(routers)
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
         route.responses = {**documented(*statuses), **route.responses}
-    for router in routers:
-        for one in router.routes:
-            if isinstance(one, APIRoute) and one.body_field:
-                parse_strictly(one)
-        app.include_router(router)
+    first: list[BaseRoute] = []
+    others: list[BaseRoute] = []
+    for one in (route for router in routers for route in router.routes):
+        answered = direct_app(one) if isinstance(one, APIRoute) else None
+        if isinstance(one, APIRoute):
+            one.app = answered or strict_app(one)
+        (first if answered else others).append(one)
+    # Routes are tried in order, and predictions and features are frequent. Do not use `include_router`, because FastAPI
+    # would then look for a route in each router, and twice.
+    app.router.routes[:0] = first
+    app.router.routes += others
 
 
 def _gated(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
