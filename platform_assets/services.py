@@ -43,7 +43,7 @@ class Services(MonitoringServices):
         Raises
         ------
         OtherLake
-            It belongs to another lake.
+            The database belongs to another lake.
         """
         from platform_assets.orchestration.storage import dagster_instance
 

@@ -156,7 +156,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
     found = _keys_named(str(details.get("key")), rows)
     if not found:
         return "was decided with a key that does not exist"
-    # Before migration 0017, another key could begin with the same characters.
+    # Check all keys, because before migration 0017, several keys could begin with the same characters.
     faults = [_fault_of_named_key(subject, key, details, decision, rows) for subject, key in found]
     return min(faults, key=bool)
 

@@ -213,9 +213,9 @@ class Promoter:
         return [*self._ledger.audit(heads), *missing]
 
     def audit_everything(self) -> list[str]:
-        """Return the alterations of the ledger, the registry and the store of the model files, a line for each.
+        """Return the alterations of the ledger, the registry and the store of the model files, one line for each.
 
-        Control characters are escaped, because names in the registry could otherwise hide or add lines of a terminal.
+        Control characters are escaped, because names in the registry could otherwise hide or add lines on a terminal.
         """
         found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
         for model in self.models():

@@ -35,7 +35,7 @@ _SHORTEST_TELLING_PATH = 8
 # Leave out `color_message`, which Uvicorn adds: its message for terminals, before formatting.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
-# One encoder for all lines, because `json.dumps` would make one for each line.
+# Use one encoder for all lines, because `json.dumps` would make one for each line.
 _as_json = json.JSONEncoder(default=str).encode
 
 

@@ -91,7 +91,7 @@ class LakeServices:
         Raises
         ------
         OtherLake
-            It belongs to another lake.
+            The database belongs to another lake.
         """
         _ = self.database
 

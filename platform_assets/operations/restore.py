@@ -152,7 +152,7 @@ def _restore_databases(
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
-        # A new identity, because the platform of the backup may still be in use.
+        # Bind with a new identity, because the platform of the backup may still be in use.
         bind_lake(database, settings.lake, place)
 
 

@@ -68,7 +68,7 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
-# The log has no place in the request, but its rows of a request are in one batch, in their order.
+# The log does not store the place of a row in its request, but the rows of a request are in one batch, in order.
 _OF_ANSWER = b"""
 select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
 from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
@@ -89,7 +89,7 @@ from platform.shadow_losses where approval_id = %s
 
 @dataclass(frozen=True)
 class ShadowScore:
-    """What a version in the shadow found for one row of a request.
+    """Score and decision of a shadow for one row of a request.
 
     Attributes
     ----------
@@ -254,7 +254,7 @@ def scores_of_answer(connection: Connection, logged: Mapping[str, Any]) -> list[
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     logged
         The row of the prediction log, by column.
     """

@@ -116,7 +116,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The first of repeated headers counts.
+        # Of repeated headers, the first is used.
         headers = dict(reversed(scope["headers"]))
         asked = _text(headers, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})
