@@ -85,12 +85,13 @@ def application(services: Services, *, close: bool = False, host: str = "", work
         version=version("platform-assets"),
         description=DESCRIPTION,
         lifespan=_lifespan(services, specs, close=close, watches=worker is None or worker.is_first),
-        # FastAPI's pages load scripts from other sites, which the Content-Security-Policy forbids.
+        # Disable FastAPI's pages, because they load scripts from other sites, which the Content-Security-Policy
+        # forbids.
         docs_url=None,
         redoc_url=None,
-        # No redirects, because they would repeat the request's `Host` header, which a client may forge.
+        # Do not redirect, because a redirect would repeat the request's `Host` header, which a client may forge.
         redirect_slashes=False,
-        # `prometheus.py` and `middleware.py` count and log the requests.
+        # Disable the telemetry, because `prometheus.py` and `middleware.py` count and log the requests.
         telemetry={"metrics": False, "logs": False},
     )
     redis = settings.limits_url.get_secret_value()
@@ -125,7 +126,7 @@ def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
 
 
 def _counting(services: Services, metrics: Metrics) -> Callable[[Scope, int, float], None]:
-    """Return the function that counts a response. A service that runs from a bundle has no database for statistics."""
+    """Return the function that counts a response. Without a database, it only updates the Prometheus metrics."""
     if services.bundle:
         return metrics.count_request
 
@@ -145,13 +146,13 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         if services.shadows is not None:
             services.shadows.start()
-        # An application that does not own its services is part of another program, which does its own monitoring.
+        # Do not watch if another program owns the services, because that program does its own monitoring.
         watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:
             await run_in_threadpool(watch.close)
         if close:
-            # This also writes the queued predictions.
+            # Closing the services also writes the queued predictions.
             await run_in_threadpool(services.close)
 
     return lifespan

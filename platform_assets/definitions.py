@@ -87,7 +87,8 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()
-        # Check even if a step uses only tables. An instance that is not stored is not in a database.
+        # Check the lake even if a step uses only tables. An instance without persistent storage has no database to
+        # check.
         if context.instance and context.instance.is_persistent and not found.settings.lake_is_memory:
             found.demand_own_lake()
         return found

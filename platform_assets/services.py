@@ -43,7 +43,7 @@ class Services(MonitoringServices):
         Raises
         ------
         OtherLake
-            It belongs to another lake.
+            The database belongs to another lake.
         """
         from platform_assets.orchestration.storage import dagster_instance
 
@@ -76,7 +76,7 @@ class Services(MonitoringServices):
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions behind registered or requested models and kept answers."""
+        """Function that returns the table versions used by registered or requested models and by stored answers."""
         return self._pinned_tables
 
     def _named_artefacts(self) -> set[str]:

@@ -145,7 +145,7 @@ _BODY: Mapping[str, Any] = {
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle has none, because decisions need the database.
+    """Return the routes; no routes for a service that runs from a bundle, because decisions need the database.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
             decided = _decide(ledger(), approval, caller, _decision(sent))
         except Problem as problem:
             if caller.session and sent.fields is not None and wants_page(request):
-                # Read again, because another person may have decided in the meantime.
+                # Read the request again, because another person may have decided in the meantime.
                 standing = _found(ledger(), number)
                 form = sent_form(sent.fields, problem)
                 return request_page(request, _record(ledger(), standing), caller, form, consoles(request))

@@ -43,7 +43,7 @@ JOURNAL = "journal "
 _SHOWN = 80
 _NUMBER = re.compile("[0-9]{1,18}")
 _EVERY = {"request": None}
-# A full join, because a plot can be missing, or be stored without a request that names it.
+# Use a full join, because a plot can be missing, or be stored without a request that names it.
 _PLOTS = """
 select coalesce(r.id, p.request_id), coalesce(r.key, p.name), p.png is not null, r.id is not null,
     coalesce(encode(sha256(p.png), 'hex') = r.value, false)
@@ -91,7 +91,7 @@ class WrittenLedger:
     events, journal
         Rows of the chains, oldest first, as the texts that the hashes cover.
     plots
-        Of each plot: number of the request, file name, whether the plot exists, whether the request names it, and
+        For each plot: number of the request, file name, whether the plot exists, whether the request names it, and
         whether its digest equals the digest in the request.
     rows
         Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
@@ -139,9 +139,9 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
     Parameters
     ----------
     written
-        The ledger.
+        The whole ledger, as read in one snapshot.
     heads
-        Copies of heads, by the place of the copy; see `LedgerQueries.audit`.
+        Copies of the heads of the chains, by the location of the copy; see `LedgerQueries.audit`.
     """
     found = [
         *_event_findings(written.events, written.digests),

@@ -46,7 +46,7 @@ class Outcome:
     standing
         `UNCERTAIN` if the 95 % interval contains the bound; `NOT_APPLICABLE` for a comparison without a champion.
     passed
-        Whether the gate counted it as met.
+        Whether the gate considered the criterion met.
     told
         A sentence with value, interval and bound.
     """
@@ -188,7 +188,7 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """Describe a difference in a word. It is clear if its interval excludes 0; the interval of a count has length 0."""
+    """Describe a difference in a few words. It is clear if its 95 % interval, of length 0 for a count, excludes 0."""
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED
@@ -210,7 +210,7 @@ def _bar(difference: Mapping[str, Number]) -> Bar | None:
 
 def _interval(one: Mapping[str, Number], *, sign: bool = False) -> str:
     low, high = one.get("low"), one.get("high")
-    # Both ends of a constant metric are equal up to rounding.
+    # The two ends of the interval of a constant metric are equal up to rounding errors.
     if low is None or high is None or math.isclose(low, high, rel_tol=1e-9):
         return ""
     shown = signed if sign else number

@@ -1,4 +1,4 @@
-"""The body of a decision over HTTP, and what it may contain."""
+"""The request body of a decision over HTTP, and its validation."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ RETRY_SECONDS = 300
 
 
 class Decision(Enum):
-    """Decisions of a person."""
+    """The decisions that a person can make."""
 
     approve = "approve"
     reject = "reject"
@@ -287,13 +287,13 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # The registry does not show the champion yet, after a promotion or a rollback.
+            # After a promotion or a rollback, the registry does not show the new champion yet.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 
 
 def run_key(event: Event, age: float = 0.0) -> str:
-    """Return the run key of an event. The number of the attempt follows from the age of the event in seconds."""
+    """Return the run key of an event. The number of the attempt is computed from the age of the event."""
     return f"event {event.sequence}, attempt {1 + max(0, int(age // RETRY_SECONDS))}"
 
 

@@ -1,4 +1,4 @@
-"""The evidence that is frozen with a request: what an approver needs to know about a version."""
+"""The evidence that is frozen with a request: facts about a version that an approver needs."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""Errors of reading evidence, or a shadow's report, of another form. The ledger does not check the form, and neither
-can be removed."""
+"""Errors that occur when evidence or a shadow's report has an unexpected form, which the ledger does not check."""
 
 
 @dataclass(frozen=True)

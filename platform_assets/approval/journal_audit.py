@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""Number of characters of a key's hash by which an event names the key."""
+"""Number of leading characters of a key's hash with which an event identifies the key."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -41,11 +41,11 @@ from platform.approval_projections
 _LETTERS = 'select letter, folded from platform.case_folding order by letter collate "C"'
 _CALLED = {"key": "key", "revocation": "revocation of key", "projection": "projection of event"}
 _ONCE = (*_CALLED, _FOLDING[0])
-"""Kinds with one entry for each row, because such a row never changes."""
+"""Kinds of rows that never change, so that each row has exactly one journal entry."""
 _ADOPTION = "adoption"
 _DECISIONS = {"approve", "reject", "withdraw", "roll_back"}
 _WITHOUT_SCOPE = {"withdraw", "start_shadow", "stop_shadow"}
-"""Actions of a person that need no scope of the key."""
+"""Actions that a person may take with a key of any scope."""
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
@@ -90,13 +90,13 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
 
 
 def adopted_until(journal: list[Texts]) -> int:
-    """Return the number of the last event that the migration adopted; 0 if it adopted none."""
+    """Return the number of the last event that existed before migration 0004; 0 if there was none."""
     adoptions = [json.loads(row[3] or "{}") for row in _by_migration(journal) if row[1] == _ADOPTION]
     return int(adoptions[0].get("sequence", 0)) if adoptions else 0
 
 
 def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tuple[str, str]]:
-    """Yield row and fault of each adoption entry that the migration did not write, or that names another event."""
+    """Yield row and fault of each adoption that migration 0004 did not write, and of each replaced adopted event."""
     written = [row[0] for row in _by_migration(journal)]
     hashes = {str(event[0]): event[-1] for event in events}
     for row in journal:
@@ -110,7 +110,7 @@ def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tup
 
 
 def _by_migration(journal: list[Texts]) -> Iterator[Texts]:
-    """The entries that the migration wrote, up to its adoption of events."""
+    """Yield the entries that migration 0004 wrote. The last one adopts the events that existed before it."""
     for row in journal:
         if row[1] not in (*_ONCE, _ADOPTION):
             return
@@ -156,7 +156,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
     found = _keys_named(str(details.get("key")), rows)
     if not found:
         return "was decided with a key that does not exist"
-    # Before migration 0017, another key could begin with the same characters.
+    # Check all keys, because before migration 0017, several keys could begin with the same characters.
     faults = [_fault_of_named_key(subject, key, details, decision, rows) for subject, key in found]
     return min(faults, key=bool)
 

@@ -34,7 +34,7 @@ class KeptHeads:
     Parameters
     ----------
     artefacts
-        Returns the store in which the copies are kept.
+        Function that returns the store in which the copies are kept.
     ledger
         The ledger whose heads are copied.
     """

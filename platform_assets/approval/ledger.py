@@ -57,8 +57,8 @@ class Ledger(LedgerQueries):
         Context manager that yields a connection as the owner role, to record a policy whose declaration has changed.
         None in production, where only `platform-assets migrate` records policies.
     keep_heads
-        Called after each write, to copy the heads of the hash chains to a place outside the database; None for no
-        copy.
+        Function that is called after each write, to copy the heads of the hash chains to a place outside the database;
+        None for no copy.
     pages
         Base address of the requests' pages, for links; empty if unknown.
     """
@@ -81,7 +81,7 @@ class Ledger(LedgerQueries):
         return f"{self._pages}/{number}" if self._pages else ""
 
     def settle_policy(self, model: str, policy: ApprovalPolicy) -> None:
-        """Check that the database has the policy that a model declares.
+        """Check that the database has the declared policy of a model.
 
         In development, record the declared policy if the stored one is missing or different.
 
@@ -220,7 +220,7 @@ class Ledger(LedgerQueries):
         Parameters
         ----------
         model
-            The model.
+            Name of the model.
         actor
             The person who decides.
         reason

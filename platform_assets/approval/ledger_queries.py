@@ -232,7 +232,7 @@ class LedgerQueries:
         Parameters
         ----------
         heads
-            Copies of heads from outside the database, by the place of the copy: `sequence:hash` for the chain of
+            Copies of the heads from outside the database, by the location of the copy: `sequence:hash` for the chain of
             events, `journal sequence:hash` for the journal. They reveal a deleted end, and a chain whose hashes were
             recomputed.
         """

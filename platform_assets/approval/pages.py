@@ -127,7 +127,7 @@ def find_consoles(settings: Settings, request: Request) -> Consoles:
 
 @dataclass(frozen=True)
 class Record:
-    """A request for approval, its events, and the shadow of its version; None if there was none."""
+    """A request for approval, its events, and the shadow of its version. `shadow` is None if there was none."""
 
     approval: Approval
     history: Sequence[Event]
@@ -145,7 +145,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Form:
-    """Contents of the decision form; `problem` states why it was not recorded; None before it is sent."""
+    """Contents of the decision form, and the problem if the decision was not recorded; None before it is sent."""
 
     delivery: str
     decision: str = ""

@@ -55,13 +55,14 @@ class Promoter:
     ledger
         The record of decisions.
     registry
-        The registered models.
+        Registry of the model versions.
     artefacts
         Store of the model files.
     lock
-        Returns the cross-process lock with a given name. The lock is released when its process ends.
+        Function that returns the cross-process lock with a given name. The lock is released when its process ends.
     read_heads
-        Returns the copies of the heads in the lake, by chain; None to skip their comparison.
+        Function that returns the copies of the heads in the lake, by chain. None skips the comparison with these
+        copies.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Promoter:
         Parameters
         ----------
         model
-            The model.
+            Name of the model.
         actor
             The person who decides.
         reason
@@ -187,7 +188,7 @@ class Promoter:
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def erased(self, model: str) -> list[str]:
-        """Return one message for each version of a model that was trained on personal data that were erased later."""
+        """Return one message for each version of a model that was trained on personal data erased later."""
         return [
             f"{model} version {version.version}: its training data included a person whose data "
             f"were erased ({version.tags[ERASED_TAG]}), so it cannot be reproduced"
@@ -200,7 +201,7 @@ class Promoter:
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """Return the alterations of the ledger. It must contain the heads in the registry's tags and in the lake."""
+        """Return the alterations of the ledger, including heads in the registry's tags or in the lake that it lacks."""
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
             kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}
@@ -212,9 +213,9 @@ class Promoter:
         return [*self._ledger.audit(heads), *missing]
 
     def audit_everything(self) -> list[str]:
-        """Return the alterations of the ledger, the registry and the store of the model files, a line for each.
+        """Return the alterations of the ledger, the registry and the store of the model files, one line for each.
 
-        Control characters are escaped, because names in the registry could otherwise hide or add lines of a terminal.
+        Control characters are escaped, because names in the registry could otherwise hide or add lines on a terminal.
         """
         found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
         for model in self.models():
@@ -254,7 +255,7 @@ class Promoter:
 
     def _unusable(self, digest: str) -> str | None:
         """Return why a model file cannot be used; None if it can."""
-        # An unreachable store raises an error instead, because the file may be intact.
+        # If the store is unreachable, this raises an error, because the file may be intact.
         if is_digest(digest) and not self._artefacts.exists(digest):
             return f"the model file {digest}.skops is missing; restore it from a backup"
         try:

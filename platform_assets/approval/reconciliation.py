@@ -32,7 +32,7 @@ class Reconciler:
     ledger
         The record of decisions.
     registry
-        The registered models.
+        Registry of the model versions.
     artefacts
         Store of the model files.
     """

@@ -117,7 +117,7 @@ def why_stale(request: Request, now: datetime, champion: Promotion | None) -> st
     Parameters
     ----------
     request
-        The request.
+        The approved request.
     now
         Current time by the database's clock, with time zone.
     champion

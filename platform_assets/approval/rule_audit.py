@@ -1,8 +1,8 @@
 """The part of the audit that replays the rules: whether each event was allowed when it was written.
 
-An event with the right hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
-function. The rules are those of `database/migrations/ledger`, computed here independently. Events that the migration
-adopted are not checked, but later events are checked against the states that they leave.
+An event with correct hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
+function. The rules are those of `database/migrations/ledger`, computed here independently. Events from before migration
+0004 are not checked, but they determine the states against which later events are checked.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class RequestFacts:
 
     @property
     def involved(self) -> set[str]:
-        """Who launched the training or made the request, with and without the prefix of an unverified name."""
+        """The people who launched the training or made the request, with and without the prefix `UNVERIFIED`."""
         named = [name for name in (self.launched_by, self.requested_by) if name]
         return {_folded(form) for name in named for form in (name, name.removeprefix(UNVERIFIED))} - {""}
 
@@ -106,7 +106,7 @@ def rule_findings(
     requests
         By number; see `read_requests`.
     adopted
-        Number of the last event that the migration adopted.
+        Number of the last event that existed before migration 0004, which is not checked; see `adopted_until`.
     """
     replay, rules = _Replay(), [row for row in journal if row[1] in {"rules", "policy"}]
     for event in events:

@@ -36,7 +36,7 @@ class ApprovalServices(LakeServices):
         return Ledger(self._connection, owner=owner, keep_heads=self._keep_heads, pages=pages)
 
     def _keep_heads(self) -> None:
-        # A lake in memory ends with this process, and would keep nothing.
+        # Do not write copies to a lake in memory, because it is lost when this process ends.
         if not self.settings.lake_is_memory:
             self.kept_heads.keep()
 
@@ -95,7 +95,7 @@ class ApprovalServices(LakeServices):
 
     @opened
     def promoter(self) -> Promoter:
-        """Promotes and rolls back models, and keeps the registry in step with the ledger."""
+        """Promotes and rolls back models, and keeps the registry consistent with the ledger."""
         from platform_assets.approval.promotion import Promoter
 
         return Promoter(self.ledger, self.registry, self.artefacts, self._lock, self._read_heads())

@@ -39,13 +39,13 @@ class ShadowSection:
     Attributes
     ----------
     shadow
-        The shadow.
+        The shadow to describe.
     report
         The newest report; None if there is none.
     agreement
         Share of rows for which both versions agree, as a sentence; empty without rows.
     counts
-        Number of rows, requests, and rows that were not scored.
+        Number of scored rows, of requests, and of rows that were not scored.
     differences
         Label and value of each quantile of the absolute difference.
     mean

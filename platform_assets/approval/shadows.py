@@ -1,8 +1,8 @@
 """Shadows: versions with a pending approval request that also score the champion's prediction requests.
 
 No response contains a shadow's scores. The start, the reports and the stop of a shadow are events of its request, in
-the ledger's hash chain. The ledger alone determines whether a shadow runs. A shadow ends when its time is over, its
-request is no longer pending, another shadow of the model is started, or the champion changes.
+the ledger's hash chain. The ledger alone determines whether a shadow runs. A shadow ends when its scheduled end is
+reached, its request is no longer pending, another shadow of the model is started, or the champion changes.
 `serving/shadow_scoring.py` does the scoring.
 """
 
@@ -79,13 +79,13 @@ class Shadow:
     by, since
         Person who started it, and time of the start.
     until
-        End of its time, or expiry of its request if that is earlier.
+        Scheduled end of the shadow, or expiry of its request if that is earlier.
     champion_digest
         Digest of the champion whose requests it scores.
     ended
-        Reason for its end; None while it runs.
+        Reason why the shadow ended; None while it runs.
     takes_reports
-        Whether the ledger accepts a report about it: its request is pending, and it was not stopped.
+        Whether the ledger accepts a report about the shadow: its request is pending, and the shadow was not stopped.
     """
 
     request_id: int
@@ -113,7 +113,7 @@ class ShadowLedger:
     Parameters
     ----------
     ledger
-        The ledger.
+        The ledger that contains the events.
     """
 
     def __init__(self, ledger: Ledger) -> None:

@@ -1,4 +1,4 @@
-"""The part of the audit about tables and functions that the owner replaced, dropped or added, and rights it granted.
+"""The part of the audit about tables and functions that the owner replaced, dropped or added, and about new rights.
 
 `ledger_definitions.py` has a digest of each table and function as the migrations define them.
 """
@@ -90,7 +90,7 @@ def read_definitions(connection: Connection) -> dict[str, str]:
 
 
 def read_grants(connection: Connection) -> list[tuple[str, str, str]]:
-    """Return the object, the role and the right, for each right or ownership that `migrate` does not give."""
+    """Return the object, the role and the right, for each right or ownership that `migrate` does not grant."""
     return connection.execute(_GRANTS.encode(), {"tables": [*RIGHTS], "ledger": LEDGER_ROLE}).fetchall()
 
 

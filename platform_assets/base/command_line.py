@@ -28,7 +28,7 @@ WIDTH = 500
 
 
 class SafeConsole(Console):
-    """A console that shows control characters in texts escaped, because they could hide or forge lines of a terminal.
+    """A console that escapes control characters in texts, because they could hide or forge lines on a terminal.
 
     Names of models, tables and keys come from other programs and databases.
     """
@@ -92,7 +92,7 @@ def open_closed_streams() -> None:
     Otherwise the next file that is opened, such as a table's, would get the stream's descriptor, and the output of
     subprocesses would be written into this file.
     """
-    # In this order, because a new descriptor is the lowest free one.
+    # Keep this order, because a new descriptor is always the lowest free one.
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)

@@ -67,7 +67,7 @@ class DatabaseError(PlatformError):
 
 
 class OtherLake(DatabaseError):  # noqa: N818 - the name is the message
-    """The database belongs to another lake than the one of this process, or the lake to another database."""
+    """The database does not belong to the lake of this process: one of them belongs to another lake or database."""
 
     is_temporary = False
 
@@ -77,7 +77,7 @@ class TrainingError(PlatformError):
 
 
 class NoChampion(PlatformError):  # noqa: N818 - the name is the message
-    """A model has no champion, so it cannot predict. The message says how to get one.
+    """A model has no champion, so it cannot predict. The message says how to promote one.
 
     Attributes
     ----------

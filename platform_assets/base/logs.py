@@ -32,10 +32,10 @@ _NAMED_VALUE = re.compile(
 )
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*?(?=::[\w+]+://|\s|$)")
 _SHORTEST_TELLING_PATH = 8
-# Uvicorn adds `color_message`, its message for terminals before formatting.
+# Leave out `color_message`, which Uvicorn adds: its message for terminals, before formatting.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
-# One encoder for all lines, because `json.dumps` would make one for each line.
+# Use one encoder for all lines, because `json.dumps` would make one for each line.
 _as_json = json.JSONEncoder(default=str).encode
 
 
@@ -65,7 +65,7 @@ def redact(text: str, secrets: Sequence[str]) -> str:
 
 
 def shown(uri: str) -> str:
-    """Return a path or URI without user, password and query, which may hold credentials."""
+    """Return a path or URI without user, password and query, which may contain credentials."""
     return _QUERY.sub(r"\1", USERINFO.sub("://", uri))
 
 

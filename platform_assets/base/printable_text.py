@@ -21,7 +21,7 @@ PRINTABLE = rf"[^\u0009\u000a{FORBIDDEN}]"
 """Pattern of a printable character, for JSON schemas."""
 PRINTABLE_LINES = rf"(?:[^{FORBIDDEN}]|\r\n)"
 """Pattern of a printable character, a line break or a tab."""
-# PostgreSQL cannot store surrogates either.
+# Surrogates are forbidden too, because PostgreSQL cannot store them.
 _UNPRINTABLE = re.compile(rf"[\u0009\u000a{FORBIDDEN}\ud800-\udfff]")
 _OF_LINES = "\n\t"
 _INVISIBLE = (

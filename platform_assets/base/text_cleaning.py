@@ -32,7 +32,7 @@ def clean(text: str) -> str:
 
     Cleaning is idempotent, and takes time linear in the length of the text.
     """
-    # Unescape twice, because some entities are escaped twice. `_REST_OF_ENTITY` removes what deeper levels leave.
+    # Unescape twice, because some entities are escaped twice. `_REST_OF_ENTITY` removes the remains of deeper escaping.
     decomposed = unicodedata.normalize("NFKD", html.unescape(html.unescape(text)))
     if not decomposed.isascii():
         decomposed = "".join(letter for letter in decomposed if not unicodedata.combining(letter))

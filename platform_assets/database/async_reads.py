@@ -2,7 +2,7 @@
 
 Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
 connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long per row,
-mostly for registering with the loop. `benchmarks/reads.py` compares this module with asyncpg.
+mostly because it registers with the loop. `benchmarks/reads.py` compares this module with asyncpg.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class _Line:
         """Send a statement; return a future of its rows."""
         sent: list[bytes | None] = [_text(value).encode(self._encoding) for value in values]
         if any(b"\0" in value for value in sent if value):
-            # Refuse it here, because the protocol would end the text at the NUL.
+            # Refuse a NUL byte here, because the protocol would end the text there.
             raise psycopg.DataError("PostgreSQL text cannot contain NUL (0x00) bytes")
         asked = _Asked(self._loop.create_future(), query)
         if not self._waiting:
@@ -301,7 +301,7 @@ class _Line:
 
 @cache
 def _numbered(query: bytes) -> bytes:
-    """Return a statement with numbered parameters. Cached; statements are constants, so there are few."""
+    """Return a statement with numbered parameters. The cache stays small, because statements are constants."""
     first, *others = query.split(b"%s")
     return first + b"".join(b"$%d%s" % (place, part) for place, part in enumerate(others, 1))
 

@@ -107,17 +107,17 @@ class Database:
         Parameters
         ----------
         purpose
-            The database.
+            The database to connect to.
         service
             Name of a service in libpq's service file, which contains host and port instead of the URL.
         """
         url = self.url(purpose).set(drivername="postgresql+psycopg2")
-        # Another program may listen on the old port of an embedded server, and never answer.
+        # Set a time-out, because another program may listen on the old port of an embedded server, and never answer.
         url = url.update_query_dict({"connect_timeout": str(CONNECT_SECONDS), **url.query})
         if service:
             url = url._replace(host=None, port=None).update_query_dict({"service": service})
         address, _, query = url.render_as_string(hide_password=False).partition("?")
-        # libpq, unlike SQLAlchemy, does not read + in a query as a space.
+        # Write spaces as %20, because libpq, unlike SQLAlchemy, does not read + in a query as a space.
         return f"{address}?{query.replace('+', '%20')}"
 
     @cached_property
@@ -141,7 +141,7 @@ class Database:
         Parameters
         ----------
         *arguments
-            Those of SQLAlchemy's event `do_connect`. The last one holds the driver's options.
+            Arguments of SQLAlchemy's event `do_connect`. The last one contains the driver's options.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Database:
         try:
             connection = self._connect("postgres")
         except DatabaseError:
-            # The role may lack access to the database `postgres`.
+            # Try the platform's database, because the role may lack access to the database `postgres`.
             connection = self._connect(self.name("platform"))
         # On PostgreSQL 14, every role may define operators in the schema `public` of the database `postgres`.
         connection.execute("set search_path = pg_catalog, pg_temp")
@@ -341,7 +341,7 @@ def embedded_database(port: int, role: str, password: str, server: ServerInUse |
     """Return the databases of a running embedded server."""
     from sqlalchemy import URL
 
-    # Set explicitly, because PGSSLMODE and PGGSSENCMODE in a user's shell are meant for another server.
+    # Set these options, because PGSSLMODE and PGGSSENCMODE in a user's shell are meant for another server.
     query = {"sslmode": "disable", "gssencmode": "disable"}
     return Database(URL.create("postgresql", role, password, "127.0.0.1", port, EMBEDDED_NAME, query), server)
 

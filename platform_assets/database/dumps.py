@@ -45,7 +45,7 @@ def dump(database: Database, purpose: Purpose, snapshot: str, file: Path) -> Non
     purpose, snapshot
         The database and its exported snapshot.
     file
-        The new file.
+        Path of the file to write.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def refuse_filled(database: Database, purpose: Purpose) -> None:
     Raises
     ------
     DatabaseError
-        It has tables.
+        The database has tables.
     """
     with closing(database.connect(purpose)) as connection:
         [[tables]] = connection.execute(
@@ -97,7 +97,7 @@ def _run(database: Database, program: str, purpose: Purpose, *options: str) -> N
     url = database.url(purpose)
     folder = _folder_of(program, server_major(database))
     address, _, query = url._replace(drivername="postgresql", password=None).render_as_string().partition("?")
-    # libpq, unlike SQLAlchemy, does not read + in a query as a space.
+    # Write spaces as %20, because libpq, unlike SQLAlchemy, does not read + in a query as a space.
     target = f"--dbname={address}?{query.replace('+', '%20')}"
     # The password is passed in the environment, because other users can read the arguments of a process.
     secret: Mapping[str, str] = {"PGPASSWORD": str(url.password)} if url.password else {}

@@ -40,7 +40,7 @@ def guard(connection: Connection, role: str) -> None:
     Parameters
     ----------
     connection
-        To the platform's database, as the role that owns the tables.
+        Connection to the platform's database, as the role that owns the tables.
     role
         The role that the service connects with.
 

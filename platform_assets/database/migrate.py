@@ -367,10 +367,10 @@ def _library_revision(connection: psycopg.Connection[Any]) -> str | None:
 def _migrate_dagster(database: Database) -> None:
     from dagster_postgres import DagsterPostgresStorage
 
-    # This creates missing tables at the newest version.
+    # Opening the storage creates missing tables at the newest version.
     storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
-    # The steps of `dagster instance migrate`. The command itself would open the storage of this instance, which waits
-    # for this migration.
+    # Run the steps of `dagster instance migrate`. The command itself would open the storage of this instance, which
+    # waits for this migration.
     storage._run_storage.upgrade()  # noqa: SLF001 - no public API
     storage._run_storage.migrate()  # noqa: SLF001 - no public API
     storage._event_log_storage.upgrade()  # noqa: SLF001 - no public API

@@ -1,7 +1,8 @@
 """Record which older code can use a migrated database, so that a rollback to the previous release is possible.
 
 Migrations make additions only, which older code ignores. `migrate` therefore records the revisions whose code can use
-the database. A migration that removes something sets `oldest_code`, the oldest revision whose code does not need it.
+the database. A migration that removes something sets `oldest_code`, the oldest revision whose code does not use the
+removed object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Open the platform's databases: those behind a URL, or those of the embedded server.
+"""Open the platform's databases: those at a URL, or those of the embedded server.
 
 Two roles are used. `open_database` connects as the platform's own role, which reads and writes rows and calls the
 ledger's functions. `open_owner` connects as the role that owns the tables, for migrations, the rules for decisions, and
@@ -70,7 +70,7 @@ def owner_of(settings: Settings) -> Callable[[], Database] | None:
 
 
 def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
-    """Open the databases behind a URL, or those of the embedded server below `home`.
+    """Open the databases at a URL, or those of the embedded server below `home`.
 
     Parameters
     ----------

@@ -28,12 +28,12 @@ _IN_FORCE = (
 
 
 def write_rules(connection: Connection, *, identity_required: bool) -> list[str]:
-    """Record whether a decision needs an authenticated person; return a line if this has changed, else none.
+    """Record whether a decision needs an authenticated person; return a line about a change, or an empty list.
 
     Parameters
     ----------
     connection
-        As the role that owns the tables.
+        Connection as the role that owns the tables.
     identity_required
         Whether a decision needs an authenticated person.
     """
@@ -48,9 +48,9 @@ def write_policies(connection: Connection, policies: Mapping[str, Mapping[str, A
     Parameters
     ----------
     connection
-        As the role that owns the tables.
+        Connection as the role that owns the tables.
     policies
-        By model, as `approval.policy.policy_as_json` returns them.
+        Policies by model, as `approval.policy.policy_as_json` returns them.
     """
     return [
         f"recorded the approval policy of {model}"
@@ -65,14 +65,15 @@ def policy_in_force(connection: Connection, model: str) -> Any:
 
 
 def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
-    """Check that the database has the rules that the settings require.
+    """Check that the database has the rules of the settings.
 
     Parameters
     ----------
     database
-        As the service connects.
+        The database, opened as the role of the service.
     open_owner
-        Opens the same database as the owner, who then writes the rules; None if only `migrate` may write them.
+        Function that opens the same database as the owner, who then writes the rules; None if only `migrate` may write
+        them.
     identity_required
         Value in the settings.
 
@@ -105,7 +106,8 @@ def _write(connection: Connection, kind: str, subject: str, details: Mapping[str
         return False
     try:
         with connection.transaction():
-            # The ledger's functions take the same lock. Check again, because another `migrate` may have held it.
+            # The ledger's functions take the same lock. Check again, because another `migrate` may have written the
+            # rules in the meantime.
             connection.execute("select platform.begin_step()")
             if _in_force(connection, kind, subject) == details:
                 return False

@@ -14,7 +14,7 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
     Parameters
     ----------
     utc
-        The times.
+        Times in UTC, without an offset.
     zone
         Name of the time zone, for example `Europe/Madrid`.
     """
@@ -35,10 +35,10 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
 
 
 def timezone(zone: str, at: ir.TimestampValue) -> ir.TimestampValue:
-    """Name of DuckDB's function, whose body Ibis does not use."""
+    """Declare DuckDB's function. Ibis uses only its name and types."""
     raise NotImplementedError
 
 
 def from_utc_timestamp(at: ir.TimestampValue, zone: str) -> ir.TimestampValue:
-    """Name of Spark's function, whose body Ibis does not use."""
+    """Declare Spark's function. Ibis uses only its name and types."""
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The query engine: DuckDB behind Ibis, with limits of memory, threads and disk.
+"""The query engine: DuckDB, used through Ibis, with limits on memory, threads and disk.
 
 The engine opens files as Ibis expressions, and stages a frame or an expression as parquet files on local disk.
 `staged_files.py` describes staged files, and `stored_types.py` lists the column types that tables keep.
@@ -196,9 +196,9 @@ class Engine:
 
         The digest does not depend on the order of the rows or on the files. It combines DuckDB's 64-bit hash of each
         row by exclusive or and by sum, with the row count, column names and types, and DuckDB's version, because its
-        hash may change between versions. Each row's hash is hashed again, because it is linear in the hashes of the
-        cells, so exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0 and
-        all NaN are equal. Null differs from NaN and from the empty string.
+        hash may change between versions. Each row's hash is hashed again, because a row's hash is linear in the hashes
+        of its cells, so exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0
+        and all NaN are equal. Null differs from NaN and from the empty string.
 
         Tables keep booleans, signed integers (unsigned ones become the next larger signed type), floats, decimals,
         strings (categories become strings), binary, dates, and timestamps in microseconds. Timestamps with a time zone
@@ -228,7 +228,7 @@ class Engine:
             stored_column(name, kind, is_partition=name == partition_by) for name, kind in types.items()
         )
         view = f"staging_{uuid.uuid4().hex}"
-        # A view, because a compiled expression lacks Ibis' in-memory tables. The casts are needed because DuckDB's
+        # Use a view, because a compiled expression lacks Ibis' in-memory tables. The casts are needed because DuckDB's
         # types differ from those of Ibis: a sum of integers has 128 bits, and would be written as a double.
         self.ibis.create_view(view, expression)
         try:

@@ -30,9 +30,9 @@ class RowBatch:
     number
         Number of the batch in its table, from 1; 0 if there is nothing to add. Numbers may have gaps.
     published
-        Called with the added rows, without quarantined rows, once they are in the table.
+        Function that is called with the added rows, without quarantined rows, once they are in the table.
     release
-        Called at the end, whether or not the rows were added.
+        Function that is called at the end, whether or not the rows were added.
     """
 
     rows: Any

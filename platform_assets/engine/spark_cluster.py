@@ -119,7 +119,7 @@ class SparkCluster:
         Parameters
         ----------
         expression
-            The rows.
+            The rows to write.
         types
             The stored type of each column, from `stored_types`.
         folder

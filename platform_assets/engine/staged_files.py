@@ -48,7 +48,7 @@ class Staged:
     Attributes
     ----------
     folder
-        Where the files are.
+        Folder that contains the files.
     schema
         Arrow schema of the rows, including the partition column.
     parts

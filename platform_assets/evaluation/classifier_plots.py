@@ -1,6 +1,6 @@
 """Plots of a binary classifier's performance, as PNG bytes, for Dagster metadata, MLflow and the approval page.
 
-`metrics.py` computes the metrics shown in them, and `plot_style.py` holds their shared style.
+`metrics.py` computes the metrics shown in them, and `plot_style.py` defines their shared style.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def precision_recall(labels: ArrayLike, scores: ArrayLike, threshold: float) -> 
         if metrics["positives"]:
             recall, precision = caught / caught[-1], caught / above
             top = _top_of(precision[recall >= _STEADY_RECALL], metrics)
-            # Drawn in steps, because average precision sums steps.
+            # Draw the curve in steps, because average precision is a sum over steps.
             axes.step(np.append(0.0, recall), np.append(precision[0], precision), where="pre", **_line("model"))
             base_rate = metrics["base_rate"]
             axes.axhline(base_rate, color=OTHER, linestyle="--", label=f"base rate {rounded(base_rate)}")
@@ -264,7 +264,7 @@ def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs
         else:
             note(axes, "undefined: no rows")
         axes.set(xlabel="threshold", ylabel="cost per 100 rows, in false alarms", xlim=(-0.02, 1.02))
-        # Logarithmic above a small cost, because flagging no row costs many times as much.
+        # Use a logarithmic axis above a small cost, because flagging no row costs many times as much.
         axes.set_yscale("symlog", linthresh=max(float(curve.max()) / _LOG_FROM, 1.0))
         axes.set_ylim(bottom=0)
         return as_png(axes)

@@ -92,7 +92,7 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
     groups
         Group of each row, (n,); None for one width.
     declared
-        The declaration.
+        Declaration of the intervals.
 
     Raises
     ------

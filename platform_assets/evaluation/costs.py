@@ -24,7 +24,7 @@ class Costs:
     missed
         How many false alarms cost as much as one missed positive row; above 0.
     why
-        Where the number comes from, one sentence.
+        Source of the number, in one sentence.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class Criterion:
     at_most
         Highest value that passes. Set either `at_least` or `at_most`.
     why
-        Reason for the bound, one sentence.
+        Reason for the bound, in one sentence.
     lower_bound
         Whether the metric's one-sided 95 % lower bound (Clopper-Pearson) has to reach `at_least`, instead of its value.
         Only for metrics that are a share of a known number of rows, such as recall.
@@ -92,7 +92,7 @@ class Criterion:
         return lower_bound(round(value * rows), rows)
 
     def holds(self, value: float) -> bool:
-        """Return whether the value is within the bound. NaN is not."""
+        """Return whether the value is within the bound; False for NaN."""
         return value <= self.bound if self.at_least is None else value >= self.bound
 
 
@@ -110,7 +110,7 @@ class NotWorse:
     by
         Margin, in the metric's unit, 0 or above.
     why
-        Reason for the margin, one sentence.
+        Reason for the margin, in one sentence.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
     Parameters
     ----------
     demand
-        Metric and margin.
+        Metric to compare, and the margin.
     differences
         Challenger minus champion by metric, from `compare`.
     """
@@ -263,7 +263,7 @@ def _interval(estimate: Estimate, bound: float, sign: str = "") -> str:
 
 
 def _plain(number: float) -> str:
-    # Not the format `g`, because it gives 1e-05, and Dagster allows no minus sign in the name of a check.
+    # Do not use the format `g`, because it gives 1e-05, and Dagster allows no minus sign in the name of a check.
     import numpy as np
 
     return np.format_float_positional(number, trim="-")

@@ -18,7 +18,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Examples that a model was not fitted on, and its predictions of them.
+    """Examples that a model was not fitted on, and the predictions of the model.
 
     Attributes
     ----------

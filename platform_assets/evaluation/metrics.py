@@ -128,7 +128,8 @@ class Tally:
             "calibration_error": _ratio(float((size * abs(mean - share)).sum()), rows),
             "recall": _ratio(caught, positives),
             "precision": _ratio(caught, flagged),
-            # Undefined without positive rows, because the quotient would be 0 whatever the model flags.
+            # These metrics are undefined without positive rows, because the quotient would be 0 whatever the model
+            # flags.
             "f1": _ratio(2 * caught, positives + flagged) if positives else math.nan,
             "f2": _ratio(5 * caught, 4 * positives + flagged) if positives else math.nan,
             "false_positive_rate": _ratio(flagged - caught, rows - positives),

@@ -67,7 +67,7 @@ def as_png(axes: Axes, columns: int = 3) -> bytes:
 
     figure = cast("Figure", axes.figure)
     if axes.get_legend_handles_labels()[1]:
-        # Outside the axes, so that it covers no data.
+        # Place the legend outside the axes, so that it covers no data.
         legend = figure.legend(loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
         for label in legend.get_texts():
             label.set_parse_math(False)

@@ -145,7 +145,8 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     if not 0 <= share <= 1:
         raise TrainingError(f"the share of groups is {share:g}; it must be between 0 and 1")
     codes, keys = group_keys(groups)
-    # Exact, because a float times a power of two is not rounded, and Python compares int with float exactly.
+    # This product is exact, because a float times a power of two is not rounded, and Python compares int with float
+    # exactly.
     return np.array([hash_position(key, salt) < share * _POSITIONS for key in keys], dtype=np.bool_)[codes]
 
 

@@ -172,7 +172,7 @@ class _Blocks:
     count
         Number of blocks.
     place
-        Place of each row's block, from 0, (n,).
+        Position of each row's block in the order of time, from 0, (n,).
     start
         First time of each block, (count,).
     """

@@ -53,7 +53,7 @@ class Ancestry:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     """
 
     def __init__(self, tables: TableStore) -> None:

@@ -105,7 +105,7 @@ def _resources_of(schema: TableSchema) -> set[str]:
 
 
 def _declared_by(schema: TableSchema) -> dict[str, Any]:
-    """Return the arguments of an asset that its table determines."""
+    """Return the arguments of an asset that follow from the schema of its table."""
     return {
         "key": schema.name.split("/"),
         "group_name": schema.domain,
@@ -131,7 +131,7 @@ def online_check(
     Parameters
     ----------
     schema
-        The online table.
+        Schema of the online table.
     source
         The lake table from which the online table is made.
     compute

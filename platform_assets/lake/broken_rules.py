@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 RULES = "broken_rules"
-"""Name of that column."""
+"""Name of the column with broken rules."""
 _SEPARATOR = ", "
 
 

@@ -48,9 +48,9 @@ class Publication:
     Attributes
     ----------
     name
-        The table.
+        Name of the table.
     staged
-        The rows.
+        The staged rows.
     metadata
         JSON values to store with the version.
     partitions

@@ -158,7 +158,7 @@ class TableStore:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         version
             Number of the version; None for the newest.
         partitions
@@ -204,9 +204,9 @@ class TableStore:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         staged
-            The rows.
+            The staged rows.
         metadata
             JSON values to store with the version.
         partitions
@@ -245,7 +245,7 @@ class TableStore:
         name
             The table, without partitions.
         staged
-            The rows.
+            The staged rows.
         batch
             Number of the batch. The commit stores it, see `last_batch`.
         metadata
@@ -304,7 +304,7 @@ class TableStore:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         retention
             Age up to which every version stays readable. It is rounded up to whole hours.
         keep_versions

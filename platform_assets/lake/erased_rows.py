@@ -105,7 +105,7 @@ def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> Ver
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     place
         The table and its column.
     subject

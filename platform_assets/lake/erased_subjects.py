@@ -57,7 +57,7 @@ class ErasedSubjects:
         Parameters
         ----------
         rows
-            The rows.
+            The rows to filter.
         column
             Column of the text.
         key

@@ -32,12 +32,11 @@ class Expectation:
     kind
         Class name in `great_expectations.expectations`.
     arguments
-        Its keyword arguments.
+        Keyword arguments of that class.
     columns
         Columns that it reads.
     holds
-        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null counts as
-        satisfied.
+        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null satisfies it.
     blocking
         Whether a failure prevents publishing. A fact about single rows of a source never does.
     """
@@ -92,7 +91,7 @@ def is_one_of(column: str, values: Sequence[Any]) -> Expectation:
 
 
 def has_a_word(column: str) -> Expectation:
-    """Every value of the column holds a letter or a digit of any script."""
+    """Every value of the column contains a letter or a digit of any script."""
     return Expectation(
         f"{column}_has_a_word",
         f"Every {column} contains a letter or a digit.",
@@ -105,7 +104,7 @@ def has_a_word(column: str) -> Expectation:
 
 
 def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
-    """If neither column is null, the column has the value that `pairs` gives for the other one."""
+    """If neither column is null, `column` has the value that `pairs` gives for the value of `other`."""
     return Expectation(
         f"{column}_follows_from_{other}",
         f"Every {column} belongs to its {other}: {dict(pairs)}.",
@@ -245,7 +244,7 @@ def has_rows(at_least: int = 1) -> Expectation:
 
 
 def _where(column: str, operator: str, value: int) -> dict[str, Any]:
-    # The serialised form of Great Expectations' condition objects, which avoids its import.
+    # Use the serialised form of condition objects, to avoid importing Great Expectations.
     return {"type": "comparison", "column": {"name": column}, "operator": operator, "parameter": value}
 
 

@@ -125,7 +125,7 @@ def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 def _form(kind: dt.DataType) -> str:
     """Pattern of the texts that are values of a type."""
     if kind.is_decimal():
-        # DuckDB would round further digits.
+        # Accept no further digits, because DuckDB would round them.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
         # A column with a time zone requires an offset. Other columns forbid an offset, because it would be lost.

@@ -34,7 +34,7 @@ class TablesIOManager(dg.IOManager):
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     online
         The online tables.
     engine

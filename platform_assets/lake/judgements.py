@@ -36,7 +36,7 @@ class Judgement:
     rows
         Number of checked rows.
     broken
-        Number of rows that break it; 0 for a fact about the whole table.
+        Number of rows that break the expectation; 0 for a fact about the whole table.
     samples
         Some of those rows: the checked columns and those that identify the row.
     observed
@@ -59,7 +59,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     frame
         The rows, with the columns that the expectations read.
     expectations
-        The expectations.
+        The expectations to check.
     identified_by
         Columns that identify a row in the samples.
 
@@ -96,7 +96,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
         }
         found |= _validated(batch, broken, samples) if broken else {}
     finally:
-        # Otherwise the rows stay in memory until the next context is created.
+        # Delete the data source, because otherwise the rows stay in memory until the next context is created.
         context.data_sources.delete("rows")
     return [_judgement(expectation, found[place], len(frame)) for place, expectation in enumerate(expectations)]
 

@@ -35,16 +35,17 @@ _PATIENCE = {"retry_timeout": "3s", "connect_timeout": "3s"}
 
 @dataclass(frozen=True)
 class BoundLake:
-    """The lake of a database, as the database remembers it.
+    """The lake of a database, as the database records it.
 
     Attributes
     ----------
     identity
         Content of the lake's identity file.
     place
-        Location at which it was last seen.
+        Last known location of the lake.
     is_marked
-        Whether the identity was written into the lake. False if a process ended in between, or may not write.
+        Whether the identity was written into the lake. False if the process ended before it wrote the identity, or has
+        no write access.
     """
 
     identity: str
@@ -67,7 +68,7 @@ def demand_own_lake(database: Database, lake: str) -> None:
     Raises
     ------
     OtherLake
-        The lake or the database belongs to another one.
+        The lake belongs to another database, or the database to another lake.
     DatabaseError
         The database does not respond.
     """
@@ -84,7 +85,7 @@ def demand_own_lake(database: Database, lake: str) -> None:
 
 
 def refuse_other_lake(database: Database, lake: str) -> None:
-    """Refuse a marked lake that does not belong to a database; bind nothing.
+    """Refuse a lake whose identity belongs to another database, without binding anything.
 
     For `migrate`, which an administrator may run on a machine without the lake, and before the table exists.
 
@@ -120,7 +121,7 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
     lake
         Location of the lake.
     place
-        Location to remember, if the lake is moved next.
+        Location to record instead, if the lake will be moved there.
 
     Raises
     ------
@@ -133,7 +134,8 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
         raise DatabaseError("a lake in memory ends with its process, so no database can belong to it")
     identity = uuid.uuid4().hex
     with database.lock(_LOCK), closing(database.connect("platform")) as connection:
-        # The file first: if the process ends in between, both are refused until this is repeated.
+        # Write the file first. If the process ends before the next line, lake and database are refused until a
+        # repetition.
         _mark(lake, identity)
         _remember(connection, BoundLake(identity, place_of(place or lake), is_marked=True))
     return identity
@@ -162,21 +164,21 @@ def lake_identity(lake: str) -> str:
 
 
 def place_of(lake: str) -> str:
-    """Return the location of a lake for people, without secrets; a folder with the name of the machine."""
+    """Return the location of a lake for display, without secrets; for a folder, with the name of the machine."""
     path = lake.removeprefix("file://")
     return shown(path) if "://" in path else f"{Path(path).absolute()} on {socket.gethostname()}"
 
 
 def _compare_or_bind(connection: Connection, database: Database, lake: str) -> None:
-    """Decide under the lock, so that only one of several new lakes is bound."""
-    # Read again, because another process may have bound them while this one waited.
+    """Compare or bind while the caller holds the lock, so that only one of several new lakes is bound."""
+    # Read both identities again, because another process may have bound them while this process waited.
     found, bound = lake_identity(lake), bound_lake(connection)
     place = place_of(lake)
     if bound is None and not found:
         bound = BoundLake(uuid.uuid4().hex, place, is_marked=False)
         _remember(connection, bound)
     if bound is not None and not bound.is_marked and not found and not _is_memory(lake):
-        # A process that may not write the lake leaves the binding unmarked. The next one that may completes it.
+        # A process without write access to the lake leaves it unmarked. The next process with write access marks it.
         _mark(lake, bound.identity)
         found = bound.identity
     if bound is None or bound.identity != found:

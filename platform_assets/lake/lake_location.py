@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 500
 # Characters that delta-rs misreads when it converts a folder to a URL and back: it would open another folder.
 _REFUSED = re.compile(r"[#?%\\\[\]|^\x00-\x1f\x7f\ud800-\udfff]")
-# Shorter than delta-rs' defaults (10 attempts within 3 minutes), so that an unreachable store is reported sooner.
+# These times are shorter than delta-rs' defaults (10 attempts within 3 minutes), so that an unreachable store is
+# reported sooner.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 
 
@@ -128,7 +129,7 @@ class LakeLocation:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         outcome
             Effect of the error on the table, e.g. "cannot be read".
         """

@@ -31,9 +31,9 @@ class LandedFiles:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     schema
-        The table.
+        Schema of the table.
     """
 
     tables: TableStore

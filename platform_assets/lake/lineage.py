@@ -54,7 +54,7 @@ class Lineage:
         """Raise if the rows to be replaced are newer than the step's rows.
 
         The version numbers of the inputs decide. If an input has no version number, the order is unknown, and any
-        change since the step began counts as newer.
+        change since the step began is treated as newer.
 
         Parameters
         ----------

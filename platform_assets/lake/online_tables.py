@@ -59,7 +59,7 @@ class OnlineVersion:
     Attributes
     ----------
     name
-        The table.
+        Name of the table.
     digest
         Content digest of its rows.
     rows
@@ -130,9 +130,9 @@ class OnlineTables:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         staged
-            The rows.
+            The staged rows.
         key
             Columns of the primary key.
         run_id
@@ -211,7 +211,7 @@ class OnlineTables:
         Parameters
         ----------
         name
-            The table.
+            Name of the table.
         column
             The table's only key column.
         keys

@@ -22,13 +22,13 @@ class Publisher:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     engine
         The engine that staged the rows.
     metadata
         JSON values to store with each version.
     lineage
-        Returns the lineage of a table by its name; None if rows made from newer inputs may be replaced.
+        Function that returns the lineage of a table by its name; None if rows made from newer inputs may be replaced.
     """
 
     def __init__(

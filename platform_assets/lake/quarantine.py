@@ -36,7 +36,7 @@ class Sifted:
     Attributes
     ----------
     typed
-        The staged rows behind the expressions.
+        The staged rows from which the expressions read.
     doubled
         The staged keys that several rows share.
     incoming
@@ -146,7 +146,7 @@ def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
     source = raw.select(LINE, *landed.origin, source_row=text, source_error=_reason(raw))
     found = bad.join(source, LINE)
     if sifted.erased:
-        # A bad row may name the person anywhere, because its columns cannot be trusted.
+        # A bad row may mention the person in any column, because its columns cannot be trusted.
         found = sifted.erased.texts_without(found, "source_row", LINE)
     return found.select(*(landed.origin or (LINE,)), RULES, "source_row", "source_error")
 

@@ -28,9 +28,9 @@ def judge_by_rules(
     Parameters
     ----------
     rows
-        The rows.
+        The rows to check.
     expectations
-        The expectations.
+        The expectations to check.
     identified_by
         Columns that identify a row in the samples.
 
@@ -65,7 +65,7 @@ def _number(rows: ir.Table, expectation: Expectation) -> ir.IntegerScalar:
 
 
 def _keeps(rows: ir.Table, expectation: Expectation) -> ir.BooleanValue:
-    """Return for each row whether it meets an expectation. As in Great Expectations, null counts as met."""
+    """Return for each row whether it meets an expectation. As in Great Expectations, null meets every expectation."""
     if expectation.holds is None:
         raise PlatformError(f"the expectation {expectation.name} ({expectation.kind}) has no rule for large tables")
     return expectation.holds(rows).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword

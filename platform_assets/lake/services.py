@@ -91,7 +91,7 @@ class LakeServices:
         Raises
         ------
         OtherLake
-            It belongs to another lake.
+            The database belongs to another lake.
         """
         _ = self.database
 
@@ -148,7 +148,7 @@ class LakeServices:
     @opened
     def artefacts(self) -> ArtefactStore:
         """The models' files, in the lake."""
-        # A lake in memory cannot hold files; a temporary folder has the same lifetime.
+        # A lake in memory cannot store files. Use a temporary folder, which has the same lifetime.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
 
     @opened

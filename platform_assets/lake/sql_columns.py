@@ -170,7 +170,7 @@ def _time(kind: Any, name: str, dialect: str) -> Storage | None:
         # so that only whole seconds are exact.
         digits = 0 if dialect == "mysql" or (dialect == "mssql" and name == "DATETIME") else _MICROSECONDS
     if name == "SMALLDATETIME":
-        # It stores minutes.
+        # SMALLDATETIME stores whole minutes.
         return None
     unit = "us" if digits >= _MICROSECONDS else "ms" if digits >= _MILLISECONDS else "s"
     has_zone = bool(getattr(kind, "timezone", False)) or name == "DATETIMEOFFSET"
@@ -207,7 +207,7 @@ def convert(rows: pa.RecordBatch, columns: Sequence[TargetColumn], key: Sequence
     Parameters
     ----------
     rows
-        The rows.
+        The rows to convert.
     columns
         The columns to load.
     key

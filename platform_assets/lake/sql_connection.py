@@ -67,7 +67,7 @@ def probe(target: SqlTarget) -> None:
     Parameters
     ----------
     target
-        The target.
+        The SQL target.
 
     Raises
     ------

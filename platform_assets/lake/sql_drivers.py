@@ -98,7 +98,8 @@ def _with_odbc_driver(url: URL, dialect: str) -> URL:
     if not query & {"driver", "dsn", "odbc_connect"} and url.database:
         url = url.update_query_dict({"driver": _default_odbc_driver(dialect)})
     if dialect == "mysql" and url.port:
-        # SQLAlchemy writes `Server=host,port`, which only drivers for SQL Server understand.
+        # Pass the port separately, because SQLAlchemy writes `Server=host,port`, which only drivers for SQL Server
+        # read.
         url = url.set(port=None).update_query_dict({"port": str(url.port)})
     return url
 

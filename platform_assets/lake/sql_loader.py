@@ -47,7 +47,7 @@ class Loaded:
     Attributes
     ----------
     rows
-        Number of rows that were given.
+        Number of rows that were passed to `load`.
     inserted
         Number of rows that were missing in the target.
     updated
@@ -79,7 +79,7 @@ class SqlLoader:
     Parameters
     ----------
     target
-        The database.
+        The database to load into.
     table
         Name of the table.
     key

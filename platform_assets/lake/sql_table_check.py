@@ -26,7 +26,7 @@ class Match:
     Attributes
     ----------
     columns
-        The columns.
+        The columns to load.
     key
         Columns of the target that identify a row.
     """

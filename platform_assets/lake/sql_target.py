@@ -198,7 +198,7 @@ def _driver_name(name: str, named_by: str) -> str:
 def _address(server: str) -> tuple[str, int | None]:
     text = server.strip().removeprefix("tcp:")
     if text.startswith("/") or "\\" in text:
-        # The folder of a Unix socket, or a named instance of SQL Server, which has no fixed port.
+        # This is the folder of a Unix socket, or a named instance of SQL Server, which has no fixed port.
         return text, None
     if text.count(":") > 1 and not text.startswith("["):
         return text, None

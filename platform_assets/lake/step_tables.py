@@ -30,7 +30,7 @@ class StepTables:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     online
         The online tables.
     inputs
@@ -85,7 +85,7 @@ def step_tables(step: Any, tables: TableStore, online: OnlineTables) -> StepTabl
     step
         Dagster's context of the step (`StepExecutionContext`).
     tables
-        The lake.
+        Store of the tables in the lake.
     online
         The online tables.
 

@@ -92,7 +92,7 @@ def _stored_sizes(location: LakeLocation, name: str) -> dict[str, int]:
 
 
 def sync_files(location: LakeLocation, name: str, actions: Collection[Any]) -> None:
-    """Flush data files to disk, so that a commit never refers to a file that a power failure can lose."""
+    """Flush data files to disk before a commit refers to them, because a power failure could lose them."""
     folder = Path(location.uri(name))
     if location.is_durable and actions:
         for path in (*(folder / action.path for action in actions), folder):

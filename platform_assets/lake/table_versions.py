@@ -40,7 +40,7 @@ class TableVersion:
     Attributes
     ----------
     name
-        The table.
+        Name of the table.
     version
         Delta version number. Numbers increase, with gaps, because maintenance commits take numbers too.
     digest

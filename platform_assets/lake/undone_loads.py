@@ -144,7 +144,7 @@ def why_undone(versions: Sequence[TableVersion], number: int) -> str:
     versions
         All versions of the table, newest first.
     number
-        The version.
+        Number of the version.
     """
     for one in versions:
         undone = one.metadata.get(UNDONE)

@@ -25,7 +25,7 @@ class Uploads:
     """Copies of staged files in the table's folder. Each file is copied at most once.
 
     A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. It does not
-    contain the partition value, which may hold any character. Delta Lake keeps the value in its log.
+    contain the partition value, which may contain any character. Delta Lake keeps the value in its log.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Uploads:
     folder
         The same folder as a path, if it is local.
     staged
-        The rows.
+        The staged rows.
     """
 
     def __init__(self, files: pafs.FileSystem, folder: Path | None, staged: Staged) -> None:

@@ -40,7 +40,7 @@ USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
 """Number of earlier versions from which the usual row count, their median, is computed."""
 MOST_ROWS_IN_MEMORY = 5_000_000
-"""Largest number of rows that Great Expectations checks. It holds the checked columns of all rows in memory."""
+"""Largest number of rows that Great Expectations checks. It keeps the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
 """Factor by which the row count may differ from the usual row count."""
 
@@ -185,7 +185,7 @@ class Validator:
         Parameters
         ----------
         schema
-            The table.
+            Schema of the table.
         data
             Its rows; for a source, the result of `land`.
         history

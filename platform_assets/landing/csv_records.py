@@ -92,7 +92,7 @@ class CsvFile:
     names
         Column names as in the header.
     encoding
-        Python name of its text encoding.
+        Python's name of the text encoding.
     """
 
     path: Path
@@ -122,7 +122,7 @@ def open_csv(path: Path, called: str, encoding: str = UTF_8) -> CsvFile:
     called
         Name of the file in messages.
     encoding
-        Its text encoding.
+        Text encoding of the file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Local HTTP server that stands in for an API, with faults that can be switched on.
+"""Local HTTP server that simulates an API, with faults that can be switched on.
 
 A domain's `demo.py` gives it a function that answers requests from sample data. The same server serves
 `PLATFORM_SOURCES=demo` and the tests of clients.
@@ -36,7 +36,7 @@ class Request:
     path
         Path without query.
     query
-        Decoded query parameters; the last value of each name.
+        Decoded query parameters. Of a repeated name, the last value is kept.
     headers
         Headers, their names in lower case.
     arrived
@@ -91,7 +91,7 @@ class DemoServer:
     Parameters
     ----------
     respond
-        Answers a request.
+        Function that answers a request.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class DemoServer:
     constant_fault
         Fault of all requests while `faults` is empty.
     requests
-        Requests so far.
+        Requests that the server has received.
     most_at_once
         Largest number of concurrent requests.
     """

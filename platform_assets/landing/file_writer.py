@@ -20,7 +20,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]],
     path
         The file. Missing folders are created, and an existing file is replaced.
     columns
-        The header.
+        Names of the columns, for the header.
     rows
         The values of each row. Rows may be longer or shorter than the header, because demo data contain bad rows.
     encoding

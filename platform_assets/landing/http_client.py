@@ -113,8 +113,8 @@ class HttpClient:
     limits
         Time-outs, body size and retries.
     turn
-        Returns a context manager for an attempt, given the seconds left. It may delay the attempt, and raises
-        `TemporaryError` if the delay would be too long.
+        Function that returns a context manager for an attempt, given the seconds left. It may delay the attempt, and
+        raises `TemporaryError` if the delay would be too long.
     keep_connections
         Whether to keep connections open between requests.
     """
@@ -137,7 +137,7 @@ class HttpClient:
         self._client = httpx.Client(
             headers=dict(headers),
             limits=connections,
-            # No proxy for servers on this machine, even if the environment names one.
+            # Use no proxy for servers on this machine, even if the environment names one.
             mounts={f"all://{host}": httpx.HTTPTransport(limits=connections) for host in LOOPBACK},
         )
 
@@ -160,7 +160,7 @@ class HttpClient:
         params
             Query parameters, not yet encoded.
         read
-            Turns an answer into a value. It receives every status that is not retried.
+            Function that turns an answer into a value. It receives every status that is not retried.
         seconds
             Longest time for all attempts together.
 
@@ -252,7 +252,7 @@ def _named(status: int) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds in `Retry-After`, which holds seconds or a date (RFC 9110); None if absent or malformed."""
+    """Return the seconds in `Retry-After`, which contains seconds or a date (RFC 9110); None if absent or malformed."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -49,7 +49,7 @@ class Landed:
     Attributes
     ----------
     source
-        The file.
+        The source file.
     rows
         The columns of the file, with names in lower case (CSV: all text, null where empty), and the platform's own
         columns, which `row_writer.py` describes: `source_line`, `source_error`, `source_text`, and, for some formats,
@@ -57,7 +57,7 @@ class Landed:
     digest
         SHA-256 of the unpacked file.
     folder
-        Where the rows are until they are discarded.
+        Folder that contains the rows until they are discarded.
     remarks
         Remarks on the file, from `file_remarks.py`.
     encoding
@@ -109,9 +109,9 @@ def land(source: Source, engine: Engine, unpacking: Unpacking | None = None, rea
     Parameters
     ----------
     source
-        The file.
+        The source file to fetch.
     engine
-        Opens the rows.
+        Query engine that opens the rows.
     unpacking
         Extracts the file from an archive. If None, a packed file is recognised by its first bytes and unpacked.
     reader
@@ -164,7 +164,7 @@ def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", 
     file
         The local file.
     source
-        Where it came from, for messages.
+        Source of the file, for messages.
     target
         The parquet file to write.
     declared

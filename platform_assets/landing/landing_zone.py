@@ -1,7 +1,7 @@
 """Landing zones: folders into which other teams drop files, each of which lands in a table exactly once.
 
-A file is identified by its content. The same content under another name, or with another modification time, counts
-once. A rewritten file counts as a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
+A file is identified by its content. The same content under another name, or with another modification time, is the same
+file. A rewritten file is a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
 PostgreSQL, and `zone_batch.py` reads their rows. A run loads a batch of files, and adds its rows to the lake in one
 commit.
 """
@@ -89,7 +89,7 @@ class DeclaredZone:
     optional
         Further columns that a file may have.
     demo
-        Writes sample files into a folder, if the location is not set; None for no sample files.
+        Function that writes sample files into a folder, if the location is not set; None for no sample files.
     """
 
     name: str
@@ -114,9 +114,9 @@ class LandingZones:
     Parameters
     ----------
     sources
-        The settings.
+        Source of the settings.
     database
-        Returns the platform's database.
+        Function that returns the platform's database.
     """
 
     def __init__(self, sources: Sources, database: Callable[[], Database]) -> None:
@@ -177,7 +177,7 @@ class SampleFiles:
     Attributes
     ----------
     write
-        Writes them into an empty folder, and returns their paths.
+        Function that writes the files into an empty folder, and returns their paths.
     folder
         The zone's folder.
     scratch
@@ -215,7 +215,7 @@ class Zone:
     Parameters
     ----------
     name
-        Its name.
+        Name of the zone.
     folder
         Folder with its files.
     form
@@ -224,7 +224,7 @@ class Zone:
         Time for which the size and the marks (see `Look`) of a file must be unchanged before it is read, in seconds
         by the database's clock. 0 to read a file in the first scan.
     database
-        Returns the platform's database.
+        Function that returns the platform's database.
     samples
         Sample files, for a zone whose location is not set.
     """
@@ -270,7 +270,7 @@ class Zone:
         """
         written = self._samples.ensure() if self._samples else set()
         began = clock()
-        # Read the previous listing first, so that a file that another process adds in the meantime does not count as
+        # Read the previous listing first, so that a file added by another process in the meantime is not recorded as
         # removed.
         before = self.files.listed()
         listing = self.folder.list()
@@ -307,9 +307,9 @@ class Zone:
         table
             The table in which the files land.
         engine
-            Opens the rows.
+            Query engine that opens the rows.
         run
-            The Dagster run.
+            Id of the Dagster run.
 
         Raises
         ------
@@ -391,6 +391,6 @@ class Zone:
         digests
             Digests of the contents.
         run
-            The Dagster run.
+            Id of the Dagster run.
         """
         return self.files.mark_processed(connection, digests, run)

@@ -59,7 +59,7 @@ class NoMemberError(ArchiveError):
 
 
 class SeveralMembersError(ArchiveError):
-    """The archive holds more than one file."""
+    """The archive contains more than one file."""
 
 
 class WrongMemberError(ArchiveError):
@@ -200,8 +200,8 @@ def unpack(file: Path, called: str, size: SizeLimit) -> Path:
     Raises
     ------
     ArchiveError
-        The file is damaged, is packed in an unsupported way, exceeds the limit, or is a zip archive that does not hold
-        exactly one file.
+        The file is damaged, is packed in an unsupported way, exceeds the limit, or is a zip archive that does not
+        contain exactly one file.
     """
     for _ in range(MOST_LAYERS + 1):
         with file.open("rb") as stream:
@@ -321,7 +321,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of name and extra field in a member's local header; the directory's may differ."""
+    """Return the length of name and extra field in a member's local header; the central directory's may differ."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

@@ -33,7 +33,7 @@ ZONE_SECONDS = 15
 DISCOVER_SECONDS = 0.7
 """Time limit for reading files in one scan of a landing zone, in seconds."""
 ZONE_RETRY = (60, 5 * 60, 15 * 60, 60 * 60)
-"""Seconds to wait after each failed run of a zone's job; the last wait repeats, because files keep coming."""
+"""Seconds to wait after each failed run of a zone's job. The last value applies to all further failures."""
 _KEY_DIGITS = 16
 _FAILED = {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
 
@@ -88,7 +88,7 @@ def source_changed_sensor(
     name
         Name of the sensor.
     declared
-        The source.
+        Declaration of the source.
     table
         The asset that is made from the source.
     job
@@ -162,7 +162,7 @@ def files_landed_sensor(
     name
         Name of the sensor.
     declared
-        The zone.
+        Declaration of the zone.
     job
         Name of the job, which materialises the zone's table and its downstream assets.
     waits_for

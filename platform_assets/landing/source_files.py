@@ -45,7 +45,7 @@ class Source:
     Attributes
     ----------
     setting
-        The environment variable that holds the location.
+        The environment variable that contains the location.
     uri
         A path or any fsspec URI.
     demo
@@ -166,7 +166,7 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
         fix = f"run `pip install 'platform-assets[{extra}]'`" if extra else str(error)
         raise SourceError(f"{source} needs a driver that is not installed; {fix}") from None
     except Exception as error:  # noqa: BLE001 - fsspec's drivers raise any error of their client libraries
-        # The driver's error may hold the password, so it must not become the cause that a log prints.
+        # The driver's error may contain the password, so it must not become the cause that a log prints.
         raise SourceError(f"{source} cannot be {done}: {_reason(error, source)}") from None
 
 

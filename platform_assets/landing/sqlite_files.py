@@ -83,7 +83,7 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
     file
         The file. It is opened without a lock or journal.
     table
-        A table that it must have. A view does not count.
+        A table that it must have. A view is not accepted.
     columns
         Columns that the table must have. Upper and lower case are equal.
     called

@@ -16,10 +16,10 @@ UTF_16 = "utf-16"
 MARKED = (UTF_8, UTF_16)
 """Encodings that the bytes of a file prove."""
 UTF_8_SHARE = 0.95
-"""Share of the lines with non-ASCII bytes that must be valid UTF-8 for a file to count as UTF-8."""
+"""Share of the lines with non-ASCII bytes that must be valid UTF-8 for the file to be read as UTF-8."""
 _PART = 1 << 17
 _SAMPLE = 1 << 16
-"""Bytes of non-ASCII lines from which charset-normalizer detects the encoding."""
+"""Number of bytes of non-ASCII lines from which charset-normalizer detects the encoding."""
 
 
 class Utf8Stream(Protocol):

@@ -92,7 +92,7 @@ def read_batch(
     Parameters
     ----------
     files
-        The files.
+        The files to read.
     at
         Time at which the batch was created.
     folder
@@ -100,7 +100,7 @@ def read_batch(
     form
         Format of the files.
     engine
-        Opens the rows.
+        Query engine that opens the rows.
     """
     scratch = engine.folder("landing")
     try:

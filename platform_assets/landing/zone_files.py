@@ -157,7 +157,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ZoneFile:
-    """A content to be loaded.
+    """A file content that is to be loaded.
 
     Attributes
     ----------
@@ -173,7 +173,7 @@ class ZoneFile:
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A content of a zone.
+    """A file content in a zone, with its state.
 
     Attributes
     ----------
@@ -243,11 +243,11 @@ class ZoneFiles:
         Parameters
         ----------
         looks
-            The new and changed files. The time until they count as settled begins now.
+            The new and changed files. The time for which they must be unchanged begins now.
         gone
             Names that are not listed any more.
         complete
-            Names of the files that the platform wrote itself. They count as settled at once.
+            Names of the files that the platform wrote itself. They are treated as settled at once.
         """
         if not looks and not gone:
             return
@@ -366,7 +366,7 @@ class ZoneFiles:
         batch
             Number of the last batch in the lake.
         run
-            The Dagster run.
+            Id of the Dagster run.
         """
         with self._writing() as connection:
             for state, reason, files in (("landed", None, landed), ("set_aside", UNUSABLE, unusable)):

@@ -167,7 +167,7 @@ class ZoneFolder:
         from fsspec.asyn import AsyncFileSystem
 
         files, root = self._opened
-        # Otherwise a driver may return an outdated listing from its cache.
+        # Clear the cache, because otherwise a driver may return an outdated listing.
         files.invalidate_cache()
         if isinstance(files, AsyncFileSystem):
             # In an object store, a folder exists only while it has files, so an empty one is not an error.

@@ -141,7 +141,7 @@ def _with_current_paths(data: bytes) -> bytes:
 def _move_classes(node: Any) -> bool:
     """Replace old module paths in a skops schema in place; return whether there were any."""
     if isinstance(node, list):
-        # Not `any`, which would stop at the first replacement.
+        # Do not use `any`, which would stop at the first replacement.
         return sum([_move_classes(one) for one in node]) > 0
     if not isinstance(node, dict):
         return False
@@ -164,7 +164,7 @@ def _replay(model: FittedModel, called: str) -> None:
         outcome = f"the scores of its golden rows differ by up to {difference:.3g} ({allowed:g} is allowed)"
     except Exception as error:  # noqa: BLE001 - an estimator of another version can raise any error
         difference, outcome = float("nan"), f"its golden rows cannot be scored ({one_line(error)})"
-    # Not `>`, so that NaN counts as a difference.
+    # Do not use `>`, so that NaN is treated as a difference.
     if not difference <= allowed:
         then, now = _listed(model.libraries), _listed(library_versions())
         way_out = TRAIN_AGAIN if then == now else f"install the library versions of the training, or {TRAIN_AGAIN}"

@@ -334,7 +334,7 @@ def _write(path: Path, data: bytes) -> None:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
-            # Write the content to disk before the name, so that a power loss leaves no empty file.
+            # Flush the content to disk before the file is renamed, so that a power loss leaves no empty file.
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:

@@ -46,7 +46,7 @@ class Arithmetic:
     raw
         Scores of the final estimator on the transformed matrix, (n,), before calibration.
     calibrated
-        The sigmoid.
+        The calibrating sigmoid.
     """
 
     transforms: tuple[Transform, ...]
@@ -87,7 +87,7 @@ def arithmetic_of(estimator: Any) -> Arithmetic | None:
 
 def _transform(step: Any) -> Transform | None:
     if hasattr(step, "_sklearn_output_config"):
-        # Not supported, because its output can be a frame.
+        # Such a step is not supported, because its output can be a frame.
         return None
     if type(step) is NumberColumns:
         return _itself

@@ -287,7 +287,7 @@ class FittedModel:
         import pandas as pd
 
         if self._only_numbers:
-            # A hundred times as fast as a frame of objects, which matters for the single rows of a service.
+            # This is a hundred times as fast as a frame of objects, which matters for the single rows of a service.
             return self._of_numbers(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
         return pd.DataFrame(
             {name: _typed_values([row[name] for row in rows], kind) for name, kind in self._types.items()}

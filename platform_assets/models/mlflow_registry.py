@@ -251,7 +251,7 @@ class MlflowRegistry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # After the client, because it creates MLflow's own experiment in a new database.
+            # Do this after the client is created, because creating it adds MLflow's own experiment to a new database.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 

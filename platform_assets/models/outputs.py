@@ -1,6 +1,7 @@
 """The output of a fitted model: the numbers that it returns per row, by task.
 
-An artefact contains the name of its output. Artefacts of older versions do not; they are binary classifiers.
+An artefact contains the name of its output. Artefacts of older versions do not contain it; all of them are binary
+classifiers.
 """
 
 from __future__ import annotations

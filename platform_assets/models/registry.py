@@ -33,7 +33,7 @@ ERASED_TAG = "erased"
 IMPORTED_TAG = "imported"
 """Tag of a version from another environment: its origin. Its training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
-"""Tag of a version: the versions of tables that it was trained on and that were undone later, as JSON."""
+"""Tag of a version: the table versions of its training that were undone later, as JSON."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")

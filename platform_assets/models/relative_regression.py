@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Regression of the label divided by a level, with one estimator for each value of a column.
 
-    The estimators see the columns `relative` divided by the level, and the other columns as they are, without `level`.
+    The estimators receive the columns `relative` divided by the level, and the other columns as they are, without
+    `level`.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
         return zip(self.estimators_, self.groups_.tolist(), strict=True)
 
     def _parts(self, rows: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return the matrix that the estimators see, the levels, and the values of `by`."""
+        """Return the matrix that the estimators receive, the levels, and the values of `by`."""
         import numpy as np
 
         numbers = rows.to_numpy(dtype=np.float64, copy=True)

@@ -33,7 +33,7 @@ TOKENIZER_FILE = "tokenizer.json"
 LIBRARIES = ("onnxruntime", "tokenizers")
 """The optional libraries."""
 THREADS = min(2, os.cpu_count() or 1)
-"""Threads of an encoder. Each encodes one text at a time."""
+"""Number of threads of an encoder. Each thread encodes one text at a time."""
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
 

@@ -38,7 +38,8 @@ def keep_to_one_thread() -> None:
 @cache
 def loaded_libraries() -> Any:
     """Return the threadpoolctl controller of the libraries that are loaded at the first call."""
-    # Cached, because the search takes 3 ms, longer than scoring one row. Estimators have loaded their libraries.
+    # Cache the controller, because the search takes 3 ms, longer than scoring one row. By the first call, the
+    # estimators have loaded their libraries.
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -28,7 +28,7 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
     ArtefactError
         The artefact store does not respond.
     """
-    # Raises if the store does not respond, because that is not a problem of the file.
+    # This raises an error if the store does not respond, because that is not a problem of the file.
     if is_digest(digest):
         artefacts.exists(digest)
     try:

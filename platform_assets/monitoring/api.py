@@ -303,7 +303,7 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
         tags=["trace"],
     )
     def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
-        """Trace an answer to the raw bytes behind it.
+        """Trace an answer back to the source rows that it was made from.
 
         Returns the features as served, the table versions, the rows with their files and lines, the model version with
         its approval and training, and the runs that made each table. Unknown parts are listed as missing.

@@ -232,8 +232,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
     """Return the reason why a label of a request is ambiguous; None if it names at most one prediction.
 
-    If the predictions have subjects, the place is not enough. The log leaves out unknown subjects, so the places in the
-    log and in the response can differ.
+    If the predictions have subjects, the label must name the subject, not only the place in the request. The log leaves
+    out unknown subjects, so the places in the log and in the response can differ.
     """
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None

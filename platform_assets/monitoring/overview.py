@@ -34,7 +34,7 @@ class Result:
     name, description, severity
         As in `Check`. Only a failed check of severity `error` opens an incident.
     told
-        Message.
+        The result as a sentence.
     passed
         Whether it passed; None without values to check.
     """

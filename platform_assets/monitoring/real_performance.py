@@ -75,7 +75,7 @@ def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPer
     ledger
         The ledger, which names the champion.
     labels
-        The labels.
+        Store of the labels.
 
     Raises
     ------

@@ -64,7 +64,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def incidents(self) -> Incidents:
-        """The incidents: problems that people should know about."""
+        """The store of incidents."""
         from platform_assets.monitoring.incidents.store import Incidents, Windows
 
         windows = Windows(
@@ -73,7 +73,7 @@ class MonitoringServices(ServingServices):
         return Incidents(self._connection, self.alert_routes(), windows, self.settings.secrets())
 
     def alert_routes(self) -> Routes:
-        """Return who is told about incidents."""
+        """Return the receivers of messages about incidents."""
         from platform_assets.monitoring.incidents.routes import Routes
 
         smtp = self.settings.alert_smtp_url.get_secret_value()
@@ -120,7 +120,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def tracer(self) -> Tracer:
-        """Traces answers to the raw bytes behind them."""
+        """Traces answers back to the source rows that they were made from."""
         from platform_assets.monitoring.trace.models import ModelRecords
         from platform_assets.monitoring.trace.tracing import Tracer
 
@@ -139,5 +139,5 @@ class MonitoringServices(ServingServices):
 
     @property
     def forget_measurements(self) -> Callable[[], int]:
-        """Function that deletes measured drift that is as old as expired predictions, and returns the batches."""
+        """Function that deletes drift measurements older than the retention of predictions and counts their batches."""
         return self._forget_measurements

@@ -139,9 +139,9 @@ def copy_out(
     files
         The file system that holds the files.
     paths
-        The files.
+        Paths of the files to copy.
     target
-        The folder.
+        The folder to copy into.
     may_vanish
         Whether to skip files that were removed since they were listed.
     """
@@ -173,7 +173,7 @@ def _copy(source: Any, target: Path) -> tuple[int, str]:
                 size += len(data)
                 file.write(data)
     except OSError as error:
-        # Callers report other errors as errors of the source.
+        # Convert errors of writing here, because callers report all other errors as errors of the source.
         reason = error.strerror or first_line(error)
         raise BackupError(f"{target} was not written: {reason}; remove this backup, and use another disk") from None
     if unread:

@@ -42,7 +42,7 @@ def record_backup(database: Database, backup: Backup, digest: str, size: int) ->
     database
         The platform's databases.
     backup
-        The backup.
+        The backup to record.
     digest, size
         SHA-256 of its manifest, and the size of its files in bytes.
     """

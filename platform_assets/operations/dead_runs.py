@@ -1,6 +1,6 @@
-"""Dead runs: mark runs as failed if their process was killed; a released lock shows this.
+"""Dead runs: mark runs as failed if their process was killed, which a released lock shows.
 
-Dagster's default launcher does not detect dead runs, so they would count as started forever.
+Dagster's default launcher does not detect dead runs, so their state would stay STARTED forever.
 """
 
 from __future__ import annotations

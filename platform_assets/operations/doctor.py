@@ -206,7 +206,7 @@ def _unhealthy(uri: str) -> str:
 
     try:
         answer = requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS)
-    except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
+    except (requests.RequestException, ValueError) as error:  # some malformed addresses raise a ValueError
         return f"does not respond: {type(error).__name__}"
     return "" if answer.ok else f"fails its health check with HTTP {answer.status_code}"
 

@@ -109,7 +109,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        # Mark the models first, because only the files that are removed next show which versions contained the person.
+        # Mark the models first, because the files show which versions contained the person, and they are removed next.
         _mark_models(services, schemas, subject, erasure)
         _record_models(owner, erasure)
         _erase_tables(services, schemas, subject, erasure)
@@ -185,7 +185,7 @@ def _found_earlier(connection: psycopg.Connection[Any], erasure: Erasure) -> dic
 
 
 def _complete_record(owner: Database, erasure: Erasure) -> None:
-    """Store the result of an erasure, added to that of an earlier erasure of the same person."""
+    """Store the result of an erasure, combined with that of an earlier erasure of the same person."""
     with closing(owner.connect("platform")) as connection:
         rows = Counter(_found_earlier(connection, erasure).get("rows", {})) + Counter(erasure.rows)
         found = {**erasure.found(), "rows": rows}
@@ -233,7 +233,7 @@ def _erase_online(services: Services, schema: TableSchema, subject: str, inputs:
 def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
     models = [spec.name for spec in domains.model_specs() if spec.domain in {schema.domain for schema in schemas}]
     with closing(owner.connect("platform")) as connection, connection.transaction():
-        # The trigger makes labels append-only. Only an erasure deletes them.
+        # Disable the trigger that makes labels append-only, because an erasure must delete labels.
         connection.execute(b"alter table platform.labels disable trigger append_only")
         labels = connection.execute(
             "delete from platform.labels where model = any(%(models)s) and (subject = %(subject)s or (batch, place) in"

@@ -62,7 +62,7 @@ def import_bundle(services: Services, folder: Path, find_model: Callable[[str], 
     folder
         Folder that `platform-assets export` wrote in the other environment.
     find_model
-        Returns the declaration of a model.
+        Function that returns the declaration of a model.
     actor
         The person who imports.
 

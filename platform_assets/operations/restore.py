@@ -45,7 +45,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     settings
         The settings of the new platform.
     folder
-        The backup.
+        Folder of the backup.
     say
         Callback that receives progress messages.
 
@@ -152,7 +152,7 @@ def _restore_databases(
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
-        # A new identity, because the platform of the backup may still be in use.
+        # Bind with a new identity, because the platform of the backup may still be in use.
         bind_lake(database, settings.lake, place)
 
 

@@ -31,9 +31,9 @@ class Outcome:
     Attributes
     ----------
     asset
-        Its key, `<domain>/<name>`.
+        Key of the asset, `<domain>/<name>`.
     state
-        Its state.
+        State of the asset after the run.
     rows
         Rows of the table; None for other assets.
     seconds
@@ -106,9 +106,9 @@ def materialise_all(
     instance
         Dagster's instance, which records the run.
     progress
-        Called when an asset begins and when it ends.
+        Function that is called when an asset begins and when it ends.
     tell
-        Called with each message that an asset logs at level INFO.
+        Function that is called with each message that an asset logs at level INFO.
     """
     job = _without_those_on_request(definitions).resolve_implicit_global_asset_job_def()
     recorder = _Recorder(job, progress, tell)

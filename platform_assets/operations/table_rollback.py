@@ -26,7 +26,7 @@ class Affected:
     model, version
         The model version.
     tables
-        The undone versions behind its training, as `<table> version <number>`.
+        The undone versions that its training used, as `<table> version <number>`.
     is_champion
         Whether it is the champion.
     requests
@@ -97,7 +97,7 @@ def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str)
     definitions, tables
         The code location, and the lake.
     name
-        The table.
+        Name of the table.
     """
     graph = definitions.resolve_asset_graph()
     stores = _stores(definitions)

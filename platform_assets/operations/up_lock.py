@@ -48,7 +48,7 @@ class DatabaseClaim:
     Parameters
     ----------
     database
-        The database.
+        The platform's databases.
     home
         PLATFORM_HOME, which is shown if another process tries to take the lock.
     """

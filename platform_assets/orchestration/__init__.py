@@ -1,1 +1,1 @@
-"""Dagster plumbing: storage, run locks, failures, console."""
+"""Integration with Dagster: storage, run locks, failures, console."""

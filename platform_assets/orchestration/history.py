@@ -25,7 +25,7 @@ FINISHED_TICKS = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 MOST_RUNS = 100
 """Maximum number of failed runs that one call returns."""
 GRACE = timedelta(minutes=10)
-"""Delay after which an evaluation counts as late."""
+"""Delay after which an evaluation is late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
 """Time for which a schedule or sensor must fail. A shorter failure, for example of the network, repairs itself."""
 LAST_TICKS = 10
@@ -47,7 +47,7 @@ class FailedRun:
     assets
         The assets whose steps failed; empty if another step failed, or the process ended.
     owners
-        Their owners.
+        Owners of these assets.
     reason
         Message of the first failed step, or of the run.
     ended_at

@@ -37,11 +37,11 @@ class PartRun:
     Attributes
     ----------
     first, last
-        Its partitions.
+        First and last partition of the run.
     run_id
-        Its id; empty if the partitions were materialised before the backfill was interrupted.
+        Id of the run; empty if the partitions were materialised before the backfill was interrupted.
     seconds
-        Its duration.
+        Duration of the run.
     failure
         Reason of the failure; None if the run succeeded.
     tables
@@ -112,7 +112,7 @@ def backfill(
     first, last
         Keys of the first and the last partition.
     progress
-        Called after each run.
+        Function that is called after each run.
 
     Raises
     ------

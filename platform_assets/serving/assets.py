@@ -28,7 +28,7 @@ def predictions_asset(declared: BatchPredictions, zone: DeclaredZone, *, owners:
     Parameters
     ----------
     declared
-        The declaration.
+        Declaration of the batch predictions.
     zone
         Zone in which the files land.
     owners

@@ -91,11 +91,11 @@ class BatchPredictor:
     Parameters
     ----------
     declared
-        The declaration.
+        Declaration of the batch predictions.
     zone
         The zone of the files.
     stored
-        The stored predictions.
+        Store of the predictions in PostgreSQL.
     champions
         Loads the champion.
     connect
@@ -178,7 +178,7 @@ def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> Non
     stored
         The predictions in the database.
     tables
-        The lake.
+        Store of the tables in the lake.
     table
         Name of the table.
 
@@ -203,7 +203,7 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     rows
         (n, columns) rows of the landed table.
     declared
-        The declaration.
+        Declaration of the batch predictions.
 
     Raises
     ------

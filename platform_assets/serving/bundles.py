@@ -87,7 +87,7 @@ class BundledChampion:
     Parameters
     ----------
     bundle
-        The bundle.
+        The bundle that contains the model.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -138,12 +138,12 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     model
         Name of the model.
     folder
-        Folder that is new, empty, or holds a bundle.
+        Folder that is new, empty, or contains a bundle.
 
     Raises
     ------
     BundleError
-        There is no champion, or the folder holds other files.
+        There is no champion, or the folder contains other files.
     ArtefactError
         The model's file is missing or was altered.
     """

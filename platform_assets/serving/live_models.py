@@ -49,7 +49,7 @@ class LiveModel:
     name, version, digest, threshold, approval_id, metrics, demo
         As in `Approved`.
     model
-        The fitted model.
+        The fitted model in memory.
     loaded_at
         Time at which this process made it live, with time zone.
     """

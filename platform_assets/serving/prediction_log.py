@@ -264,7 +264,8 @@ class PredictionLog:
             if logged is None:
                 continue
             if lost:
-                # The sink does not report which rows of the batch it rejected, so none may count as logged.
+                # The sink does not report which rows of the batch it rejected, so none of them may be reported as
+                # logged.
                 logged.set_exception(DatabaseError("the prediction cannot be logged; the log has the reason"))
             else:
                 logged.set_result(None)

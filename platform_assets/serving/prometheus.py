@@ -113,7 +113,7 @@ class Metrics:
             if rows:
                 self._of_predictions(live.name, live.version, outcome).inc(rows)
         if live.model.output.score_range is None:
-            # The buckets of the histogram only suit probabilities.
+            # Do not count other values, because the buckets of the histogram only suit probabilities.
             return
         histogram = self._of_scores(live.name)
         for score in predicted.scores.tolist():
@@ -190,7 +190,7 @@ class ShadowMetrics(Collector):
     Parameters
     ----------
     shadows
-        The shadows.
+        The shadows that run in this process.
     """
 
     def __init__(self, shadows: Shadows) -> None:

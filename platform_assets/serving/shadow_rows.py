@@ -20,7 +20,7 @@ class ShadowRow:
     Attributes
     ----------
     at, request_id, item, subject
-        Of the champion's prediction: its time, HTTP request, place in the request, and item id.
+        Time, HTTP request, place in the request, and item id of the champion's prediction.
     score, champion_score
         Score, or predicted value, of both versions.
     agrees
@@ -44,7 +44,8 @@ class Losses:
     Attributes
     ----------
     dropped, failed
-        Rows that found the queue full or no loaded version, and rows that the version could not score.
+        Number of rows that arrived when the queue was full or no version was loaded, and of rows that could not be
+        scored.
     reason
         The last failure; None without a failure.
     """

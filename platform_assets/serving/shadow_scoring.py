@@ -60,7 +60,7 @@ class ShadowState:
     Attributes
     ----------
     shadow
-        The shadow.
+        The shadow, as the ledger records it.
     model
         The loaded version; None while it is not loaded.
     failure
@@ -128,7 +128,7 @@ class Shadows:
         self._load = load
         self._capacity = capacity
         self._look_seconds = look_seconds
-        # Replaced as a whole, so that requests need no lock to look up a shadow.
+        # This mapping is replaced as a whole, so that requests need no lock to look up a shadow.
         self._states: dict[str, ShadowState] = {}
         self._counts: dict[str, ShadowCounts] = {}
         self._lock = threading.Lock()
@@ -176,7 +176,7 @@ class Shadows:
         live
             The champion that answered.
         predictions
-            Its predictions.
+            The predictions that the champion made.
         rows
             (n,) the rows that it scored.
         """

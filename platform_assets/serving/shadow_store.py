@@ -68,7 +68,7 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
-# The log has no place in the request, but its rows of a request are in one batch, in their order.
+# The log does not store the place of a row in its request, but the rows of a request are in one batch, in order.
 _OF_ANSWER = b"""
 select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
 from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
@@ -89,7 +89,7 @@ from platform.shadow_losses where approval_id = %s
 
 @dataclass(frozen=True)
 class ShadowScore:
-    """What a version in the shadow found for one row of a request.
+    """Score and decision of a shadow for one row of a request.
 
     Attributes
     ----------
@@ -202,13 +202,13 @@ def record_report(
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     shadows
-        The ledger that records it.
+        The ledger that records the report.
     shadow
         A shadow that takes reports.
     last
-        The last report.
+        The last report about the shadow.
     """
     report = summarise(connection, shadow.request_id)
     counted = ("rows", "dropped", "failed")
@@ -226,7 +226,8 @@ def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
     -------
     `rows`, `agreeing`, `requests`: scored rows, those in which both versions agree, and their HTTP requests. `first`,
     `last`: times of the predictions. `mean_difference`: challenger minus champion. `differences`: quantiles of the
-    absolute difference. `disagreements`: the largest ones. `dropped`, `failed`, `reason`: rows that were not scored.
+    absolute difference. `disagreements`: the largest disagreements. `dropped`, `failed`, `reason`: rows that were not
+    scored.
     """
     [(rows, agreeing, requests, first, last, mean, quantiles)] = connection.execute(_SUMMARY, [request_id]).fetchall()
     [(dropped, failed, reason)] = connection.execute(_LOSSES, [request_id]).fetchall()
@@ -253,7 +254,7 @@ def scores_of_answer(connection: Connection, logged: Mapping[str, Any]) -> list[
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     logged
         The row of the prediction log, by column.
     """

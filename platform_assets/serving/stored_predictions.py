@@ -108,7 +108,7 @@ class StoredPredictions:
         """Insert predictions in the caller's transaction, and return their time.
 
         Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that a
-        reader who has seen a time misses no earlier row.
+        reader that has read up to a time misses no earlier row.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ class WorkersMetrics:
     registry
         Registry of this worker's metrics.
     worker
-        This worker.
+        This process as a worker of the service.
     """
 
     def __init__(self, registry: CollectorRegistry, worker: Worker) -> None:

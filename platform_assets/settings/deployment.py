@@ -71,7 +71,7 @@ class DeploymentSettings(SettingsGroup):
         try:
             folder = home.expanduser().absolute()
         except (RuntimeError, OSError) as error:
-            # An unknown user after ~, or a relative path in a folder that was removed.
+            # This happens for an unknown user after ~, or a relative path in a removed folder.
             raise ValueError(
                 f"is {str(home)!r}, which cannot be resolved ({error}); set it to an absolute path"
             ) from None

@@ -33,9 +33,9 @@ class SettingsGroup(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _without_surrounding_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Kubernetes takes secrets from files with their last line break, and Docker takes the \r of files from Windows.
+        # Kubernetes keeps the last line break of a file with a secret, and Docker keeps the \r of a file from Windows.
         stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
-        # A blank value is not set, like an empty one.
+        # Treat a blank value as not set, like an empty value.
         return {name: value for name, value in stripped.items() if value or values[name] == value}
 
 

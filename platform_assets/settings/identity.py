@@ -95,7 +95,7 @@ class IdentitySettings(SettingsGroup):
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer(cls, text: str) -> str:
-        # Plain HTTP only to this machine, because the keys that sign identities come from this address.
+        # Allow plain HTTP only to this machine, because the keys that sign identities come from this address.
         if text and not re.fullmatch(r"(https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:\d+)?)(/[^\s?#]*)?", text):
             raise ValueError(
                 "must be the issuer's https address without user and query, exactly as the provider states it, for "

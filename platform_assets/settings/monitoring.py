@@ -18,7 +18,7 @@ _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 
 
 class MonitoringSettings(SettingsGroup):
-    """What happens on drift, who is told about incidents, and who receives lineage."""
+    """Actions on drift, receivers of alerts, and the receiver of lineage events."""
 
     drift_action: Annotated[
         Literal["none", "evaluate", "train"],

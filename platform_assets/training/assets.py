@@ -44,7 +44,7 @@ def model_definitions(spec: ModelSpec) -> dg.Definitions:
     train = dg.define_asset_job(
         f"train_{spec.name}",
         # Upstream tables are refreshed so that training sees new rows. Downstream assets of these tables are refreshed
-        # so that the online tables stay in step.
+        # so that the online tables match them.
         selection=refreshed - dg.AssetSelection.checks(evaluation),
         description=f"Refresh the tables of {spec.key}, then train and evaluate the model, and register it as "
         "challenger.",

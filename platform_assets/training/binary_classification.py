@@ -287,7 +287,7 @@ def _calibration(raw: NDArray[np.float64], truth: NDArray[np.int64]) -> tuple[fl
     from scipy.special import logit
     from sklearn.linear_model import LogisticRegression
 
-    # No penalty, because only two parameters are fitted on hundreds of examples.
+    # Use no penalty, because only two parameters are fitted on hundreds of examples.
     line = LogisticRegression(C=np.inf).fit(raw[:, None], truth)
     slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
     # Predict the base rate instead of using a negative slope, which would reverse the order of the scores.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
 DESCRIPTIONS = {"description", "why", "unit"}
-"""Keyword arguments to ignore: they hold descriptions."""
+"""Keyword arguments to ignore, because they contain descriptions."""
 DESCRIBED = {"Column": slice(2, 4), "Metric": slice(0, 2)}
-"""Positional arguments to ignore, by class name: they hold descriptions."""
+"""Positional arguments to ignore, by class name, because they contain descriptions."""
 MESSAGES = {"progress", "LOG"}
-"""Names of functions and loggers whose calls are ignored: they only report messages."""
+"""Names of functions and loggers whose calls are ignored, because they only report messages."""
 
 Definition = tuple[str, str]
 """Module name and name of the definition in it; an empty name is the module itself."""
@@ -102,7 +102,7 @@ class _Module:
             yield self.imports[name]
 
 
-# Cached by text instead of name, because files can change while the process runs.
+# Use the text as the cache key instead of the name, because files can change while the process runs.
 def _module(name: str, packages: frozenset[str]) -> _Module:
     spec = find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):

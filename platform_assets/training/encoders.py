@@ -36,7 +36,7 @@ class Encoders:
     artefacts
         Store of the encoders' files.
     scratch
-        Folder for copies.
+        Folder for temporary copies.
     """
 
     def __init__(self, sources: Sources, artefacts: ArtefactStore, scratch: Path) -> None:
@@ -97,7 +97,7 @@ class Encoders:
         return with_encoders(spec, digests)
 
     def bound_again(self, spec: ModelSpec, record: Mapping[str, Any]) -> ModelSpec:
-        """Return a declaration with the encoders of an earlier training, given its record.
+        """Return a declaration with the encoders of an earlier training, from the record of that training.
 
         Raises
         ------

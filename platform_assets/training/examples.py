@@ -57,7 +57,7 @@ class Examples:
 
     @property
     def demo(self) -> bool:
-        """Whether any input table holds sample data."""
+        """Whether any input table contains sample data."""
         return any(bool(version.metadata.get("demo")) for version in self.inputs.values())
 
 
@@ -139,7 +139,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
             f"the holdout of {len(chosen):,} examples, because only {len(fresh):,} were labelled since the version was "
             f"trained{about}; {too_few}"
         )
-    # Reported separately, because metrics are optimistic for groups that the model was trained on.
+    # Mark these examples, because metrics are optimistic for groups that the model was trained on.
     seen = ~_held_out(spec, version, chosen) & chosen[spec.group].isin(known[spec.group])
     return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 

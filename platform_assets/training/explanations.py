@@ -137,7 +137,7 @@ def top_words(column: str) -> Explain:
     """Return the explanation by occlusion importance of words.
 
     The effect of a word is the mean drop in score when the word is removed from each held-out text that contains it.
-    The effect includes the context: `fire` counts differently in `under fire` and `fire evacuation`.
+    The effect includes the context: `fire` has different effects in `under fire` and `fire evacuation`.
 
     Parameters
     ----------

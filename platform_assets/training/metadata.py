@@ -42,7 +42,7 @@ def of_training(spec: ModelSpec, training: Training, request: Request | None) ->
         "card": dg.MetadataValue.md(training.record["card"]),
         **of_assessment(training.assessment, training.plots),
         "leaderboard": dg.MetadataValue.md(_leaderboard(spec, training.record["leaderboard"])),
-        # Plain numbers, because Dagster plots them over time.
+        # Use plain numbers, because Dagster plots them over time.
         **{one.metric: training.assessment.estimates[one.metric].value for one in spec.criteria},
         **({} if version.threshold is None else {"threshold": version.threshold}),
         "training_rows": split["training_rows"],

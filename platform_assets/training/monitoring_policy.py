@@ -19,7 +19,7 @@ class WorkList:
     table
         Online table with the newest prediction of each subject.
     subject
-        Column with the subject, as labels name it.
+        Column with the subject, with the same values as in labels.
     at
         Columns of the time of the prediction; the first column that is not null is used.
     flagged

@@ -29,7 +29,7 @@ class PredictionTable:
     score, version, approval
         Columns of the probability or value, of the model version, and of the approval request of that version.
     at
-        Columns of the time to which a prediction applies; the first column that is not null counts.
+        Columns of the time to which a prediction applies; the first column that is not null is used.
     model
         Column of the model's name; None if all rows belong to one model.
     beside

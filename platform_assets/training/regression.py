@@ -48,7 +48,7 @@ class Calibration:
     Attributes
     ----------
     intervals
-        The declaration.
+        Declaration of the intervals.
     widths
         Half-widths from the out-of-fold residuals.
     metrics

@@ -258,7 +258,7 @@ class Trainer:
         )
 
     def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[Judged], _Comparison]:
-        """Return the function that compares a version (None: a new one) with the champion."""
+        """Return the function that compares a version with the champion; None stands for a new version."""
         demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
 
         def compared(judged: Judged) -> _Comparison:

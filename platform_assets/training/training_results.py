@@ -88,7 +88,7 @@ class Training:
     first_table_rows
         Number of rows in the model's first table.
     demo
-        Whether any input table holds sample data.
+        Whether any input table contains sample data.
     """
 
     version: ModelVersion

@@ -38,7 +38,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
 _FIELDS = "k.name, k.owner, k.scopes, k.hash, k.created_at, r.at, coalesce(k.is_person, false), ''"
 _KEYS = f"select {_FIELDS} from platform.api_keys k left join platform.api_key_revocations r on r.hash = k.hash"  # noqa: S608 - constants
 _BY_HASH = f"{_KEYS} where k.hash = %s and r.at is null".encode()
-# The scopes are those of the key, limited to those of the session.
+# Limit the scopes of the key to those of the session.
 _BY_SESSION = b"""
 select k.name, k.owner, array(select unnest(k.scopes) intersect select unnest(coalesce(s.scopes, k.scopes))),
     k.hash, k.created_at, r.at, coalesce(k.is_person, false), coalesce(s.via, '')
@@ -65,8 +65,8 @@ class Keys:
         Context manager that yields a connection as the owner role, which may create keys with the scope `approve`; None
         if the settings name no owner role.
     keep_heads
-        Called after each change, to copy the heads of the hash chains to a place outside the database; None for no
-        copy.
+        Function that is called after each change, to copy the heads of the hash chains to a place outside the database;
+        None for no copy.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ class Access:
     Parameters
     ----------
     keys
-        Returns the store of keys; called at every request.
+        Function that returns the store of keys. It is called at every request.
     sessions
         Cookies and form tokens of the pages.
     limits
@@ -100,7 +100,7 @@ class Access:
         request.state.by_header = await self._by_header(request)
 
     def waits(self, request: Request) -> bool:
-        """Return whether other methods block, because they look up a session or count the request on another server."""
+        """Return whether the other methods block: if they look up a session, or count the request on another server."""
         return request.state.by_header is None or (self._limits is not None and self._limits.waits)
 
     @property

@@ -62,7 +62,7 @@ class AuthorizationMiddleware:
     Parameters
     ----------
     app
-        The inner application.
+        The application that handles admitted requests.
     access
         Authenticates requests and applies the rate limits.
     gates
@@ -90,7 +90,7 @@ class AuthorizationMiddleware:
     def _admit(self, request: Request) -> None:
         scope = request.scope
         if limits := self._access.limited(request):
-            # `RequestMiddleware` adds them to the response.
+            # `RequestMiddleware` adds these headers to the response.
             scope["state"][LIMIT_HEADERS] = [(name.lower().encode(), told.encode()) for name, told in limits.items()]
         if scope["query_string"]:
             refuse_repeated((name for name, _ in request.query_params.multi_items()), "query")

@@ -90,7 +90,7 @@ def _is_of_driver(error: BaseException | None) -> bool:
     """Return whether an exception comes from the database driver and concerns its connection."""
     if error is None:
         return False
-    # Imported here, so that the service starts faster.
+    # Import the driver here, so that the service starts faster.
     import psycopg
 
     return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))

@@ -46,7 +46,7 @@ def bound_sockets(host: str, port: int, *, is_shared: bool = False) -> list[sock
         try:
             found.append(_bound_socket(family, address, is_shared=is_shared))
         except OSError as error:
-            # Without IPv6, the machine still has an IPv6 address for `localhost`.
+            # Skip addresses that cannot be used: without IPv6, `localhost` still has an IPv6 address.
             if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                 raise
             refused = error
@@ -139,7 +139,7 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        # Set explicitly, because uvicorn otherwise reads WEB_CONCURRENCY. `workers.py` starts the workers.
+        # Set `workers` explicitly, because uvicorn otherwise reads WEB_CONCURRENCY. `workers.py` starts the workers.
         workers=1,
     )
     return PlatformServer(config, on_start)

@@ -37,7 +37,7 @@ class Identity:
 
 
 def is_same_name(one: str, other: str) -> bool:
-    """Return whether two names from a provider are the same person's. Only the case of A to Z is ignored.
+    """Return whether two names from a provider identify the same person. Only the case of A to Z is ignored.
 
     Case folding would also make names equal that a provider can give to different people, for example those with `ss`
     and `ß`. `platform.identity_form` (migration 0017) does the same.

@@ -116,7 +116,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The first of repeated headers counts.
+        # Of repeated headers, the first is used.
         headers = dict(reversed(scope["headers"]))
         asked = _text(headers, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})
@@ -167,7 +167,7 @@ class _Exchange:
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send, problems: Problems
     ) -> None:
         self._method: str = scope["method"]
-        # Handle HEAD as GET. Copy the scope, because the server reads in the original that it must not send the body.
+        # Handle HEAD as GET. Copy the scope, because the server needs the method HEAD in the original to omit the body.
         self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._headers = headers
         self._receive, self._send = receive, send
@@ -311,7 +311,7 @@ class _Exchange:
             REQUEST_ID: self._id,
             "status": self.status,
             "milliseconds": round(1000 * seconds, 1),
-            # Set by `authentication.py`.
+            # `authentication.py` sets this attribute.
             "asked_by": self.scope["state"].get("asked_by"),
         }
         return Line(self._method, self.scope["path"], self.status, extra)

@@ -217,7 +217,7 @@ async def respond(
     Parameters
     ----------
     asked
-        The request.
+        Body of the request.
     answers
         Function that returns one answer per item, in the order of the items.
     several

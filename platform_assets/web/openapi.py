@@ -39,7 +39,7 @@ class DescribedApp(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the middleware around the routes. FastAPI's is missing, as `RequestMiddleware` answers exceptions."""
-        # It closes the files of a form.
+        # This middleware closes the files of a form.
         app: ASGIApp = AsyncExitStackMiddleware(self.router)
         for added, arguments, named in reversed(self.user_middleware):
             app = added(app, *arguments, **named)

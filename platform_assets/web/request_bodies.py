@@ -54,7 +54,7 @@ def parse(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise _invalid("body", f"The body is not JSON: there is an error at character {error.pos}.") from None
     except (ValueError, RecursionError):
-        # The body is not UTF-8, is nested too deeply, or has a number of thousands of digits.
+        # The body is not UTF-8, is nested too deeply, or contains a number with thousands of digits.
         raise _invalid("body", "The body cannot be read as JSON.") from None
 
 

@@ -28,7 +28,7 @@ def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
     settings
         The platform's settings.
     keys
-        Opens the keys in the database.
+        Function that opens the keys in the database.
     """
     given = settings.api_keys.get_secret_value()
     return KeysFromSettings(given) if given or settings.bundle else keys()

@@ -34,7 +34,7 @@ class SignIn:
     groups
         Scopes that groups give.
     keys
-        Returns the store of keys in the database.
+        Function that returns the store of keys in the database.
     secret
         Secret of the key with the scope `identify`.
     """
@@ -76,7 +76,7 @@ def open_sign_in(settings: Settings, keys: Callable[[], Keys]) -> SignIn:
     settings
         The platform's settings.
     keys
-        Returns the store of keys in the database.
+        Function that returns the store of keys in the database.
 
     Raises
     ------

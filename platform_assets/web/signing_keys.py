@@ -22,7 +22,7 @@ class SigningKeys:
     Parameters
     ----------
     fetch
-        Returns the provider's JSON Web Key Set.
+        Function that returns the provider's JSON Web Key Set.
     """
 
     def __init__(self, fetch: Callable[[], dict[str, Any]]) -> None:

@@ -176,7 +176,7 @@ class _Crew:
         os.write(self._news_out, f"{number} {os.getpid()}\n".encode())
 
     def _hear(self) -> None:
-        """Wait a moment for workers that announce that they accept requests."""
+        """Wait a moment for workers to announce that they accept requests."""
         if not select.select([self._news_in], [], [], _POLL_SECONDS)[0]:
             return
         for line in os.read(self._news_in, 1 << 16).decode().splitlines():

@@ -37,7 +37,7 @@ class Binaries:
         program
             Name of the program.
         arguments
-            Its arguments.
+            Arguments of the program.
         user
             User id and group id to run it as; None for the user of this process.
         """

@@ -330,6 +330,6 @@ def _lines_of(path: Path) -> list[str]:
 
 
 def _number(lines: list[str], at: int) -> int:
-    """Return the process id or port on a line; 0 if the line is missing or holds anything else."""
+    """Return the process id or port on a line; 0 if the line is missing or contains anything else."""
     text = lines[at].strip() if at < len(lines) else ""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0

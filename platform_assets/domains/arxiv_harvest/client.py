@@ -86,7 +86,7 @@ class Arxiv:
         order
             Sort order, descending.
         enough
-            Called with each page; returns whether to stop after it.
+            Function that is called with each page, and returns whether to stop after this page.
 
         Raises
         ------

@@ -40,7 +40,7 @@ _TERM = re.compile(r'(?P<field>au|ti|jr|all):(?:"(?P<phrase>[^"]*)"|(?P<word>[^\
 
 @dataclass(frozen=True)
 class SamplePaper:
-    """An invented paper, as texts of a feed."""
+    """An invented paper. Its fields are the texts of a feed."""
 
     id: str
     title: str
@@ -88,7 +88,7 @@ def _paper(chance: random.Random, number: int) -> SamplePaper:
 
 
 def server(found: Sequence[SamplePaper] | None = None) -> DemoServer:
-    """Return a server that answers searches among papers; by default, among the sample papers.
+    """Return a server that answers searches from the given papers, by default from the sample papers.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def server(found: Sequence[SamplePaper] | None = None) -> DemoServer:
 
 
 def respond(request: Request, known: Sequence[SamplePaper]) -> Reply:
-    """Answer a request like the arXiv API does."""
+    """Answer a request as the arXiv API does."""
     if request.path != PATH:
         return reply(b"Not Found", "text/plain", 404)
     start, size = request.query.get("start", "0"), request.query.get("max_results", str(PER_PAGE))

@@ -1,4 +1,4 @@
-"""Pace of requests to arXiv: one connection at a time and a pause between requests, over all processes.
+"""Pace of requests to arXiv: one connection at a time and a pause between requests, across all processes.
 
 arXiv's terms of use: https://info.arxiv.org/help/api/tou.html
 """
@@ -57,7 +57,7 @@ class Pace:
         Parameters
         ----------
         seconds
-            Longest wait.
+            Longest time to wait, in seconds.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class Pace:
         with closing(self._database.connect("platform")) as connection:
             self._lock(connection, seconds)
             found = connection.execute(_WAIT, [self._interval, self._server]).fetchone()
-            # A clock that was set back must not stop all requests.
+            # Limit the wait, because a clock that was set back must not stop all requests.
             wait = min(max(0.0, found[0]), self._interval) if found else 0.0
             if wait > deadline - time.monotonic():
                 raise self._too_late(seconds)
@@ -83,7 +83,7 @@ class Pace:
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:
         from psycopg import errors
 
-        # 0 would mean no limit.
+        # Set at least 1 ms, because a time-out of 0 would mean no limit.
         connection.execute(f"set lock_timeout = {max(1, round(seconds * 1000))}".encode())
         try:
             connection.execute(_LOCK, [f"arxiv_harvest request to {self._server}"])

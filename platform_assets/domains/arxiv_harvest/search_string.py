@@ -17,7 +17,7 @@ FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 LONGEST = 500
 """Maximum characters of a value. A search string is part of an address, and servers limit its length."""
 SEARCHABLE = rf"""[^\s"\\{FORBIDDEN}]"""
-"""Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
+"""Pattern of a character that can be searched for. Python and JavaScript read it in the same way."""
 # A quote ends a phrase, a backslash may escape one, and control and invisible formatting characters cannot be part of a
 # phrase. Tabs and line feeds become blanks too, because a phrase is split at them.
 _SPECIAL = re.compile(rf"""["\\{FORBIDDEN}]""")
@@ -45,7 +45,7 @@ def search_string(author: str = "", title: str = "", journal: str = "") -> str:
 
     Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes,
     control characters and invisible formatting characters of a value become blanks, so a value cannot end its phrase. A
-    value that contains only such characters counts as empty.
+    value that contains only such characters is treated as empty.
 
     Raises
     ------

@@ -78,7 +78,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
     Parameters
     ----------
     sources
-        The settings.
+        Source of the settings.
     database
         Database in which processes coordinate the pace of their requests.
 
@@ -96,7 +96,8 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
             url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
-        # A connection that is kept open would be a second connection while another process sends a request.
+        # Close the connection after each request. Otherwise two connections would be open when another process sends
+        # one.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)
 
@@ -119,7 +120,7 @@ API = DeclaredApi("arXiv", _described)
 
 
 def api_url(base: str) -> str:
-    """Return the address of the API; a base address without path gets arXiv's own path."""
+    """Return the address of the API: the base address, completed by arXiv's path if it has none."""
     if not base:
         return ARXIV
     path = urlsplit(base).path.rstrip("/")

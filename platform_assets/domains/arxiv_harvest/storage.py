@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.domains.arxiv_harvest.atom_feed import Paper
 
 BATCH_ROWS = 1_000
-"""Queries that are read at once."""
+"""Number of queries that are read in one batch."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Searches:
     Parameters
     ----------
     engine
-        Returns the platform's database.
+        Function that returns the platform's database.
     """
 
     def __init__(self, engine: Callable[[], Engine]) -> None:
@@ -150,9 +150,9 @@ class Searches:
         Parameters
         ----------
         start
-            First second, UTC.
+            First second of the period, UTC.
         end
-            Last second, UTC; None for no limit.
+            Last second of the period, UTC; None for no limit.
         """
         columns = (QUERIES.c.id, QUERIES.c.query, QUERIES.c.asked_at, QUERIES.c.status, QUERIES.c.num_results)
         ordered = select(*columns).order_by(QUERIES.c.asked_at, QUERIES.c.id).limit(BATCH_ROWS)

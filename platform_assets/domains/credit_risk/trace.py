@@ -1,4 +1,4 @@
-"""The rows behind a prediction of credit risk: the client's features, and all loans of the client."""
+"""The rows that a prediction of credit risk was made from: the client's features, and all loans of the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spanish calendar: public holidays, the part of the population that has them, and bridge days."""
+"""Spanish calendar: public holidays, the share of the population that observes them, and bridge days."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Rounded from the municipal register of Spain's statistical office INE, 1 January
 """
 DAY = timedelta(days=1)
 MOSTLY = 0.5
-"""Smallest part of the population that must be off, so that the day counts as a day off."""
+"""Minimum share of the population that must be off for a day to count as a day off."""
 SATURDAYS, SUNDAYS, WORKDAYS = "saturday", "sunday", "workday"
 
 
@@ -54,9 +54,9 @@ class CalendarDay:
     is_bridge
         1 on a working day between two days off, else 0.
     holiday_share
-        Part of the population with a public holiday.
+        Share of the population with a public holiday.
     day_off_before, day_off_after, day_off_2d_before, day_off_7d_before
-        Part of the population that is off on a day nearby. On Saturdays and Sundays, it is 1.
+        Share of the population that is off on a nearby day; 1 on Saturdays and Sundays.
     """
 
     local_day: date

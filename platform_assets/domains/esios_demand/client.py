@@ -42,7 +42,7 @@ MASK = b"***"
 
 @dataclass(frozen=True)
 class Series:
-    """A series of one geography.
+    """A series of one geographical area.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Series:
     name
         Spanish name of the series.
     geography
-        Number of the geography.
+        Number of the geographical area.
     """
 
     indicator: int
@@ -66,7 +66,7 @@ class Answered:
     Attributes
     ----------
     month
-        The month.
+        The month that was requested.
     hours
         Start (UTC) and value (MW) of each hour. If the API sent an hour twice, both values are kept.
     updated_at

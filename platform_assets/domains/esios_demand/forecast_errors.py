@@ -59,7 +59,7 @@ def errors_by_hour(forecasts: ir.Table, demand_features: ir.Table) -> ir.Table:
     """
     import ibis
 
-    # The position in the day; the local hour would repeat or skip a number when the clock changes.
+    # Count the hours of the day, because the local hour repeats or skips a number when the clock changes.
     first = forecasts.datetime_utc.min().over(ibis.window(group_by=forecasts.local_day))
     place = (forecasts.datetime_utc.epoch_seconds() - first.epoch_seconds()) // 3_600
     issued = forecasts.mutate(horizon_hours=place + (HOURS - CUT_OFF)).rename(forecast_mw="demand_mw")
@@ -80,7 +80,7 @@ def recent(errors: Frame) -> Frame:
 
 
 def judged(errors: Frame) -> Judged:
-    """Return the forecasts and the demand in the form that evaluations take.
+    """Return the forecasts and the demand in the form that evaluations expect.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Return the fault of the recent forecasts for each check, by its name; an empty text if the check passes.
+    """Return the reason why each check of the recent forecasts fails, by name; an empty text for a check that passes.
 
     Parameters
     ----------

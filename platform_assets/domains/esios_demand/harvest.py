@@ -61,7 +61,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
     Parameters
     ----------
     esios
-        The API.
+        Client of the API.
     tables
         The lake, with the stored hours.
     keys

@@ -1,9 +1,9 @@
 """Issue the forecast of the next local day, with the champion.
 
 The interval of a forecast is the interval of the model, multiplied by a factor that adapts to the coverage of the last
-forecasts. The factor grows after a day on which more than 10 % of the hours were outside, and shrinks after all other
-days. This is the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for Time Series
-Prediction" (2023), on a log scale.
+forecasts. The factor grows after a day on which more than 10 % of the hours were outside their interval, and shrinks
+after all other days. This is the quantile tracker of Angelopoulos, Candès and Tibshirani, "Conformal PID Control for
+Time Series Prediction" (2023), on a log scale.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ RATE = 0.6
 NARROWEST, WIDEST = 0.4, 3.0
 """Bounds of the factor."""
 BEGINNING = date(1970, 1, 1)
-"""A day before all forecasts."""
+"""A date that is earlier than all forecasts."""
 FEATURE_NAMES = [column.name for column in FEATURES]
 
 
@@ -85,7 +85,7 @@ def issue(
     champions
         Loads the champion.
     issued
-        The issued forecasts.
+        Store of the issued forecasts.
     now
         Current time, with time zone.
 
@@ -161,7 +161,7 @@ def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) ->
     rows
         Rows of `schemas.DEMAND_FEATURES`.
     live
-        The model version.
+        The model version that makes the forecast.
     factor
         Factor of the intervals.
     now
@@ -191,7 +191,7 @@ def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) ->
 
 
 def missed_shares(issued: Frame, demand_features: Expression) -> list[float]:
-    """Return the part of the hours outside the interval, for each day whose demand is known, in order.
+    """Return the share of the hours outside the interval, for each day whose demand is known, in order.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def interval_factor(missed: Iterable[float]) -> float:
     Parameters
     ----------
     missed
-        Part of the hours outside the interval, for each earlier day.
+        Share of the hours outside the interval, for each earlier day.
     """
     factor = 1.0
     for share in missed:

@@ -95,7 +95,7 @@ def of_errors(errors: Frame) -> dict[str, Any]:
     found = forecast_errors.summary(newest)
     plots = draw(forecast_errors.judged(newest), MW, Intervals(by="horizon_hours"), "datetime_utc")
     return {
-        # Plain numbers, because Dagster plots them over time.
+        # Use plain numbers, because Dagster plots them over time.
         **{f"recent {name}": value for name, value in found.items() if not math.isnan(value)},
         **{
             f"recent errors by {column}": dg.MetadataValue.md(_breakdown(forecast_errors.by(newest, column), column))

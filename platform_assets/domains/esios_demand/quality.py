@@ -49,7 +49,7 @@ def examine(values: Mapping[datetime, float], months: Sequence[Month], now: date
     values
         Value by start of the hour in UTC, for the hours of the months and the hours before each month.
     months
-        The months.
+        The months to examine.
     now
         The current time.
     """

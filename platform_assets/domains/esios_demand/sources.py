@@ -31,7 +31,7 @@ def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
     Parameters
     ----------
     sources
-        The settings.
+        Source of the settings.
     limits
         Time-outs and retries.
 

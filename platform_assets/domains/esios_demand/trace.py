@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LAGS = tuple(timedelta(days=number) for number in (1, 2, 7, 8, 9, 14))
-"""The lags of the same hour. The means and the lags by type of day use further hours of the weeks before."""
+"""Lags of the features that use the same hour of an earlier day. Other features use further hours of earlier weeks."""
 
 
 def features_of_hour(demand_features: ir.Table, answer: Mapping[str, Any]) -> ir.Table:

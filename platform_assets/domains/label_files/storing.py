@@ -39,11 +39,11 @@ def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Mapping[s
     rows
         Rows of `schemas.LABELS_INCOMING`. Files without any row in this table wait for a later run.
     labels
-        The stored labels.
+        Store of the labels.
     models
         The declared models by name.
     run
-        The Dagster run.
+        Id of the Dagster run.
 
     Raises
     ------

@@ -14,7 +14,7 @@ OWNERS = ["team:platform"]
 
 @table_asset(schemas.DISTANCES, owners=OWNERS, kinds={"numba"})
 def distances(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
-    """The distance formula, computed for each row of a table with latitude and longitude; angles are taken as given."""
+    """The distance formula, computed for each row of a table with latitude and longitude; angles are not converted."""
     return read_distances(sources, engine)
 
 

@@ -1,6 +1,6 @@
-"""Invented hotels with the form and the quirks of the two real files.
+"""Invented hotels with the format and the irregularities of the two real files.
 
-- The same hotels repeat row by row, so a table of thousands of rows holds few different values.
+- The same hotels repeat row by row, so a table of thousands of rows contains few different values.
 - Coordinates have five significant decimals, rates four, all followed by zeros.
 - All hotels are in one state. Some postal codes have a dash, and some star ratings are missing.
 - The file for `compact_table` is in cp1252, with bytes that are not UTF-8.

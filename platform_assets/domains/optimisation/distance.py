@@ -63,7 +63,7 @@ def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     TypeError
-        An argument holds values other than real numbers.
+        An argument contains values other than real numbers.
     ValueError
         The shapes differ.
 
@@ -110,7 +110,7 @@ def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], row
         for start in left:
             kernel(*(array[start : start + PIECE] for array in arrays))
 
-    # Python threads, because the kernel releases the GIL. numba's parallel loops abort the process if two threads
+    # Use Python threads, because the kernel releases the GIL. numba's parallel loops abort the process if two threads
     # enter them, or after a fork. Each thread takes the next piece, so a busy processor delays only one piece.
     with ThreadPoolExecutor(helpers) as pool:
         futures = [pool.submit(fill) for _ in range(helpers)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SURE_ROWS = 1 << 15
-"""Rows after which values that hardly repeat are no longer collected."""
+"""Number of rows after which values are no longer collected if they hardly repeat."""
 _LARGEST_OFFSET = (1 << 31) - 1
 _MOST_DIGITS = 9  # digits of Arrow's smallest decimal, which has four bytes
 _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -128,7 +128,7 @@ class Facts:
         return self.rows * (width or 8) + (0 if is_float(self.kind) else mask)
 
     def forms(self) -> list[Form]:
-        """Return the forms that can hold the values, the smallest first. Unchanged values are always among them."""
+        """Return the forms that can hold the values, the smallest first. One of them stores the values unchanged."""
         import pyarrow as pa
 
         found = [self._as_it_is()]
@@ -225,9 +225,9 @@ class Form:
     size
         Bytes of the whole column.
     encode
-        Encodes some values.
+        Function that encodes some values.
     finish
-        Turns all encoded values into the final array.
+        Function that turns all encoded values into the final array.
     """
 
     name: str

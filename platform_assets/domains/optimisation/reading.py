@@ -24,11 +24,11 @@ BLOCKS = 512
 """Number of batches of a large parquet file, so that a batch is small compared with the table."""
 SMALLEST_BATCH = 1 << 10
 PIECE = 1 << 17
-"""Bytes of a CSV file per batch. Twice as many would raise the peak by 1 MB."""
+"""Bytes of a CSV file per batch. Twice as many would raise the peak memory use by 1 MB."""
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""If a CSV file has fewer pieces, the factor is reduced, so that a piece is small compared with the table."""
+"""Minimum number of pieces of a CSV file in the first pass. The factor is reduced for files with fewer pieces."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class TableFile:
     names
         Column names.
     batches
-        Reads the file. The argument is a factor for the batch size. All columns of a CSV file are texts, null where
-        empty.
+        Function that reads the file. Its argument is a factor for the batch size. All columns of a CSV file are texts,
+        null where empty.
     encoding
         Text encoding of a CSV file; empty for parquet.
     unread
-        Lines that are not rows, as far as the file was read.
+        Lines that are not rows, in the part of the file that was read so far.
     jumps
         Index and line of each row that does not begin on the line after the previous row's first line.
     """
@@ -59,7 +59,7 @@ class TableFile:
 
 @contextmanager
 def plain_errors(path: Path) -> Iterator[None]:
-    """Name the file in errors while it is read."""
+    """Turn errors in reading a file into a `SourceError` that names the file."""
     import pyarrow as pa
 
     try:

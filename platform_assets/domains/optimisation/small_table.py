@@ -24,15 +24,15 @@ class SmallColumn:
     Attributes
     ----------
     name
-        Its name.
+        Name of the column.
     type
-        Type in the original.
+        Type of the original column.
     form
         Form in which it is stored.
     before
         Bytes in pandas, including objects.
     after
-        Bytes here, including a dictionary.
+        Bytes in the stored form, including a dictionary.
     data
         The values; the original pandas series if Arrow cannot hold them, e.g. a list of mixed types.
     """
@@ -95,8 +95,8 @@ class SmallTable:
     def arrow(self) -> pa.Table:
         """The columns in their forms, without a copy, except those that Arrow cannot hold.
 
-        DuckDB and Ibis see the original values: a decimal is the number, a dictionary the text. Numbers that are kept
-        as one bit are copied to bytes, because an engine would take them for truth values.
+        DuckDB and Ibis read the original values: a decimal is read as the number, a dictionary as the text. Numbers
+        that are stored as one bit are copied to bytes, because an engine would read them as booleans.
         """
         import pyarrow as pa
 

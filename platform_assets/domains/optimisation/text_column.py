@@ -103,9 +103,9 @@ def parsed(texts: pa.Array, kind: pa.DataType, missing: tuple[str, ...] = MISSIN
     Parameters
     ----------
     texts
-        The texts.
+        The texts to parse.
     kind
-        The type.
+        Type of the result.
     missing
         Texts that mean a missing value, unless the type is text.
     """

@@ -30,8 +30,8 @@ FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
 """Number of rows, as in the real history.
 
-The quality gate allows two misses among 150 held-out positive rows. With fewer rows, there are fewer than 150. With
-more rows, the exact Gaussian process makes training slow, despite its row limit.
+The quality gate allows two misses among 150 held-out positive rows. With fewer rows, the holdout has fewer positive
+rows. With more rows, the exact Gaussian process makes training slow, despite its row limit.
 """
 
 

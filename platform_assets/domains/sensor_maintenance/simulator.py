@@ -62,7 +62,7 @@ def drops(files: int, seed: int, now: Callable[[], datetime] = lambda: datetime.
     Parameters
     ----------
     files
-        Number of files.
+        Number of files; 0 for no limit.
     seed
         Random seed.
     now
@@ -104,11 +104,11 @@ def simulate(uri: str, found: Iterator[Drop], pause: Callable[[], bool], tell: C
     uri
         The landing zone: a path or any fsspec URI.
     found
-        The files.
+        The files to write.
     pause
         Function that waits for the next file. If it returns False, half-written files are completed and the loop ends.
     tell
-        Called with a line about each file.
+        Function that is called with a line about each file.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The stored predictions of sensor maintenance, and the reading behind each of them."""
+"""The stored predictions of sensor maintenance, and the reading that each was made from."""
 
 from __future__ import annotations
 

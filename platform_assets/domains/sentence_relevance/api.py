@@ -40,7 +40,7 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
-        # For the documentation only. `_with_text` checks it, with a clearer message.
+        # Only for the OpenAPI schema: `_with_text` checks the pattern, because its message is clearer.
         json_schema_extra={"pattern": VISIBLE},
         description="The original sentence. The model cleans it.",
         examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],

@@ -61,7 +61,7 @@ def label(archived: Frame) -> Frame:
 def topic(index: int) -> str:
     """Return the topic of a sentence: the range of 1,000 row numbers around its `index`, e.g. "2000 to 2999".
 
-    A range stands for a topic because the source is ordered by topic.
+    A range of numbers identifies a topic, because the source is ordered by topic.
     """
     first = index // TOPIC_ROWS * TOPIC_ROWS
     return f"{first} to {first + TOPIC_ROWS - 1}"

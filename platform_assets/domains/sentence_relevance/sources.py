@@ -81,7 +81,7 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
     Parameters
     ----------
     database
-        The SQLite file.
+        Path of the SQLite file.
     target
         The archive to write, in an existing folder.
     how
@@ -112,7 +112,7 @@ def _written_whole(target: Path, *, replace: bool) -> Iterator[Path]:
     if target.exists() and not replace:
         raise SourceError(f"{target} exists already; choose another name, or use --force to replace it")
     try:
-        # A folder next to the target, because renaming is atomic only within a file system.
+        # Use a folder next to the target, because renaming is atomic only within a file system.
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
             yield Path(folder)
     except OSError as error:

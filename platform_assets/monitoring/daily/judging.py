@@ -1,4 +1,4 @@
-"""Judge the newest measurements of models and tables by their history, and keep the history."""
+"""Test the newest measurements of models and tables against their history, and keep the history."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_days(
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     schema
         Table of the measurements.
     subject
@@ -60,7 +60,7 @@ def read_days(
 
 
 def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return the rows of a day's measurements of a model or table, before they are judged."""
+    """Return the rows of a day's measurements of a model or table, before they are tested."""
     return [
         {"subject": subject, "day": day, **asdict(point), "alarm": point.is_open, "is_open": point.is_open}
         for point in points
@@ -77,7 +77,7 @@ def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: da
 
 
 def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: date) -> Frame:
-    """Return the measurements, with those from `since` on judged.
+    """Return all measurements, after testing those from the day `since` on.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: da
     per_check
         Mean number of days between two false alarms of a check.
     since
-        First day to judge.
+        First day to test.
     """
     days = days.sort_values(["subject", "day", *_COLUMNS], ignore_index=True)
     to_judge = days[days["judged"].notna()]
@@ -102,7 +102,7 @@ def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: da
 
 
 def _judged_subject(found: Frame, known: Mapping[str, Series], per_check: float) -> Frame:
-    """Return the measurements of one model or table, all of them judged."""
+    """Return the measurements of one model or table, with the results of the test."""
     import numpy as np
 
     values, noise = (found.pivot(index="day", columns=list(_COLUMNS), values=name) for name in ("judged", "noise"))

@@ -1,4 +1,4 @@
-"""Measure and judge all models and tables. The results are the rows of the tables in `schemas.py`."""
+"""Measure and test all models and tables. The results are the rows of the tables in `schemas.py`."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the newest measured day. It is measured again, because it was not over."""
+    """Return the newest measured day. It is measured again, because the day was not over at the last measurement."""
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK
@@ -133,7 +133,7 @@ def _before(earlier: Frame | None, today: date) -> Before:
 
 
 def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
-    """Return the newest judged measurement of each series and column, with the column `check`.
+    """Return the newest tested measurement of each series and column, with the column `check`.
 
     Parameters
     ----------

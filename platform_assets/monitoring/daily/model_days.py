@@ -43,7 +43,7 @@ FIRST_LOOK = timedelta(days=90)
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
-"""Holdout metrics that are shares of labels that agree with the prediction or its interval."""
+"""Holdout metrics that measure the share of labels in agreement with the prediction or its interval."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[
 def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
     for feature, drift in measured.drift.items():
         point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
-        # The table of new rows has its own check, so only the requested rows are judged here.
+        # The table of new rows has its own check, so only the requested rows are tested here.
         if of_rows == _REQUESTED:
             judgement: dict[str, Any] = {
                 "evidence": drift.evidence,
@@ -191,7 +191,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Report this, because otherwise an alarm about the previous champion would stay open.
+        # Report a missing value, because otherwise an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

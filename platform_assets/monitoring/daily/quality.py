@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.025
-"""Smallest rise of the share of disagreements that counts as worse."""
+"""Smallest increase of the share of disagreements that is reported as worse."""
 STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Since the promotion: number of labelled predictions, and of disagreements with their labels."""
+    """Number of labelled predictions since the promotion, and number of disagreements with their labels."""
 
     labelled: int
     disagreeing: int
@@ -143,7 +143,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
 def judged_agreement(
     points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
 ) -> list[Point]:
-    """Return the points with the judgement of the agreement.
+    """Return the points, with the result of the test of the agreement.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The series that are measured every day, the checks that they belong to, and the scales on which they are judged.
+"""The series that are measured every day, the checks that they belong to, and the scales on which they are tested.
 
 A scale makes deviations symmetric: logarithms for counts and durations, and the arcsine of the square root for shares.
 """
@@ -31,7 +31,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Series:
-    """A series.
+    """A series of daily measurements.
 
     Attributes
     ----------
@@ -61,10 +61,10 @@ class Point:
     rows
         Number of rows from which it was computed.
     judged, noise
-        The value on the scale on which it is judged, and the smallest standard deviation on this scale; NaN if it is
-        not judged by the earlier values.
+        The value on the scale on which it is tested, and the smallest standard deviation on this scale; NaN if it is
+        not tested against the earlier values.
     evidence, threshold, is_open
-        For a value that was already judged when it was measured: the evidence, and whether it is an alarm.
+        For a value that was already tested when it was measured: the evidence, and whether it is an alarm.
     told
         Explanation, for display.
     """

@@ -1,6 +1,6 @@
 """Measurements of a table: age, rows, missing, different, smallest and largest values, mean and spread, and columns.
 
-A table is measured when it has a new version. The checks judge the change since the previously measured version,
+A table is measured when it has a new version. The checks test the change since the previously measured version,
 because most tables keep growing.
 """
 
@@ -46,7 +46,7 @@ class WatchedTable:
     Attributes
     ----------
     name
-        The table.
+        Name of the table.
     store
         `lake` or `online`.
     key
@@ -95,7 +95,7 @@ def measure_table(
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     table, version
         The table and its newest version.
     before
@@ -128,7 +128,7 @@ def _age(at: datetime, now: datetime) -> Point:
 
 
 def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
-    """Return the number of rows. A table that accumulates is judged by the added rows, others by the ratio."""
+    """Return the number of rows. If the table accumulates, the added rows are tested, else the relative change."""
     earlier = before.value("rows")
     if math.isnan(earlier):
         return Point("rows", rows, rows=rows)
@@ -148,7 +148,7 @@ def _columns(rows: ir.Table, version: str, before: Before) -> Point:
 
 
 def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]:
-    """Yield the values of each column; the change is judged by `_changed`."""
+    """Yield the values of each column; `_changed` prepares the test of the change."""
     measures: dict[str, Any] = {}
     for place, name in enumerate(names):
         column = rows[name]
@@ -180,7 +180,7 @@ def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]
 
 
 def _changed(point: Point, before: Before) -> Point:
-    """Return a point that is judged by its change since the previous measurement."""
+    """Return a point whose tested value is the change since the previous measurement."""
     earlier = before.value(point.series, point.column)
     if math.isnan(earlier) or math.isnan(point.value):
         return replace(point, judged=math.nan, noise=math.nan)

@@ -47,7 +47,7 @@ where model = %(model)s and at >= %(start)s::timestamp at time zone 'UTC'
 
 
 def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -> dict[date, list[Point]]:
-    """Return predictions and requests per day. A day without predictions counts as 0 from the first prediction on.
+    """Return predictions and requests per day. From the first prediction on, a day without predictions has the value 0.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def plain_database_errors(connect: Callable[[], AbstractContextManager[Connectio
 
 
 def _of_predictions(parts: Sequence[Sequence[Any]]) -> list[Point]:
-    """Return the points of a day from number, mean and standard deviation of the predictions in each table."""
+    """Return the points of a day from the number, mean and standard deviation of the predictions in each table."""
     rows, mean, spread = _pooled([(rows, mean, spread or 0.0) for rows, mean, spread in parts])
     points = [of_count("predictions", rows)]
     if rows > 1:
@@ -146,7 +146,7 @@ def _of_requests(rows: Sequence[tuple[Any, ...]]) -> dict[date, list[Point]]:
 
 
 def _pooled(parts: Sequence[tuple[int, float, float]]) -> tuple[int, float, float]:
-    """Return number, mean and standard deviation of all rows from the same numbers of each part."""
+    """Return the number, mean and standard deviation of all rows, computed from those of each part."""
     rows = sum(part[0] for part in parts)
     if not rows:
         return 0, math.nan, math.nan
@@ -165,7 +165,8 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column is when the prediction was made; earlier columns are the time that it predicts.
+            # The last column contains the time at which the prediction was made. Earlier columns contain the predicted
+            # time.
             at=column(table.at[-1]),
             score=column(table.score),
             version=column(table.version),

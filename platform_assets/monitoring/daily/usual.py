@@ -26,7 +26,7 @@ WINDOW = 56
 GAP = 7
 """Number of newest values excluded from the comparison, so that a new fault does not shift its own baseline."""
 FEWEST = 28
-"""Smallest number of earlier values needed to judge a value. With fewer, there are too many false alarms."""
+"""Smallest number of earlier values needed to test a value. With fewer, there are too many false alarms."""
 TAIL = 6
 """Degrees of freedom of Student's t-distribution, whose heavy tails allow for outliers without a fault."""
 CORRELATION = 0.05
@@ -59,7 +59,7 @@ class Judged:
 
 
 def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds: Floats) -> Judged:
-    """Judge each value by the values before it.
+    """Test each value against the values before it.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
 
 
 def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
-    """Judge the results of `deviations`; `thresholds` as for `judge`."""
+    """Test the results of `deviations`; `thresholds` as for `judge`."""
     import numpy as np
 
     days, series = alone.shape
@@ -96,7 +96,7 @@ def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Jud
 
 
 def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return how far each value is from its prediction, in standard deviations; NaN where it is not judged.
+    """Return how far each value is from its prediction, in standard deviations; NaN where it is not tested.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
 
 
 def _gains(combined: Floats) -> Floats:
-    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not judged.
+    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not tested.
 
     There is one e-value for too high and one for too low values, per calibrator.
     """

@@ -110,7 +110,7 @@ class ColumnDetector:
         values
             Values of the column, in the form that the ruler expects; at least one.
         days
-            Days since the last batch of the stream; the budget that this batch may spend.
+            Days since the last batch of the stream. They are the budget that this batch may spend.
         """
         import numpy as np
         from scipy.special import logsumexp

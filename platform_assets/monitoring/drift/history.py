@@ -194,7 +194,7 @@ class DriftHistory:
         ]
 
     def evidence(self, stream: Stream, reference: str) -> dict[str, bytes]:
-        """Return the stored evidence by column if it is about these training rows; empty otherwise."""
+        """Return the stored evidence by column if it was computed with these training rows; empty otherwise."""
         query = (
             "select feature, capital from platform.drift_evidence where model = %s and stream = %s and reference = %s"
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 JOINT = "all numeric features"
-"""Name of the column that stands for all numeric features together."""
+"""Name of the column that represents all numeric features together."""
 PROBABILITY = "predicted probability"
 """Name of the column of the model's probabilities."""
 
@@ -40,9 +40,9 @@ class Reference:
     Attributes
     ----------
     version
-        The version.
+        The model version.
     model
-        Its fitted model.
+        Fitted model of the version.
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known

@@ -57,7 +57,7 @@ def drift_sensor(
 
 def last_launch(instance: dg.DagsterInstance, job: str, sensor: str) -> tuple[str, datetime] | None:
     """Return the alarm and the time of the last run that the sensor launched; None without such a run."""
-    # Launches are read from the runs, so that a launch that failed before it created its run is repeated.
+    # Read the launches from the runs, so that a launch is repeated if it failed before it created its run.
     launched = dg.RunsFilter(job_name=job, tags={"dagster/sensor_name": sensor})
     for record in instance.get_run_records(launched, limit=1):
         return record.dagster_run.tags.get(ALARM_TAG, ""), record.create_timestamp.astimezone(UTC)

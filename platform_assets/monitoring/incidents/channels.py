@@ -62,7 +62,7 @@ def post(url: str, notice: Notice) -> None:
         answer = requests.post(
             url, json=body, timeout=_SECONDS, headers={"Idempotency-Key": notice.key}, allow_redirects=False
         )
-    except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
+    except (requests.RequestException, ValueError) as error:  # some malformed addresses raise a ValueError
         raise PlatformError(f"the webhook cannot be reached: {type(error).__name__}") from None
     if not answer.ok or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
         raise PlatformError(f"the webhook returned HTTP {answer.status_code}")
@@ -83,7 +83,7 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     receiver
         Address of the receiver.
     notice
-        The message.
+        Content of the message.
 
     Raises
     ------

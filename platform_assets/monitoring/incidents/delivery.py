@@ -35,7 +35,7 @@ class Post:
     Attributes
     ----------
     routes
-        The destinations.
+        Destinations of messages by owner.
     smtp
         URL of the mail server; empty if no mail is sent.
     sender
@@ -121,7 +121,7 @@ def notice(incident: Incident, message: Message, console: str) -> Notice:
     incident
         The incident.
     message
-        The message.
+        The stored message.
     console
         Address of Dagster's UI, for links that are paths; empty without links.
     """

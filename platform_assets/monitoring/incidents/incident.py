@@ -54,7 +54,7 @@ class Incident:
 
     @property
     def silence(self) -> str:
-        """The silence in words; empty if the incident is not silenced now."""
+        """Description of the silence; empty if the incident is not silenced now."""
         if self.silenced_until is None or not self.is_silenced(datetime.now(UTC)):
             return ""
         until = f"{self.silenced_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

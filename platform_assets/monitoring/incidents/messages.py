@@ -74,7 +74,7 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened; skip receivers that do not know yet that it was closed before."""
+    """Store messages that an incident was opened; skip receivers not yet notified that it was closed before."""
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
@@ -111,9 +111,9 @@ def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     lease
-        Time after which another process may send it, unless the result has been stored by then.
+        Time after which another process may send the message, unless the result has been stored by then.
     """
     row = connection.execute(_CLAIM.encode(), {"lease": lease, "most": _MOST_ATTEMPTS}).fetchone()
     return Message(*row) if row else None
@@ -125,9 +125,9 @@ def settle(connection: Connection, message: Message, failure: str, first_pause: 
     Parameters
     ----------
     connection
-        To the platform's database.
+        Connection to the platform's database.
     message
-        As `claim` returned it.
+        The message, as `claim` returned it.
     failure
         Reason if the message was not sent; empty if it was sent.
     first_pause

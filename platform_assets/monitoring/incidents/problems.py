@@ -26,7 +26,7 @@ LEAST_FREE_SHARE = 0.05
 SHORTEST_FAILURE = timedelta(minutes=1)
 """Time before a failing champion is reported. A restart of the database causes shorter failures."""
 DAEMON_SILENCE = timedelta(minutes=3)
-"""Time without a heartbeat after which the daemon counts as dead. It sends one every 30 s."""
+"""Time without a heartbeat after which the daemon is reported as dead. It sends one every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
 LOOKOUT = "sensor incidents"
 """Name of the heartbeat of the sensor that examines Dagster's history."""
@@ -56,7 +56,7 @@ class Findings:
     Attributes
     ----------
     problems
-        The problems.
+        The problems that were found.
     sound
         Causes that were examined and have no problem.
     quiet_for

@@ -19,7 +19,7 @@ from platform_assets.orchestration.history import FailedRun
 
 SENSOR_SECONDS = 30
 LONGEST_GAP = timedelta(minutes=3)
-"""Time between two evaluations after which the daemon counts as interrupted."""
+"""Time between two evaluations after which the daemon is assumed to have been interrupted."""
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
@@ -44,7 +44,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
         with plain_failures():
             for place, run in failed:
                 report(Findings([problem_of_run(run)]), incidents)
-                # Store each position, so that an evaluation that fails does not report the earlier runs again.
+                # Store each position, so that a failed evaluation does not report the earlier runs again.
                 after = place
                 context.update_cursor(str(after))
             report(_repaired_runs(instance, repository, incidents), incidents)

@@ -78,7 +78,7 @@ class Windows:
     Attributes
     ----------
     reopen
-        A problem that returns within this time opens its last incident again.
+        If a problem returns within this time, its last incident is opened again.
     escalate
         Time after which an open error is escalated.
     """

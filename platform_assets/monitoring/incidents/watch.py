@@ -37,7 +37,7 @@ class Watch:
     looks
         Functions that each examine one component.
     incidents
-        Where problems are reported.
+        Store to which problems are reported.
     delivery
         Sends the messages.
     ping_url
@@ -100,7 +100,7 @@ class Watch:
 
         try:
             answer = requests.get(self._ping_url, timeout=_TIMEOUT_SECONDS)
-        except (requests.RequestException, ValueError) as error:  # ValueError for some malformed addresses
+        except (requests.RequestException, ValueError) as error:  # some malformed addresses raise a ValueError
             _LOG.warning("PLATFORM_HEARTBEAT_URL cannot be reached: %s", type(error).__name__)
         else:
             if not answer.ok:

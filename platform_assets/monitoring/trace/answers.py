@@ -80,7 +80,7 @@ def find_answers(
     declared
         The kinds of answers.
     wanted
-        The id.
+        The id to search for.
     number
         Number of one answer, from 1; None for the first answers.
     most
@@ -159,7 +159,7 @@ def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
 
 
 def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]:
-    """Return what versions in the shadow scored for an answer; empty if it is not in the prediction log."""
+    """Return the scores of shadows for an answer; empty if the answer is not in the prediction log."""
     if found.stored is not LOG:
         return []
     with plain_errors("shadow_predictions"), connect() as connection, connection.transaction():

@@ -1,4 +1,4 @@
-"""The model version behind an answer: its artifact, its approval and its training."""
+"""The model version that produced an answer: its artifact, its approval and its training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ModelRecords:
     artefacts: ArtefactStore
 
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
-        """Return the known facts about the model version behind an answer.
+        """Return the known facts about the model version that produced an answer.
 
         The approval request is read first, because it cannot change. Missing facts are read from the registry.
 

@@ -94,7 +94,7 @@ class TracedModel:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row behind an answer.
+    """One row that an answer was made from.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class RowsOfTable:
-    """The rows of one table behind an answer.
+    """The rows of one table that an answer was made from.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class TracedAnswer:
     inputs
         Versions of the tables of the lake that the features were made from.
     rows
-        The rows behind the features.
+        The rows that the features were made from.
     shadows
         Scores of other versions for the same row, in the shadow of this answer. They were not part of the answer.
     missing
@@ -187,7 +187,7 @@ class TracedAnswer:
 
 @dataclass(frozen=True)
 class TracedTable:
-    """One table version behind the answers, or behind the training of their model.
+    """One table version that the answers were made from, or that their model was trained on.
 
     Attributes
     ----------
@@ -226,7 +226,7 @@ class TracedTable:
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything behind the answers of an id.
+    """The origin of the answers with an id: rows, tables and models.
 
     Attributes
     ----------
@@ -239,7 +239,7 @@ class Trace:
     models
         The model versions that answered.
     tables
-        The table versions behind the features and the trainings, back to the sources.
+        The table versions that the features and the trainings used, back to the sources.
     """
 
     id: str

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from platform_assets.monitoring.trace.declarations import RowsBehind
 
 MOST_ROWS = 100
-"""Maximum number of rows of one table behind an answer."""
+"""Maximum number of rows of one table in the trace of an answer."""
 
 
 class SourceRows:
@@ -36,7 +36,7 @@ class SourceRows:
     Parameters
     ----------
     tables
-        The lake.
+        Store of the tables in the lake.
     sources
         The sources of raw data.
     engine
@@ -59,7 +59,7 @@ class SourceRows:
     def find(
         self, behind: RowsBehind, ancestor: Ancestor, answer: Mapping[str, Any], features: Mapping[str, Any]
     ) -> RowsOfTable:
-        """Return the rows of one table behind an answer.
+        """Return the rows of one table that an answer was made from.
 
         Parameters
         ----------

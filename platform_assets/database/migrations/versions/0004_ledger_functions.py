@@ -24,7 +24,7 @@ SQL = Path(__file__).parents[1] / "ledger"
 TABLES = ("approval_journal", "sessions", "case_folding")
 PERMANENT = ("approval_journal", "case_folding")
 """Tables whose rows are never changed or deleted."""
-# Pins the settings that would change the functions' results, because a session can set them.
+# This SQL pins the settings that would change the functions' results, because a session can set them.
 PINNED = """
 do $$
 declare
@@ -45,7 +45,7 @@ begin
 end
 $$
 """
-# Enters existing rows in the journal unchecked, because earlier alterations can no longer be detected.
+# This SQL enters existing rows in the journal unchecked, because earlier alterations can no longer be detected.
 ADOPT = """
 select platform.enter_in_journal('key', hash, jsonb_build_object(
     'name', name, 'owner', owner, 'scopes', to_jsonb(scopes), 'created_at', platform.written(created_at),
@@ -100,7 +100,7 @@ def downgrade() -> None:
         ("approval_projections", "record_projection"),
     ):
         run(f"drop trigger {trigger} on platform.{table}")
-    # The functions of migrations 0002 and 0003 stay.
+    # Do not drop the functions of migrations 0002 and 0003.
     run(
         """
         do $$

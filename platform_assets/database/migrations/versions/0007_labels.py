@@ -40,7 +40,7 @@ def upgrade() -> None:
             " and (subject is null) = (at is null) and (batch is null) <> (subject is null)",
             "labels_have_one_target",
         ),
-        # The same label sent twice is one row.
+        # A unique index, so that a label that is sent twice is stored once.
         sa.Index(
             "labels_of_prediction",
             *("batch", "place", "observed_at", "label"),
@@ -75,7 +75,7 @@ def upgrade() -> None:
             " for each statement execute function platform.refuse_change()"
         )
     op.create_index("predictions_of_request", "predictions", ["request_id"], schema="platform")
-    # A hash, because the size of an entry in a B-tree is limited, and a subject may be long.
+    # Use a hash index, because the size of an entry in a B-tree is limited, and a subject may be long.
     op.create_index("predictions_of_subject", "predictions", ["subject"], schema="platform", postgresql_using="hash")
     allow_scopes("read", "predict", "label", "approve")
 

@@ -1,4 +1,4 @@
-"""Records for `trace` (versions of online tables, and the version behind each prediction), and the scope `trace`."""
+"""Records for `trace` (versions of online tables, also for each prediction), and the scope `trace`."""
 
 from __future__ import annotations
 

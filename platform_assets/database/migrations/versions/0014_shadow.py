@@ -194,7 +194,7 @@ def create_tables() -> None:
 
 
 def change(function: str, *replacements: tuple[str, str]) -> None:
-    """Replace parts of a function's definition; a changed signature creates another function."""
+    """Replace parts of a function's definition. If the signature changes, this creates another function."""
     found = op.get_bind().execute(sa.text(f"select pg_get_functiondef('{function}'::regprocedure)")).scalar_one()
     for old, new in replacements:
         if found.count(old) != 1:

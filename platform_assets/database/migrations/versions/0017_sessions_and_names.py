@@ -78,7 +78,7 @@ $$;
 comment on table platform.sessions is
     'Browser sessions. A session that ended is kept for a day, so that no other session gets its token.';
 """
-# `guard` does so too, but only after the migration was committed.
+# `guard` also revokes these rights, but only after the migration is committed.
 NOT_PUBLIC = """
 do $$
 declare
