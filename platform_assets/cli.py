@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import signal
@@ -12,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from platform_assets import domains
-from platform_assets.base.command_line import Context, err, escape_what_cannot_be_shown, say
+from platform_assets.base.command_line import Context, err, escape_what_cannot_be_shown, open_closed_streams, say
 from platform_assets.base.discovery import modules_named
 from platform_assets.base.process_exit import call_and_leave
 from platform_assets.settings import Settings, SettingsError, load_settings, require_docstrings
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 GARBAGE_THRESHOLDS = (10_000, 20, 20)
 """Thresholds of the garbage collector. With Python's defaults, collections during imports take a fifth of a run."""
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 app = typer.Typer(
     name="platform-assets",
@@ -42,6 +44,7 @@ def main() -> None:
     from platform_assets.base.errors import PlatformError
 
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    open_closed_streams()
     escape_what_cannot_be_shown()
     try:
         require_docstrings()
@@ -49,6 +52,13 @@ def main() -> None:
     except (PlatformError, SettingsError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}")
         sys.exit(error.exit_code if isinstance(error, PlatformError) else 1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        # Writing the output can fail too, for example if it is redirected to a file.
+        where = f" ({error.filename})" if error.filename else ""
+        err.print(f"[red]OSError[/]: {escape(f'{error.strerror}{where}')}; free some space and run again")
+        sys.exit(1)
 
 
 @app.callback()
@@ -93,6 +103,10 @@ def serve(
     from platform_assets.web.workers import run_workers
 
     make_home(settings.home)
+    _refuse_other_lake(context.obj)
+    # End in order if the terminal is closed, unless `nohup` started this process.
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     configure_logging(settings.secrets(), logging.INFO)
     if count == 1:
         _serve(settings, host)
@@ -102,6 +116,20 @@ def serve(
     run_workers(count, lambda worker: _serve(settings, host, worker))
     for one in kept:
         one.close()
+
+
+def _refuse_other_lake(context: Context) -> None:
+    """Refuse a database of another lake. An unreachable database is not refused, because the service waits for it."""
+    from platform_assets.base.errors import DatabaseError, OtherLake
+
+    if context.settings.bundle:
+        return
+    try:
+        context.services.demand_own_lake()
+    except OtherLake:
+        raise
+    except DatabaseError:
+        return
 
 
 def _serve(settings: Settings, host: str, worker: Worker | None = None) -> None:

@@ -16,7 +16,6 @@ from platform_assets.base.discovery import modules_named
 from platform_assets.base.logs import configure_logging
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.io_manager import TablesIOManager
-from platform_assets.operations.shared_lake import demand_shared_lake
 from platform_assets.orchestration.console import console
 from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.executors import step_executor
@@ -88,8 +87,9 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()
-        if found.settings.uses_several_machines and context.instance:
-            demand_shared_lake(context.instance, found)
+        # Check even if a step uses only tables. An instance that is not stored is not in a database.
+        if context.instance and context.instance.is_persistent and not found.settings.lake_is_memory:
+            found.demand_own_lake()
         return found
 
     def service(name: str) -> dg.ResourceDefinition:

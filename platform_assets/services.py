@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.opened import opened
 from platform_assets.monitoring.services import MonitoringServices
@@ -36,6 +36,19 @@ class Services(MonitoringServices):
     answers
         Function that returns the kinds of answers that the domains make traceable.
     """
+
+    def history(self) -> Any:
+        """Open Dagster's instance, after a check that the database belongs to this lake.
+
+        Raises
+        ------
+        OtherLake
+            It belongs to another lake.
+        """
+        from platform_assets.orchestration.storage import dagster_instance
+
+        self.demand_own_lake()
+        return dagster_instance(self.settings)
 
     @property
     def exports(self) -> Path:

@@ -19,7 +19,7 @@ from platform_assets.operations import commands
 from platform_assets.operations.run_report import Outcome, Report
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, listening_to_interrupts, platform_assets
-from platform_assets_tests.postgres import wait_until_stopped
+from platform_assets_tests.postgres import wait_until, wait_until_stopped
 
 ROWS = 3_000
 QUARANTINED = 15
@@ -263,3 +263,50 @@ def test_python_without_docstrings_is_refused(entrance: str) -> None:
     assert done.returncode == 1
     assert "Python runs with -OO, which removes the descriptions of assets, routes and commands" in done.stderr
     assert done.stdout == ""
+
+
+def test_the_service_ends_in_order_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "PLATFORM_HOME": str(tmp_path / "home"),
+        "PLATFORM_SERVICE_PORT": str(free_port()),
+        # The service also starts without its database.
+        "PLATFORM_DATABASE_URL": f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none",
+    }
+    log = tmp_path / "log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=file, stderr=file) as process,
+    ):
+        wait_until(lambda: "Application startup complete" in log.read_text(), "the service had started")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait() == 0
+    assert "Application shutdown complete" in log.read_text()
+
+
+def test_closed_streams_do_not_give_their_descriptors_to_files(tmp_path: Path) -> None:
+    environment = os.environ | {"PLATFORM_HOME": "~nobody-of-this-name/home"}
+    command = f"exec {PROGRAM} doctor 0<&- >&- 2>{tmp_path / 'err'}"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 1
+    told = (tmp_path / "err").read_text()
+    assert "Traceback" not in told
+    assert "PLATFORM_HOME: is '~nobody-of-this-name/home', which cannot be resolved" in told
+
+
+def test_streams_are_open_after_the_caller_closed_them(tmp_path: Path) -> None:
+    program = (
+        "from platform_assets.base.command_line import open_closed_streams; open_closed_streams();"
+        f"file = open({str(tmp_path / 'file')!r}, 'w'); print('lost'); assert file.fileno() > 2, file.fileno()"
+    )
+    done = subprocess.run(["/bin/sh", "-c", 'exec "$@" 0<&- >&-', "sh", sys.executable, "-c", program], check=False)
+    assert done.returncode == 0
+
+
+def test_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    environment = os.environ | {"PLATFORM_HOME": str(tmp_path)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [PROGRAM, "demo", "generate", "--help"], env=environment, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode() == "OSError: No space left on device; free some space and run again\n"

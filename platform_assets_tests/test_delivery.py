@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -135,6 +136,10 @@ def test_secrets_are_random_and_never_replaced(tmp_path: Path) -> None:
             "there is no docker/environments/prod.env; ENV is one of: development production staging",
         ),
         (("ENV=staging", "TAG=v1"), "deploy: docker/secrets does not exist; run docker/make-secrets first"),
+        (("ENV=../environments/staging", "TAG=v1"), "ENV is '../environments/staging', which is not a name"),
+        (("ENV=staging", "TAG=--help"), "TAG is '--help', which is not a tag of an image"),
+        (("ENV=staging", "TAG=v1 v2"), "TAG is 'v1 v2', which is not a tag of an image"),
+        (("ENV=staging", "TAG=v1", "DEPLOY_SECONDS=5m"), "DEPLOY_SECONDS is '5m'; it must be a number of seconds"),
     ],
 )
 def test_a_deployment_without_its_arguments_or_secrets_is_refused(
@@ -144,6 +149,17 @@ def test_a_deployment_without_its_arguments_or_secrets_is_refused(
     done = run("make", "--silent", "--file", ROOT / "Makefile", "--directory", tmp_path, "deploy", *arguments)
     assert done.returncode != 0
     assert told in done.stderr
+
+
+@pytest.mark.requirement("OPS-5")
+def test_two_deployments_of_an_environment_at_once_are_refused(tmp_path: Path) -> None:
+    shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
+    (tmp_path / "docker" / "secrets").mkdir()
+    with (tmp_path / "docker" / ".deploying.staging").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(tmp_path / "docker" / "deploy", "staging", "v1")
+    assert done.returncode != 0
+    assert "another deployment of staging is running" in done.stderr
 
 
 @pytest.mark.requirement("OPS-1", "PLT-4")

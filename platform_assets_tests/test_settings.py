@@ -133,6 +133,15 @@ def test_a_variable_sets_its_field(
         ("PLATFORM_PROXY_USER_HEADER", "X-User: anna", "for example X-Forwarded-Email"),
         ("PLATFORM_PROXY_TRUSTED", "10.0.0.0/8, proxy", "for example 10.0.3.0/24"),
         ("PLATFORM_PROXY_TRUSTED", "10.0.0.1/8", "has host bits set"),
+        ("PLATFORM_PREDICTIONS_DAYS", "365001", "less than or equal to 365000"),
+        ("PLATFORM_ALERT_REOPEN_MINUTES", "inf", "less than or equal to"),
+        ("PLATFORM_ALERT_ESCALATE_HOURS", "1e300", "less than or equal to"),
+        ("PLATFORM_FALSE_ALARM_DAYS", "inf", "finite number"),
+        ("PLATFORM_ALERT_WEBHOOK_URL", "hooks.example.org/x", "must be an http(s) URL"),
+        ("PLATFORM_ALERT_WEBHOOK_URL", "https://hooks.example.org:port/x", "must be an http(s) URL"),
+        ("PLATFORM_HEARTBEAT_URL", "ftp://ping.example.org/x", "must be an http(s) URL"),
+        ("PLATFORM_OPENLINEAGE_URL", "localhost:5000", "must be the address of a server"),
+        ("PLATFORM_ALERT_SMTP_URL", "smtp://localhost:99999", "must be smtp://host:port"),
         ("PLATFORM_GROUP_SCOPES", "staff", "must be GROUP=scope+scope"),
         ("PLATFORM_GROUP_SCOPES", "staff=read approve", "must be GROUP=scope+scope"),
     ],
@@ -266,6 +275,20 @@ def test_the_lake_is_below_the_home_unless_it_is_set(
 ) -> None:
     set_variables(monkeypatch, {"PLATFORM_HOME": "/srv/p", "PLATFORM_LAKE_URI": lake_uri})
     assert load_settings().lake == expected
+
+
+@pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t"])
+def test_blanks_and_line_breaks_around_a_value_are_ignored(monkeypatch: pytest.MonkeyPatch, blanks: str) -> None:
+    monkeypatch.setenv("PLATFORM_ENV", f"{blanks}development{blanks}")
+    monkeypatch.setenv("PLATFORM_LAKE_URI", f"s3://bucket/lake{blanks}")
+    monkeypatch.setenv("PLATFORM_DATABASE_URL", f"{blanks}postgresql://me:secret-word@host/name{blanks}")
+    monkeypatch.setenv("PLATFORM_SPARK_REMOTE", blanks)
+    settings = load_settings()
+    assert settings.lake == "s3://bucket/lake"
+    assert settings.database_url.get_secret_value() == "postgresql://me:secret-word@host/name"
+    assert settings.spark_remote == Settings.model_fields["spark_remote"].default
+    monkeypatch.setenv("PLATFORM_OTHER_TOKEN", f"undeclared{blanks}")
+    assert "undeclared" in settings.secrets()
 
 
 def test_empty_settings_are_not_listed_as_secrets() -> None:

@@ -5,6 +5,7 @@ The audit computes all hashes in Python, without the database's functions.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 JOURNAL = "journal "
 """Prefix of a head of the journal. A head without the prefix belongs to the chain of events."""
 _SHOWN = 80
+_NUMBER = re.compile("[0-9]{1,18}")
 _EVERY = {"request": None}
 # A full join, because a plot can be missing, or be stored without a request that names it.
 _PLOTS = """
@@ -117,7 +119,7 @@ class WrittenLedger:
 def read_ledger(connection: Connection) -> WrittenLedger:
     """Read the whole ledger. This must be the first statement of a transaction."""
     connection.execute("set transaction isolation level repeatable read")
-    connection.execute("set local search_path = pg_catalog")
+    connection.execute("set local search_path = pg_catalog, pg_temp")
     return WrittenLedger(
         digests={int(row[0]): digest_of(row) for row in connection.execute(FROZEN_REQUESTS, _EVERY)},
         events=connection.execute(FROZEN_EVENTS, _EVERY).fetchall(),
@@ -209,7 +211,7 @@ def _plot_findings(plots: Iterable[tuple[int, str, bool, bool, bool]]) -> Iterat
 def _head_findings(chain: list[Texts], noun: str, where: str, head: str) -> Iterator[Finding]:
     hashes = {int(row[0] or 0): str(row[-1]) for row in chain}
     sequence, _, hashed = head.partition(":")
-    if not sequence.isdecimal():
+    if not _NUMBER.fullmatch(sequence):
         yield Finding(where, f"has the malformed head {head[:_SHOWN]!r}")
         return
     found = hashes.get(int(sequence))

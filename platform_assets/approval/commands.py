@@ -68,11 +68,16 @@ def list_requests(
 @decide.command()
 def show(context: typer.Context, request: Number) -> None:
     """Show a request: gate, metrics next to the champion's, data, code and history."""
+    from platform_assets.approval.evidence import UNREADABLE
     from platform_assets.approval.shadow_section import shadow_section, told_shadow
 
     ledger: Ledger = context.obj.services.ledger
     found, history = ledger.request(request), ledger.history(request)
-    for line in told(found):
+    try:
+        lines = [*told(found)]
+    except UNREADABLE:
+        lines = [f"{found.called}: {found.state}; its evidence cannot be read, so reject or withdraw it"]
+    for line in lines:
         say(line)
     section = shadow_section(context.obj.services.shadow_ledger.shadow(request), found, history)
     for line in told_shadow(section) if section else ():

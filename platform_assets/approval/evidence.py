@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     Metrics = Mapping[str, Mapping[str, float | None]]
     """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""Errors of reading evidence, or a shadow's report, of another form. The ledger does not check the form, and neither
+can be removed."""
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -153,11 +153,18 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
 
 def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], rows: Rows) -> str:
     """Return why the recorded key cannot have made the decision; empty if it can."""
-    kind, actor, at = decision
     found = _keys_named(str(details.get("key")), rows)
     if not found:
         return "was decided with a key that does not exist"
-    [(subject, key), *_] = found
+    # Before migration 0017, another key could begin with the same characters.
+    faults = [_fault_of_named_key(subject, key, details, decision, rows) for subject, key in found]
+    return min(faults, key=bool)
+
+
+def _fault_of_named_key(
+    subject: str, key: Mapping[str, Any], details: Mapping[str, Any], decision: tuple[str, str, str], rows: Rows
+) -> str:
+    kind, actor, at = decision
     if key["owner"] != actor:
         return f"was decided with a key of {key['owner']}, but names {actor}"
     if kind not in _WITHOUT_SCOPE and "approve" not in key["scopes"]:
@@ -178,8 +185,8 @@ def _fault_of_sign_in(key: Mapping[str, Any], details: Mapping[str, Any], at: st
         return ""
     if details.get("identity") != key["name"] or not key.get("is_person"):
         return "was decided by a person who did not sign in"
-    found = _keys_named(str(details.get("vouched_by")), rows)
-    if not found or "identify" not in found[0][1]["scopes"]:
+    found = [one for one in _keys_named(str(details.get("vouched_by")), rows) if "identify" in one[1]["scopes"]]
+    if not found:
         return "was decided by a person whose identity no key with the scope identify confirmed"
     return "vouching: " + fault if (fault := _fault_of_time(*found[0], at, rows)) else ""
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.hash_chain import CHAINS
 from platform_assets.base.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 HEADS_FILE = "ledger_heads.json"
 """Name of the file in the folder `models/` of the lake."""
+_HEAD = re.compile("[0-9]{1,18}:[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
 
 
@@ -63,9 +66,13 @@ class KeptHeads:
         data = self._artefacts().read_note(HEADS_FILE)
         try:
             found = json.loads(data or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or not all(_is_head(*one) for one in found.items()):
             # Return a head that no event has, so that the audit reports the file.
             return {"events": "an unreadable file"}
-        return {str(chain): str(head) for chain, head in found.items()}
+        return found
+
+
+def _is_head(chain: str, head: Any) -> bool:
+    return chain in CHAINS and isinstance(head, str) and _HEAD.fullmatch(head) is not None

@@ -244,8 +244,12 @@ class Ledger(LedgerQueries):
             event = recorded_event(connection, outcome)
         if outcome.get("why") == "no_previous":
             only = outcome["version"]
-            found = f"version {only} is the only one so far" if only else "there is no champion yet"
-            raise LedgerError(f"the champion of {model} cannot be rolled back: {found}; approve another version")
+            found = (
+                f"version {only} is the only one so far; approve another version"
+                if only
+                else "there is no champion yet; approve a version first"
+            )
+            raise LedgerError(f"the champion of {model} cannot be rolled back: {found}")
         if event is None:
             raise refusal(outcome, thing)
         self.keep_heads()

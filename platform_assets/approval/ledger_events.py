@@ -29,6 +29,7 @@ _PAST = {
 }
 SHADOW_STEPS = ("start_shadow", "report_shadow", "stop_shadow")
 """Kinds of events about the shadow of a request. They leave its state unchanged."""
+_DECISIONS = {"approve", "reject", "withdraw"}
 LONGEST_DAYS = 31
 """Longest time of a shadow, in days."""
 
@@ -96,12 +97,13 @@ class Event:
     def seen_report(self) -> int | None:
         """Number of the shadow's report that the person saw before the decision; None if there was none."""
         found = self.details.get("shadow_report")
-        return found if isinstance(found, int) else None
+        return found if isinstance(found, int) and self.kind in _DECISIONS else None
 
     @property
     def how(self) -> str:
         """How the person signed in, e.g. `signed in by OpenID Connect as anna@example.com`; empty if by a key."""
-        via = HOW.get(str(self.details.get("via")), "")
+        # The details of an event without a person, such as a report, can contain anything.
+        via = HOW.get(str(self.details.get("via")), "") if self.authenticated else ""
         return f"signed in {via} as {escaped(str(self.details.get('identity')))}" if via else ""
 
     @property

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from markupsafe import Markup
 
 from platform_assets.approval.comparison import Standing, comparisons, outcomes, subgroups
+from platform_assets.approval.evidence import UNREADABLE
 from platform_assets.approval.ledger_events import closing_event
 from platform_assets.approval.policy import ANYONE
 from platform_assets.approval.requests import UNVERIFIED, State
@@ -217,15 +218,12 @@ def request_page(request: Request, record: Record, caller: Caller, form: Form, c
         problem=problem,
         request_=approval,
         demo=approval.evidence.get("demo") is True,
-        outcomes=outcomes(approval.evidence),
         standings=STANDINGS,
-        comparisons=comparisons(approval.evidence),
-        subgroups=subgroups(approval.evidence),
+        **_shown_evidence(approval, consoles),
         shadow=shadow_section(record.shadow, approval, history),
         plots=plot_links(approval),
         # Safe, because markdown-it emits only emphasis, code and list tags, and escapes the rest.
         card=Markup(_prose().render(card)) if isinstance(card, str) else None,  # noqa: S704 - rendered without HTML, see _prose
-        facts=_facts(approval, consoles),
         history=history,
         happened=HAPPENED,
         outcome=_outcome(history),
@@ -261,6 +259,21 @@ def plot_links(approval: Approval) -> list[dict[str, str]]:
         }
         for stem in sorted(stems, key=lambda stem: order.index(stem) if stem in PLOTS else len(order))
     ]
+
+
+def _shown_evidence(approval: Approval, consoles: Consoles) -> dict[str, Any]:
+    """Return the parts of the page that come from the evidence; empty parts if the evidence cannot be read."""
+    try:
+        return {
+            "outcomes": outcomes(approval.evidence),
+            "comparisons": comparisons(approval.evidence),
+            "subgroups": subgroups(approval.evidence),
+            "facts": _facts(approval, consoles),
+            "is_readable": True,
+        }
+    except UNREADABLE:
+        facts = [Fact("Launched by", _name(approval.launched_by) or "unknown"), Fact("Model file", approval.digest)]
+        return {"outcomes": [], "comparisons": [], "subgroups": [], "facts": facts, "is_readable": False}
 
 
 @cache

@@ -19,6 +19,8 @@ from platform_assets.approval.reconciliation import Reconciler
 from platform_assets.approval.registry_audit import altered
 from platform_assets.approval.requests import State
 from platform_assets.base.errors import ArtefactError, PlatformError
+from platform_assets.base.printable_text import escaped
+from platform_assets.models.artefact_store import is_digest
 from platform_assets.models.registry import ERASED_TAG
 
 if TYPE_CHECKING:
@@ -210,11 +212,14 @@ class Promoter:
         return [*self._ledger.audit(heads), *missing]
 
     def audit_everything(self) -> list[str]:
-        """Return the alterations of the ledger, the registry and the store of the model files, as texts."""
+        """Return the alterations of the ledger, the registry and the store of the model files, a line for each.
+
+        Control characters are escaped, because names in the registry could otherwise hide or add lines of a terminal.
+        """
         found = [f"{finding.row}: {finding.told}" for finding in self.audit()]
         for model in self.models():
             found += [*self.drifted(model), *self.altered(model)]
-        return found
+        return [escaped(line) for line in found]
 
     @contextmanager
     def _alone(self, model: str) -> Iterator[None]:
@@ -250,7 +255,7 @@ class Promoter:
     def _unusable(self, digest: str) -> str | None:
         """Return why a model file cannot be used; None if it can."""
         # An unreachable store raises an error instead, because the file may be intact.
-        if not self._artefacts.exists(digest):
+        if is_digest(digest) and not self._artefacts.exists(digest):
             return f"the model file {digest}.skops is missing; restore it from a backup"
         try:
             self._artefacts.load(digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.approval.evidence import UNREADABLE
 from platform_assets.approval.shadows import newest_report
 from platform_assets.base.printable_text import escaped
 from platform_assets.web.number_formats import number, signed
@@ -71,8 +72,7 @@ def shadow_section(shadow: Shadow | None, request: Request, history: Sequence[Ev
         return ShadowSection(shadow, None)
     try:
         return _section(shadow, request, event)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        # The ledger does not check what a report contains, and a report cannot be removed.
+    except UNREADABLE:
         return ShadowSection(shadow, event, counts="its content cannot be read")
 
 

@@ -58,6 +58,26 @@ select 'function ' || proname, coalesce(nullif(grantee, 0)::regrole::text, 'publ
 from pg_proc cross join aclexplode(proacl)
 where pronamespace = 'platform'::regnamespace and (not prosecdef or grantee = 0)
     and grantee <> proowner and grantee is distinct from to_regrole(%(ledger)s)
+union all
+select format('column %%s of table %%s', attname, relname), coalesce(nullif(grantee, 0)::regrole::text, 'public'),
+    privilege_type
+from pg_class join pg_attribute on attrelid = pg_class.oid cross join aclexplode(attacl)
+where relnamespace = 'platform'::regnamespace and relname = any(%(tables)s) and privilege_type <> 'SELECT'
+union all
+select 'schema platform', coalesce(nullif(grantee, 0)::regrole::text, 'public'), privilege_type
+from pg_namespace cross join aclexplode(nspacl)
+where oid = 'platform'::regnamespace and privilege_type = 'CREATE' and grantee <> nspowner
+union all
+select format('%%s %%s', kind, name), its_owner::regrole::text, 'ownership'
+from (
+    select 'table' as kind, relname as name, relowner as its_owner from pg_class
+    where relnamespace = 'platform'::regnamespace and relname = any(%(tables)s)
+    union all
+    select 'function', proname, proowner from pg_proc
+    where pronamespace = 'platform'::regnamespace
+        and (not prosecdef or proowner is distinct from to_regrole(%(ledger)s))
+) owned
+where its_owner <> (select nspowner from pg_namespace where oid = 'platform'::regnamespace)
 order by 1, 2, 3
 """
 
@@ -70,7 +90,7 @@ def read_definitions(connection: Connection) -> dict[str, str]:
 
 
 def read_grants(connection: Connection) -> list[tuple[str, str, str]]:
-    """Return table or function, role and right, for each right that `migrate` does not grant."""
+    """Return the object, the role and the right, for each right or ownership that `migrate` does not give."""
     return connection.execute(_GRANTS.encode(), {"tables": [*RIGHTS], "ledger": LEDGER_ROLE}).fetchall()
 
 

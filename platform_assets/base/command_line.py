@@ -5,6 +5,7 @@ Each `commands.py` defines `commands`, a Typer app without a name. `cli.py` adds
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from platform_assets.base.printable_text import escaped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,9 +26,23 @@ if TYPE_CHECKING:
 WIDTH = 500
 """Width in characters of output that goes to a file or pipe."""
 
+
+class SafeConsole(Console):
+    """A console that shows control characters in texts escaped, because they could hide or forge lines of a terminal.
+
+    Names of models, tables and keys come from other programs and databases.
+    """
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print texts with escaped control characters, and other objects as they are."""
+        super().print(*(escaped(one, lines=True) if isinstance(one, str) else one for one in objects), **options)
+
+
 # Do not wrap lines: a terminal does that itself, and in files and pipes each row of a table should stay on one line.
-out = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
-err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+out = SafeConsole(
+    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else WIDTH
+)
+err = SafeConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,23 @@ class Context:
             self._closing.pop()()
 
 
+def open_closed_streams() -> None:
+    """Open the null device as each standard stream that the caller closed (`>&-`).
+
+    Otherwise the next file that is opened, such as a table's, would get the stream's descriptor, and the output of
+    subprocesses would be written into this file.
+    """
+    # In this order, because a new descriptor is the lowest free one.
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only parameter
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
+
+
 def escape_what_cannot_be_shown() -> None:
     """Print characters that are missing in the output's encoding as escape sequences, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
@@ -82,12 +116,12 @@ def say(line: str) -> None:
 
 
 def print_table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print a table of texts without interpreting markup."""
+    """Print a table of texts without interpreting markup. Control characters are shown escaped."""
     table = Table()
     for heading in headings:
         # Wrap long names in a narrow terminal, because a truncated name cannot be recognised.
         table.add_column(heading, overflow="fold")
     for row in rows:
         # Escape the cells, because names are user input and may contain markup.
-        table.add_row(*map(escape, row))
+        table.add_row(*(escape(escaped(cell, lines=True)) for cell in row))
     out.print(table)

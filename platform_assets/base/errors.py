@@ -66,6 +66,12 @@ class DatabaseError(PlatformError):
     is_temporary = True
 
 
+class OtherLake(DatabaseError):  # noqa: N818 - the name is the message
+    """The database belongs to another lake than the one of this process, or the lake to another database."""
+
+    is_temporary = False
+
+
 class TrainingError(PlatformError):
     """A model cannot be trained or evaluated on these rows, or its declaration is invalid."""
 

@@ -39,12 +39,12 @@ def make_home(home: Path, folder: str = "") -> Path:
         The folder cannot be created or written, or a backup is being restored into the home.
     """
     path = home / folder
-    if folder != RESTORING and (home / RESTORING).exists():
-        raise PlatformError(
-            f"a backup is being restored into {home}, or its restore was interrupted; wait until it ends, or empty the "
-            "folder and restore again"
-        )
     try:
+        if folder != RESTORING and (home / RESTORING).exists():
+            raise PlatformError(
+                f"a backup is being restored into {home}, or its restore was interrupted; wait until it ends, or empty "
+                "the folder and restore again"
+            )
         home.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         _make_private(home)
         path.mkdir(exist_ok=True, mode=PRIVATE)

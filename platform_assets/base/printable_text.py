@@ -11,17 +11,18 @@ import re
 
 # The same set as in `platform.is_printable` (migration 0004). Python, JavaScript and Rust read these escapes alike.
 # Code points of more than four digits are literal characters.
-_FORBIDDEN = (
+FORBIDDEN = (
     r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
 )
-PRINTABLE = rf"[^\u0009\u000a{_FORBIDDEN}]"
+"""Control characters and invisible formatting characters, except tab and line feed; for a character class."""
+PRINTABLE = rf"[^\u0009\u000a{FORBIDDEN}]"
 """Pattern of a printable character, for JSON schemas."""
-PRINTABLE_LINES = rf"(?:[^{_FORBIDDEN}]|\r\n)"
+PRINTABLE_LINES = rf"(?:[^{FORBIDDEN}]|\r\n)"
 """Pattern of a printable character, a line break or a tab."""
 # PostgreSQL cannot store surrogates either.
-_UNPRINTABLE = re.compile(rf"[\u0009\u000a{_FORBIDDEN}\ud800-\udfff]")
+_UNPRINTABLE = re.compile(rf"[\u0009\u000a{FORBIDDEN}\ud800-\udfff]")
 _OF_LINES = "\n\t"
 _INVISIBLE = (
     # Blanks, controls, and formats: zero width, direction, joiners, fillers, variation selectors.

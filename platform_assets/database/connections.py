@@ -200,10 +200,13 @@ class Database:
     def maintenance(self) -> psycopg.Connection[Any]:
         """Open a connection for statements about whole databases; it works before the platform's database exists."""
         try:
-            return self._connect("postgres")
+            connection = self._connect("postgres")
         except DatabaseError:
             # The role may lack access to the database `postgres`.
-            return self._connect(self.name("platform"))
+            connection = self._connect(self.name("platform"))
+        # On PostgreSQL 14, every role may define operators in the schema `public` of the database `postgres`.
+        connection.execute("set search_path = pg_catalog, pg_temp")
+        return connection
 
     @contextmanager
     def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:

@@ -28,7 +28,7 @@ RIGHTS = {
     "approval_journal": READ_AND_ADD,
     "api_keys": READ_AND_ADD,
     "api_key_revocations": READ_AND_ADD,
-    "sessions": "select, insert, delete",
+    "sessions": "select, insert, update, delete",
     "case_folding": "select",
 }
 """Rights of `LEDGER_ROLE` on the tables that only functions write, in the schema `platform`."""

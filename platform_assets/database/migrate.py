@@ -67,7 +67,7 @@ _READ_ONLY = {
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
 # The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.
-_TRUST_NO_SCHEMA = b"set search_path = pg_catalog"
+_TRUST_NO_SCHEMA = b"set search_path = pg_catalog, pg_temp"
 
 
 @dataclass(frozen=True)

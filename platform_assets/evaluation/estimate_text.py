@@ -20,7 +20,7 @@ def told_estimate(metric: Mapping[str, float | None], digits: int = 3) -> str:
     digits
         Number of significant digits.
     """
-    value, low, high = metric["value"], metric["low"], metric["high"]
+    value, low, high = (metric.get(name) for name in ("value", "low", "high"))
     if value is None:
         return "undefined"
     interval = "" if low is None or high is None else f" ({significant(low, digits)} to {significant(high, digits)})"

@@ -75,13 +75,32 @@ class ErasedRows:
     renumbered: Renumbered | None = None
 
 
+@dataclass(frozen=True)
+class VersionsWith:
+    """The versions of a table that contain a person.
+
+    Attributes
+    ----------
+    is_found
+        Whether any data file of the table contains the person.
+    numbers
+        Numbers of the versions that contain the person.
+    unknown
+        Numbers of the versions that cannot be searched, because the erasure of another person removed their files.
+    """
+
+    is_found: bool = False
+    numbers: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
+
+
 def word(subject: str) -> str:
     """Return a regular expression that matches an id as a whole word, for Arrow, DuckDB and Python."""
     return rf"(^|[^0-9A-Za-z_-]){re.escape(subject)}($|[^0-9A-Za-z_-])"
 
 
-def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> frozenset[int]:
-    """Return the numbers of the versions that contain a person. After an erasure they cannot be read any more.
+def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> VersionsWith:
+    """Return the versions that contain a person. After an erasure they cannot be read any more.
 
     Parameters
     ----------
@@ -99,11 +118,15 @@ def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> fro
     """
     name = place.table
     if not tables.exists(name):
-        return frozenset()
+        return VersionsWith()
     with tables.location.plain_errors(name, "was not read"):
-        dirty = _files_with(tables, place, subject)
-        known = tables.versions(name) if dirty else []
-        return frozenset(version.version for version in known if dirty & _files_of(tables, version))
+        dirty, there = _files_with(tables, place, subject), _data_files(tables, name)
+        files = {version.version: _files_of(tables, version) for version in tables.versions(name)}
+    return VersionsWith(
+        is_found=bool(dirty),
+        numbers=frozenset(number for number, of_version in files.items() if dirty & of_version),
+        unknown=frozenset(number for number, of_version in files.items() if of_version - there),
+    )
 
 
 def erase_rows(
@@ -189,18 +212,22 @@ def _files_with(tables: TableStore, place: SubjectColumn, subject: str) -> set[s
 
 def _columns(tables: TableStore, name: str, column: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
     """Yield the path of each data file with its values of a column, including files that no version refers to."""
-    import pyarrow.fs as pafs
     import pyarrow.parquet as pq
 
     files = tables.location.files(name)
-    for info in files.get_file_info(pafs.FileSelector("")):
-        if not info.is_file or not info.path.endswith(".parquet"):
-            continue
-        with files.open_input_file(info.path) as file:
+    for path in sorted(_data_files(tables, name)):
+        with files.open_input_file(path) as file:
             rows = pq.ParquetFile(file)
             if column in rows.schema_arrow.names:
                 for group in range(rows.num_row_groups):
-                    yield info.path, rows.read_row_group(group, [column])[column]
+                    yield path, rows.read_row_group(group, [column])[column]
+
+
+def _data_files(tables: TableStore, name: str) -> set[str]:
+    import pyarrow.fs as pafs
+
+    found = tables.location.files(name).get_file_info(pafs.FileSelector(""))
+    return {info.path for info in found if info.is_file and info.path.endswith(".parquet")}
 
 
 def _files_of(tables: TableStore, version: TableVersion) -> set[str]:

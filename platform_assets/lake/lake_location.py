@@ -76,9 +76,9 @@ class LakeLocation:
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
         log = None if self.is_remote else Path(self.uri(name), "_delta_log")
-        if log and not log.is_dir():
-            return None
         with self.plain_errors(name, "cannot be opened"):
+            if log and not log.is_dir():
+                return None
             try:
                 table = DeltaTable(self.uri(name), storage_options=self.options)
             except TableNotFoundError:

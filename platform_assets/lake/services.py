@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from platform_assets.base.errors import PlatformError
 from platform_assets.base.opened import opened
 from platform_assets.engine.query_engine import Engine
 from platform_assets.engine.spark_cluster import SparkCluster
@@ -72,10 +73,27 @@ class LakeServices:
 
     @opened
     def database(self) -> Database:
-        """PostgreSQL; an embedded server is started."""
+        """PostgreSQL, after a check that it belongs to this lake; an embedded server is started."""
         from platform_assets.database.opening import open_configured_database
+        from platform_assets.lake.lake_identity import demand_own_lake
 
-        return open_configured_database(self.settings)
+        database = open_configured_database(self.settings)
+        try:
+            demand_own_lake(database, self.settings.lake)
+        except PlatformError:
+            database.close()
+            raise
+        return database
+
+    def demand_own_lake(self) -> None:
+        """Refuse a database that belongs to another lake, as opening `database` does.
+
+        Raises
+        ------
+        OtherLake
+            It belongs to another lake.
+        """
+        _ = self.database
 
     @opened
     def async_reads(self) -> AsyncReads:

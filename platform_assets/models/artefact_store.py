@@ -37,8 +37,15 @@ _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE
 # Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
+_SHOWN = 80
+_LONGEST_NOTE = 100_000
 # Upload attempts: enough for ten concurrent uploads of one file to Azure, because one succeeds each time.
 _ATTEMPTS = 10
+
+
+def is_digest(text: str) -> bool:
+    """Return whether a text has the form of an artefact's digest."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 class ArtefactStore:
@@ -203,7 +210,7 @@ class ArtefactStore:
         self._write(name, data)
 
     def read_note(self, name: str) -> bytes | None:
-        """Return the content of a small file next to the models; None if it is missing.
+        """Return the content of a small file next to the models, cut after 100,000 bytes; None if it is missing.
 
         Raises
         ------
@@ -213,11 +220,14 @@ class ArtefactStore:
         with self._plain_errors(f"{name} cannot be read"):
             if not self._is_remote:
                 path = Path(self._root) / name
-                return path.read_bytes() if path.exists() else None
+                if not path.exists():
+                    return None
+                with path.open("rb") as local:
+                    return local.read(_LONGEST_NOTE)
             if not self._files.get_file_info(name).is_file:
                 return None
             with self._files.open_input_file(name) as file:
-                data: bytes = file.read()
+                data: bytes = file.read(_LONGEST_NOTE)
         return data
 
     @cached_property
@@ -250,8 +260,10 @@ class ArtefactStore:
         return data
 
     def _info(self, digest: str, suffix: str) -> pafs.FileInfo:
-        if not _DIGEST.fullmatch(digest):
-            raise ArtefactError(f"{digest!r} is not the digest of a model; it must be 64 lower-case hexadecimal digits")
+        if not is_digest(digest):
+            raise ArtefactError(
+                f"{digest[:_SHOWN]!r} is not the digest of a model; it must be 64 lower-case hexadecimal digits"
+            )
         with self._plain_errors(f"{digest} cannot be looked up"):
             return self._files.get_file_info(digest + suffix)
 

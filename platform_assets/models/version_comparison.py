@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from platform_assets.base.errors import ArtefactError
 from platform_assets.base.json_values import as_json
+from platform_assets.models.artefact_store import is_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +29,8 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
         The artefact store does not respond.
     """
     # Raises if the store does not respond, because that is not a problem of the file.
-    artefacts.exists(digest)
+    if is_digest(digest):
+        artefacts.exists(digest)
     try:
         artefacts.read(digest)
     except ArtefactError as error:

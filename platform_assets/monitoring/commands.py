@@ -30,14 +30,18 @@ def list_incidents(
     everything: Annotated[bool, typer.Option("--all", help="Include closed incidents.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """List open incidents, newest first."""
-    incidents = context.obj.services.incidents
-    found, unsent, now = incidents.list(everything=everything), incidents.unsent(), datetime.now(UTC)
+    incidents, console = context.obj.services.incidents, context.obj.services.console
+    found, unsent = incidents.list(everything=everything), incidents.unsent()
     if not found:
         say("there are no incidents" if everything else "no incident is open")
         return
 
     def state(one: Incident) -> str:
-        return "closed" if one.closed_at else "silenced" if one.is_silenced(now) else "open"
+        return "closed" if one.closed_at else "silenced" if one.silence else "open"
+
+    def what(one: Incident) -> str:
+        silence = f"({one.silence})" if one.silence else ""
+        return escaped(" ".join(filter(None, [f"{one.kind}: {one.title}", one.link_from(console), silence])))
 
     print_table(
         ("incident", "state", "severity", "since", "seen", "what", "not sent"),
@@ -48,7 +52,7 @@ def list_incidents(
                 one.severity,
                 f"{one.opened_at:%Y-%m-%d %H:%M}",
                 str(one.seen),
-                escaped(f"{one.kind}: {one.title} {one.link}".rstrip()),
+                what(one),
                 str(unsent.get(one.id, "")),
             )
             for one in found

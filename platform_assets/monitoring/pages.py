@@ -16,7 +16,7 @@ from platform_assets.approval.pages import find_consoles
 from platform_assets.base.errors import NotFound
 from platform_assets.monitoring import overview
 from platform_assets.monitoring.recent_runs import recent_runs
-from platform_assets.monitoring.work_list import LABEL_OF, mark, open_tasks
+from platform_assets.monitoring.work_list import LABEL_OF, demand_subject, mark, open_tasks
 from platform_assets.web.authentication import APPROVE, LABEL, READ, access_of
 from platform_assets.web.pages import render
 from platform_assets.web.problems import invalid
@@ -101,6 +101,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
             champion=sources.ledger().champion(model),
             changes=list(reversed(sources.ledger().changes(model))),
             runs=recent_runs(partial(sources.database().connect, "dagster"), jobs),
+            jobs=jobs,
             consoles=find_consoles(sources.settings, request),
             work_list=declared,
             tasks=tasks,
@@ -124,7 +125,9 @@ def _add_work(routes: APIRouter, sources: PageSources) -> None:
             raise NotFound(f"{model} has no work list.")
         if outcome not in LABEL_OF:
             raise invalid([{"loc": ["body", "outcome"], "msg": f"Send one of {', '.join(LABEL_OF)}."}])
-        mark(sources.labels(), spec, (subject, _time(at)), outcome, caller.key.name)
+        time = _time(at)
+        demand_subject(sources.database().pooled, spec.monitoring.work_list, subject)
+        mark(sources.labels(), spec, (subject, time), outcome, caller.key.name)
         return RedirectResponse(f"/monitoring/{model}#work", HTTPStatus.SEE_OTHER)
 
 

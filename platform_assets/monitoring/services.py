@@ -84,12 +84,15 @@ class MonitoringServices(ServingServices):
         """Sends the messages about incidents."""
         from platform_assets.monitoring.incidents.delivery import Delivery, Post
 
+        smtp, sender = self.settings.alert_smtp_url.get_secret_value(), self.settings.alert_mail_from
+        return Delivery(self.incidents, Post(self.alert_routes(), smtp, sender, self.console))
+
+    @property
+    def console(self) -> str:
+        """Address of Dagster's UI, for links; empty if it is not known."""
         settings = self.settings
-        console = settings.dagster_url
-        if not console and settings.env == "development":
-            console = f"http://localhost:{settings.dagster_port}"
-        post = Post(self.alert_routes(), settings.alert_smtp_url.get_secret_value(), settings.alert_mail_from, console)
-        return Delivery(self.incidents, post)
+        local = f"http://localhost:{settings.dagster_port}" if settings.env == "development" else ""
+        return settings.dagster_url or local
 
     def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
         """Return a watch over the platform from outside Dagster, which is not started yet.

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from platform_assets.base.errors import NotFound
+from platform_assets.base.json_values import as_json
+from platform_assets.base.printable_text import escaped
 from platform_assets.lake.online_tables import plain_errors
 from platform_assets.monitoring.labels import Label
 
@@ -35,6 +37,7 @@ where not exists (
 )
 order by score desc, subject limit %(most)s
 """
+_IS_THERE = "select 1 from {table} where {subject}::text = %(subject)s"
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,34 @@ def open_tasks(
     with plain_errors(declared.table), connect() as connection:
         rows = connection.execute(query, {"model": spec.name, "most": MOST}).fetchall()
     return [Task(*row[:3]) for row in rows], rows[0][3] if rows else 0
+
+
+def demand_subject(
+    connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]], declared: WorkList, subject: str
+) -> None:
+    """Raise if the table of a work list has no prediction about a subject.
+
+    Parameters
+    ----------
+    connect, declared
+        As for `open_tasks`.
+    subject
+        The subject.
+
+    Raises
+    ------
+    NotFound
+        There is no such prediction.
+    DatabaseError
+        The database does not answer, or has no such table.
+    """
+    from psycopg import sql
+
+    table = sql.Identifier(*declared.table.split("/"))
+    query = sql.SQL(_IS_THERE).format(table=table, subject=sql.Identifier(declared.subject))
+    with plain_errors(declared.table), connect() as connection:
+        if connection.execute(query, {"subject": as_json(subject)}).fetchone() is None:
+            raise NotFound(f"Nothing was recorded: there is no prediction about {escaped(subject)}. Reload the page.")
 
 
 def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:

@@ -68,11 +68,8 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
     """
     folder = folder.absolute()
     _refuse(services, folder)
+    _make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
-        if any(folder.iterdir()):
-            raise BackupError(f"{folder} is not empty; name a new folder")
-        folder.chmod(PRIVATE)
         with services.database.lock(UPKEEP_LOCK), services.tables.location.plain_errors("the lake", "was not copied"):
             manifest = _write(services, folder, say)
         say("checking the copies")
@@ -97,6 +94,16 @@ def _refuse(services: Services, folder: Path) -> None:
     for one in taken:
         if folder.is_relative_to(one):
             raise BackupError(f"{folder} is inside {one}, which is part of the backup; name another folder")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+        if any(folder.iterdir()):
+            raise BackupError(f"{folder} is not empty; name a new folder")
+        folder.chmod(PRIVATE)
+    except OSError as error:
+        raise BackupError(f"{folder} cannot be used: {error.strerror}; name a new folder") from None
 
 
 def _write(services: Services, folder: Path, say: Callable[[str], None]) -> Manifest:

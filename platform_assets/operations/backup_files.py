@@ -157,13 +157,27 @@ def copy_out(
 
 
 def _copy(source: Any, target: Path) -> tuple[int, str]:
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    digest, size = hashlib.sha256(), 0
-    with target.open("wb") as file:
-        while data := source.read(CHUNK_BYTES):
-            digest.update(data)
-            size += len(data)
-            file.write(data)
+    digest, size, unread = hashlib.sha256(), 0, None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with target.open("wb") as file:
+            while True:
+                try:
+                    data = source.read(CHUNK_BYTES)
+                except OSError as error:
+                    unread = error
+                    break
+                if not data:
+                    break
+                digest.update(data)
+                size += len(data)
+                file.write(data)
+    except OSError as error:
+        # Callers report other errors as errors of the source.
+        reason = error.strerror or first_line(error)
+        raise BackupError(f"{target} was not written: {reason}; remove this backup, and use another disk") from None
+    if unread:
+        raise unread
     return size, digest.hexdigest()
 
 

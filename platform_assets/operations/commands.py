@@ -35,10 +35,9 @@ def run(context: typer.Context) -> None:
     quiet_libraries()
     from platform_assets.operations.dead_runs import fail_dead_runs
     from platform_assets.operations.run_report import materialise_all
-    from platform_assets.orchestration.storage import dagster_instance
 
     _clean_scratch(settings)
-    with dagster_instance(settings) as instance:
+    with context.obj.services.history() as instance:
         for dead in fail_dead_runs(instance):
             out.print(f"run {dead} was marked as failed, because its process has died")
         report = materialise_all(context.obj.find_definitions(), instance, _say, _say_detail)
@@ -97,20 +96,29 @@ def worker(
 
 
 @commands.command()
-def migrate(context: typer.Context) -> None:
+def migrate(
+    context: typer.Context,
+    adopt_lake: Annotated[bool, typer.Option("--adopt-lake", help="Bind the database to this lake.")] = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
     """Upgrade the databases of the platform, Dagster and MLflow, and record the approval policies."""
     from platform_assets.approval.policy import policy_as_json
     from platform_assets.database.migrate import Rules
     from platform_assets.database.migrate import migrate as migrate_database
     from platform_assets.database.opening import open_database, open_owner
     from platform_assets.domains import model_specs
+    from platform_assets.lake.lake_identity import bind_lake, place_of, refuse_other_lake
 
     settings: Settings = context.obj.settings
     url = settings.database_url.get_secret_value()
     database = open_database(url, settings.home, migrated=False)
     owner = open_owner(settings.migration_database_url.get_secret_value() or url, settings.home)
     policies = {spec.name: policy_as_json(spec.approval) for spec in model_specs()}
+    if not adopt_lake:
+        refuse_other_lake(owner, settings.lake)
     done = migrate_database(database, owner, rules=Rules(settings.identity_required, policies))
+    if adopt_lake:
+        identity = bind_lake(database, settings.lake)
+        done.append(f"bound {database.name('platform')} to the lake {place_of(settings.lake)}, identity {identity}")
     out.print("\n".join(done) if done else "all databases are up to date", markup=False)
 
 
@@ -144,16 +152,16 @@ def roll_back_table(
     """
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations import table_rollback
-    from platform_assets.orchestration.storage import dagster_instance
 
     quiet_libraries()
     services, definitions = context.obj.services, context.obj.find_definitions()
+    services.demand_own_lake()
     table_rollback.demand_lake_table(definitions, name)
     restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
     undone = [one.version for one in restored.undone]
     numbers = ", ".join(map(str, undone))
     say(f"{name}: restored version {version} as version {restored.version.version}; undone versions: {numbers}")
-    with dagster_instance(context.obj.settings) as instance:
+    with context.obj.services.history() as instance:
         table_rollback.report_restored(instance, restored)
         made, others = table_rollback.dependent_tables(definitions, services.tables, name)
         failed = table_rollback.make_again(definitions, instance, made)
@@ -175,10 +183,9 @@ def upkeep(context: typer.Context) -> None:
     quiet_libraries()
     from platform_assets.orchestration.failures import reason
     from platform_assets.orchestration.in_process_runs import run_in_process
-    from platform_assets.orchestration.storage import dagster_instance
 
     job = context.obj.find_definitions().resolve_job_def("upkeep")
-    with dagster_instance(context.obj.settings) as instance:
+    with context.obj.services.history() as instance:
         result = run_in_process(job, instance)
     for event in result.all_events:
         name = str(event.step_key).replace("_", " ")
@@ -292,8 +299,12 @@ def erase(
     done = erase_person(context.obj.services, kind, subject)
     for place, rows in done.rows.items():
         say(f"{place}: {rows:,} erased")
+    if not done.rows:
+        say("no data about this person were found, so nothing was erased; check the id")
     for model in done.models:
         say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
+    for model in done.possible_models:
+        say(f"{model} may have been trained on this person's data, which were removed earlier; train a new version")
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:
@@ -305,8 +316,10 @@ def erase(
 
 def _clean_scratch(settings: Settings) -> None:
     """Remove the scratch folders of processes that have ended."""
+    from platform_assets.base.home_folder import make_home
     from platform_assets.base.scratch import clean_scratch
 
+    make_home(settings.home)
     if removed := clean_scratch(settings.scratch):
         folders = "folder" if removed == 1 else "folders"
         out.print(f"removed {removed} scratch {folders} of processes that have ended", markup=False)

@@ -21,9 +21,7 @@ from platform_assets.engine.spark_cluster import why_not
 from platform_assets.lake.sql_connection import connected
 from platform_assets.landing.source_files import trouble_with
 from platform_assets.operations.backup_record import newest_backup
-from platform_assets.operations.shared_lake import is_shared
 from platform_assets.orchestration.executors import demand_extra, step_executor
-from platform_assets.orchestration.storage import dagster_instance
 from platform_assets.services import Services
 from platform_assets.settings import Settings, unknown_variables
 from platform_assets.web.key_ring import APPROVE, IDENTIFY
@@ -88,7 +86,17 @@ def examine(services: Services) -> list[Finding]:
         "encoders": _encoders,
         "SQL target": _sql_target,
     }
-    return findings + [finding for thing, look in looks.items() for finding in _safely(thing, look, services)]
+    seen: dict[str, str] = {}
+    for thing, look in looks.items():
+        for finding in _safely(thing, look, services):
+            if finding.state == "broken" and seen.setdefault(finding.found, thing) != thing:
+                # One cause, such as an unreachable database, often prevents several examinations.
+                findings.append(
+                    Finding(finding.thing, "broken", f"not examined: the same problem as of {seen[finding.found]}")
+                )
+            else:
+                findings.append(finding)
+    return findings
 
 
 def _safely(thing: str, look: Look, services: Services) -> Iterator[Finding]:
@@ -139,7 +147,7 @@ def _database(services: Services) -> Iterator[Finding]:
 
 
 def _history(services: Services) -> Iterator[Finding]:
-    with dagster_instance(services.settings) as instance:
+    with services.history() as instance:
         runs, unfinished = instance.get_runs_count(), len(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
     mend = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
     yield Finding("history", "ok", f"recorded runs: {runs}, unfinished: {unfinished}", mend)
@@ -206,10 +214,6 @@ def _unhealthy(uri: str) -> str:
 def _alerts(services: Services) -> Iterator[Finding]:
     settings = services.settings
     webhook = settings.alert_webhook_url.get_secret_value()
-    if webhook and not re.match(WEB_ADDRESS, webhook):
-        mend = "set it to https://.., or unset it to send alerts to the log only"
-        yield Finding("alerts", "broken", "PLATFORM_ALERT_WEBHOOK_URL is not a web address", mend)
-        return
     destinations = {address for route in settings.alert_destinations.values() for address in route}
     if not destinations:
         yield Finding("alerts", "ok", "go to the log only, because PLATFORM_ALERT_WEBHOOK_URL is not set")
@@ -221,10 +225,13 @@ def _alerts(services: Services) -> Iterator[Finding]:
 
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
-        mend = "`platform-assets alerts list` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
-        yield Finding("messages", "warning", f"alerts that could not be delivered: {waiting}", mend)
+        mend = (
+            "`platform-assets alerts list --all` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
+        )
+        messages = "1 message was" if waiting == 1 else f"{waiting:,} messages were"
+        yield Finding("messages", "warning", f"{messages} not accepted by the receiver yet", mend)
     else:
-        yield Finding("messages", "ok", "no undelivered alerts")
+        yield Finding("messages", "ok", "all messages about incidents were accepted")
 
 
 def _rate_limits(services: Services) -> Iterator[Finding]:
@@ -327,16 +334,11 @@ def _executor(services: Services) -> Iterator[Finding]:
     settings = services.settings
     if "celery" in {settings.executor, settings.run_launcher}:
         yield from _workers(settings)
-    with dagster_instance(settings) as instance:
+    with services.history() as instance:
         # Opening the executor or the launcher raises an error if an extra is missing or Kubernetes is configured
         # wrongly.
         step_executor(settings)
         launcher = type(instance.run_launcher).__name__
-        if settings.uses_several_machines and not is_shared(instance, services):
-            found = f"this machine uses a different lake from the other machines: {shown(settings.lake)}"
-            mend = "give all machines the same PLATFORM_LAKE_URI, or a PLATFORM_HOME on a shared file system"
-            yield Finding("executor", "broken", found, mend)
-            return
     yield Finding("executor", "ok", f"steps: {settings.executor}; runs: {settings.run_launcher} ({launcher})")
 
 

@@ -29,6 +29,8 @@ from platform_assets.operations.backup_record import UPKEEP_LOCK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import psycopg
+
     from platform_assets.database.connections import Database
     from platform_assets.lake.schemas import TableSchema
     from platform_assets.services import Services
@@ -53,6 +55,8 @@ class Erasure:
         Number of erased rows or texts by place.
     models
         Model versions that were trained on the person's data, as `<model> version <number>`.
+    possible_models
+        Model versions whose training data cannot be searched any more, because an earlier erasure removed them.
     backups
         Descriptions of the backups, which may contain the person.
     remains
@@ -62,6 +66,7 @@ class Erasure:
     number: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
+    possible_models: list[str] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     remains: list[str] = field(default_factory=list)
 
@@ -72,7 +77,13 @@ class Erasure:
 
     def found(self) -> dict[str, Any]:
         """Return the erasure as it is recorded in the database."""
-        return {"rows": self.rows, "models": self.models, "backups": self.backups, "remains": self.remains}
+        return {
+            "rows": self.rows,
+            "models": self.models,
+            "possible_models": self.possible_models,
+            "backups": self.backups,
+            "remains": self.remains,
+        }
 
 
 def erase(services: Services, kind: str, subject: str) -> Erasure:
@@ -100,6 +111,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
         erasure = Erasure(_record(owner, kind, subject))
         # Mark the models first, because only the files that are removed next show which versions contained the person.
         _mark_models(services, schemas, subject, erasure)
+        _record_models(owner, erasure)
         _erase_tables(services, schemas, subject, erasure)
         _erase_predictions(owner, schemas, subject, erasure)
         for place, rows in erased_places.erase_texts(services, subject).items():
@@ -155,15 +167,28 @@ def _record(owner: Database, kind: str, subject: str) -> int:
     return int(number)
 
 
+def _record_models(owner: Database, erasure: Erasure) -> None:
+    """Store the models before the files that show them are removed; add the models of an interrupted erasure."""
+    with closing(owner.connect("platform")) as connection:
+        earlier = _found_earlier(connection, erasure)
+        models = {*earlier.get("models", []), *erasure.models}
+        possible = {*earlier.get("possible_models", []), *erasure.possible_models}
+        erasure.models, erasure.possible_models = sorted(models), sorted(possible - models)
+        found = {**earlier, "models": erasure.models, "possible_models": erasure.possible_models}
+        connection.execute("update platform.erasures set found = %s where id = %s", [json.dumps(found), erasure.number])
+
+
+def _found_earlier(connection: psycopg.Connection[Any], erasure: Erasure) -> dict[str, Any]:
+    query = "select found from platform.erasures where id = %s"
+    [[found]] = connection.execute(query, [erasure.number]).fetchall()
+    return dict(found)
+
+
 def _complete_record(owner: Database, erasure: Erasure) -> None:
     """Store the result of an erasure, added to that of an earlier erasure of the same person."""
     with closing(owner.connect("platform")) as connection:
-        [[earlier]] = connection.execute(
-            "select found from platform.erasures where id = %s", [erasure.number]
-        ).fetchall()
-        found = erasure.found()
-        rows = Counter(earlier.get("rows", {})) + Counter(erasure.rows)
-        found |= {"rows": rows, "models": sorted({*earlier.get("models", []), *erasure.models})}
+        rows = Counter(_found_earlier(connection, erasure).get("rows", {})) + Counter(erasure.rows)
+        found = {**erasure.found(), "rows": rows}
         connection.execute("update platform.erasures set found = %s where id = %s", [json.dumps(found), erasure.number])
 
 
@@ -231,15 +256,17 @@ def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: st
     """Tag the model versions that were trained on the person, for `reproduce`, `audit` and `readiness`."""
     in_lake = [place for schema in schemas if schema.store == "lake" for place in _places(schema)]
     versions = {place.table: versions_with(services.tables, place, subject) for place in in_lake}
-    told = f"erasure {erasure.number} of "
+    if not any(found.is_found for found in versions.values()):
+        return
+    tag = f"erasure {erasure.number} of {datetime.now(UTC):%Y-%m-%d}"
     for name in services.registry.names():
         for version in services.registry.versions(name):
-            learned = any(number in versions.get(table, frozenset()) for table, number in version.tables.items())
-            if learned:
-                services.registry.set_tags(name, version.version, {ERASED_TAG: f"{told}{datetime.now(UTC):%Y-%m-%d}"})
-            # An interrupted erasure may have tagged the version, and then removed the files that showed the reason.
-            if learned or version.tags.get(ERASED_TAG, "").startswith(told):
+            read = [(versions[table], number) for table, number in version.tables.items() if table in versions]
+            if any(number in found.numbers for found, number in read):
+                services.registry.set_tags(name, version.version, {ERASED_TAG: tag})
                 erasure.models.append(f"{name} version {version.version}")
+            elif any(number in found.unknown for found, number in read):
+                erasure.possible_models.append(f"{name} version {version.version}")
 
 
 def erase_again(services: Services, erasures: Sequence[Mapping[str, str]], say: Callable[[str], None]) -> None:

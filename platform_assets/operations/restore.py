@@ -19,6 +19,7 @@ from platform_assets.database.dumps import load, refuse_filled, server_major
 from platform_assets.database.embedded.shared_use import wait_until_stopped
 from platform_assets.database.migrate import create_missing, migrate
 from platform_assets.database.opening import open_database, open_owner
+from platform_assets.lake.lake_identity import bind_lake
 from platform_assets.lake.lake_location import LakeLocation
 from platform_assets.operations.backup import DATABASES, HOME_FOLDERS, LAKE
 from platform_assets.operations.backup_erasures import read_erasures
@@ -83,7 +84,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
     with lake.plain_errors("the lake", "was not restored"):
         _restore_files(folder, manifest, inside, lake, say)
     try:
-        _restore_databases(folder, manifest, inside, say)
+        _restore_databases(folder, manifest, inside, settings.lake, say)
         # Erase before the home is complete, so that an interrupted restore leaves no platform with erased persons.
         if erasures := read_erasures(folder):
             with closing(Services(inside)) as services:
@@ -125,7 +126,9 @@ def _names(manifest: Manifest, name: str) -> Sequence[str]:
     return [path.removeprefix(f"{name}/") for path in manifest.files if path.startswith(f"{name}/")]
 
 
-def _restore_databases(folder: Path, manifest: Manifest, settings: Settings, say: Callable[[str], None]) -> None:
+def _restore_databases(
+    folder: Path, manifest: Manifest, settings: Settings, place: str, say: Callable[[str], None]
+) -> None:
     url = settings.database_url.get_secret_value()
     with (
         closing(open_database(url, settings.home, migrated=False)) as database,
@@ -149,6 +152,8 @@ def _restore_databases(folder: Path, manifest: Manifest, settings: Settings, say
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
+        # A new identity, because the platform of the backup may still be in use.
+        bind_lake(database, settings.lake, place)
 
 
 def _drop(owner: Database) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from platform_assets.base.command_line import say
 from platform_assets.base.errors import PlatformError
 from platform_assets.base.logs import configure_logging
-from platform_assets.operations.shared_lake import demand_shared_lake
 from platform_assets.orchestration.celery_app import demand_broker, worker_app
-from platform_assets.orchestration.storage import dagster_home_for_servers, dagster_instance
+from platform_assets.orchestration.storage import dagster_home_for_servers
 from platform_assets.settings import load_settings
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ def work(services: Services, queue: Queue, processes: int) -> None:
         )
     app = worker_app(settings)
     demand_broker(app)
-    with dagster_instance(settings) as instance:
-        demand_shared_lake(instance, services)
+    services.demand_own_lake()
     services.close()
     # The task of a run opens the Dagster instance in DAGSTER_HOME.
     os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))

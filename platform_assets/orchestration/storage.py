@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
 import weakref
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any, Self
@@ -35,9 +37,10 @@ from platform_assets.orchestration.run_locks import RunLocks
 from platform_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dagster import EventLogEntry
+    from dagster._core.storage.compute_log_manager import CapturedLogContext
     from dagster._serdes import ConfigurableClassData
     from sqlalchemy import Engine
     from sqlalchemy.pool import ConnectionPoolEntry
@@ -121,6 +124,21 @@ class PlatformComputeLogs(LocalComputeLogManager):
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
         """Store the files below the home of the settings."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Store the output of a step.
+
+        Dagster copies it to the terminal with two helper processes each. They start with SIGINT blocked, because Ctrl-C
+        in a terminal reaches them too, and they would print a traceback. Dagster ends them with SIGTERM.
+        """
+        with ExitStack() as stack:
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                captured = stack.enter_context(super().capture_logs(log_key))
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            yield captured
 
 
 class PlatformArtifacts(LocalArtifactStorage):

@@ -27,8 +27,8 @@ def export(
     """Export the champion and the record of its approval as a bundle, which `serve` can serve without a database."""
     from platform_assets.serving.bundles import export as write_bundle
 
-    services = context.obj.services
-    bundle = write_bundle(services.ledger, services.artefacts, model, folder)
+    services, spec = context.obj.services, context.obj.find_model(model)
+    bundle = write_bundle(services.ledger, services.artefacts, spec.name, folder)
     demo = ", trained on sample data" if bundle.demo else ""
     say(f"{model} version {bundle.version}{demo}, digest {bundle.digest}")
     for line in bundle.approved:
@@ -41,11 +41,13 @@ def shadow(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help="Name of a registered model; without one, list shadows.")] = None,
     version: Annotated[int | None, typer.Argument(min=1, help="A version that awaits a decision.")] = None,
-    days: Annotated[int, typer.Option(help="Longest duration, 1 to 31 days.")] = 3,
+    days: Annotated[int, typer.Option(min=1, max=31, help="Longest duration in days.")] = 3,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the running shadow of the model.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """Start a shadow: a version that also scores the champion's requests. Without arguments, list the shadows."""
     services = context.obj.services
+    if model is not None:
+        context.obj.find_model(model)
     if model is None:
         _list_shadows(services.shadow_ledger.shadows())
     elif stop:

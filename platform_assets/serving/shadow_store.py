@@ -8,6 +8,7 @@ requests, but no item such as a client, because nothing can be erased from the l
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,47 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
+# The log has no place in the request, but its rows of a request are in one batch, in their order.
+_OF_ANSWER = b"""
+select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
+from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
+where scored.at = %(at)s and scored.request_id = %(request_id)s and scored.model = %(model)s
+    and scored.champion_score = %(score)s and scored.item = %(place)s - (
+        select min(place) from platform.predictions first
+        where first.request_id = %(request_id)s and first.at = %(at)s and first.model = %(model)s
+            and first.batch = %(batch)s
+    )
+order by scored.approval_id
+"""
 _LOSSES = b"""
 select coalesce(sum(dropped), 0)::bigint, coalesce(sum(failed), 0)::bigint,
     (array_agg(reason order by at desc) filter (where reason is not null))[1]
 from platform.shadow_losses where approval_id = %s
 """
+
+
+@dataclass(frozen=True)
+class ShadowScore:
+    """What a version in the shadow found for one row of a request.
+
+    Attributes
+    ----------
+    version, approval_id
+        The version, and its approval request.
+    score
+        Score, or predicted value.
+    positive, threshold
+        Decision and decision threshold; None if the version makes no decisions.
+    agrees
+        Whether it agrees with the champion; see `Output.agrees`.
+    """
+
+    version: int
+    approval_id: int
+    score: float
+    positive: bool | None
+    threshold: float | None
+    agrees: bool
 
 
 class LedgerShadows:
@@ -208,6 +245,19 @@ def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
         "failed": failed,
         "reason": reason,
     }
+
+
+def scores_of_answer(connection: Connection, logged: Mapping[str, Any]) -> list[ShadowScore]:
+    """Return the scores of shadows for a logged prediction.
+
+    Parameters
+    ----------
+    connection
+        To the platform's database.
+    logged
+        The row of the prediction log, by column.
+    """
+    return [ShadowScore(*row) for row in connection.execute(_OF_ANSWER, logged)]
 
 
 def delete_old_shadows(connect: Callable[[], Connection], age: timedelta) -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from platform_assets.settings.groups import SettingsGroup
+from platform_assets.settings.groups import LONGEST_DAYS, SettingsGroup
 
 
 class DataSettings(SettingsGroup):
@@ -25,14 +25,17 @@ class DataSettings(SettingsGroup):
     unpacked_max_bytes: Annotated[
         int, Field(ge=1, description="Maximum unpacked size of any other compressed source file, in bytes.")
     ] = 10 << 30
-    retention_days: Annotated[int, Field(ge=1, description="Days for which old table versions stay readable.")] = 30
+    retention_days: Annotated[
+        int, Field(ge=1, le=LONGEST_DAYS, description="Days for which old versions of a table stay readable.")
+    ] = 30
     predictions_days: Annotated[
-        int, Field(ge=1, description="Days for which predictions stay in the prediction log.")
+        int, Field(ge=1, le=LONGEST_DAYS, description="Days for which predictions stay in the prediction log.")
     ] = 365
     runs_days: Annotated[
         int,
         Field(
             ge=1,
+            le=LONGEST_DAYS,
             description="Days for which runs stay in Dagster's history. Runs that made a table or a model are kept "
             "longer; only their log lines are deleted.",
         ),
@@ -41,9 +44,15 @@ class DataSettings(SettingsGroup):
         int | None,
         Field(
             ge=1,
+            le=LONGEST_DAYS,
             description="Days for which processed files stay in landing zones. Default: they are never removed.",
         ),
     ] = None
     backup_days: Annotated[
-        int, Field(ge=1, description="Days after which `doctor` and `readiness` report the newest backup as too old.")
+        int,
+        Field(
+            ge=1,
+            le=LONGEST_DAYS,
+            description="Days after which `doctor` and `readiness` report the newest backup as too old.",
+        ),
     ] = 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -67,7 +68,19 @@ class DeploymentSettings(SettingsGroup):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        folder = home.expanduser().absolute()
+        try:
+            folder = home.expanduser().absolute()
+        except (RuntimeError, OSError) as error:
+            # An unknown user after ~, or a relative path in a folder that was removed.
+            raise ValueError(
+                f"is {str(home)!r}, which cannot be resolved ({error}); set it to an absolute path"
+            ) from None
+        if not str(folder).isascii() and sys.getfilesystemencoding() != "utf-8":
+            # Libraries that write tables encode paths in UTF-8, and would use another folder.
+            raise ValueError(
+                f"contains other characters than ASCII, and Python encodes paths in {sys.getfilesystemencoding()}; set "
+                "PYTHONUTF8=1, or use a locale with UTF-8"
+            )
         # DuckDB treats a backslash as an escape, and PostgreSQL's tools refuse control characters.
         if refused := sorted(set(re.findall(r"[\\\x00-\x1f\x7f\ud800-\udfff]", str(folder)))):
             named = " ".join(repr(one)[1:-1] for one in refused)

@@ -6,7 +6,7 @@ import difflib
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from platform_assets.settings.variables import PREFIX, SECRET_NAME, variable
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Group = TypeVar("Group", bound="SettingsGroup")
+LONGEST_DAYS = 365_000
+"""Largest number of days in a variable. Dates further in the past or future do not exist in Python."""
 
 
 class SettingsError(Exception):
@@ -27,6 +29,14 @@ class SettingsGroup(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_surrounding_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # Kubernetes takes secrets from files with their last line break, and Docker takes the \r of files from Windows.
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        # A blank value is not set, like an empty one.
+        return {name: value for name, value in stripped.items() if value or values[name] == value}
 
 
 class DomainSettings(SettingsGroup):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from platform_assets.settings.groups import SettingsGroup
+from platform_assets.settings.groups import LONGEST_DAYS, SettingsGroup
 
 _MAIL_ADDRESS = r"[^\s@:/<>,;]+@[^\s@:/<>,;]+"
-_ADDRESS = rf"https?://[^\s/]\S*|{_MAIL_ADDRESS}"
+_URL = r"https?://[^\s/]\S*"
+_ADDRESS = rf"{_URL}|{_MAIL_ADDRESS}"
+_SERVER = r"https?://[^\s/?#]+(/[^\s?#]*)?"
 _MAIL_SERVER = r"smtps?://(\S+@)?[^\s/?#@]+/?"
 
 
@@ -25,12 +28,18 @@ class MonitoringSettings(SettingsGroup):
         ),
     ] = "none"
     drift_cool_down_hours: Annotated[
-        float, Field(ge=0, description="Minimum time between two launches caused by drift, per model, in hours.")
+        float,
+        Field(
+            ge=0,
+            le=24 * LONGEST_DAYS,
+            description="Minimum time between two launches caused by drift, per model, in hours.",
+        ),
     ] = 24.0
     false_alarm_days: Annotated[
         float,
         Field(
             gt=0,
+            allow_inf_nan=False,
             description="Minimum mean time between two false alarms, in days, over all checks of all models and "
             "tables. A larger value means later detection.",
         ),
@@ -39,6 +48,7 @@ class MonitoringSettings(SettingsGroup):
         float,
         Field(
             gt=0,
+            allow_inf_nan=False,
             description="Minimum mean time between two false alarms of drift detection, per model, in days. A larger "
             "value means fewer false alarms and later detection.",
         ),
@@ -71,10 +81,14 @@ class MonitoringSettings(SettingsGroup):
     )
     alert_reopen_minutes: Annotated[
         float,
-        Field(ge=0, description="If a problem returns within this many minutes, its last incident is reopened."),
+        Field(
+            ge=0,
+            le=24 * 60 * LONGEST_DAYS,
+            description="If a problem returns within this many minutes, its last incident is reopened.",
+        ),
     ] = 60.0
     alert_escalate_hours: Annotated[
-        float, Field(gt=0, description="Hours after which an open incident is escalated, once.")
+        float, Field(gt=0, le=24 * LONGEST_DAYS, description="Hours after which an open incident is escalated, once.")
     ] = 24.0
     heartbeat_url: Annotated[
         SecretStr,
@@ -99,17 +113,32 @@ class MonitoringSettings(SettingsGroup):
     def _routes(cls, text: SecretStr) -> SecretStr:
         for number, (owner, addresses) in enumerate(_split_routes(text.get_secret_value()), start=1):
             # Do not quote the addresses, because the URL of a webhook is a secret.
-            if not owner or not addresses or not all(re.fullmatch(_ADDRESS, one) for one in addresses):
+            if not owner or not addresses or not all(_matches(_ADDRESS, one) for one in addresses):
                 raise ValueError(
                     f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by spaces, "
                     "for example team:risk=https://hooks.example/x anna@example.org; separate routes by semicolons"
                 )
         return text
 
+    @field_validator("alert_webhook_url", "heartbeat_url")
+    @classmethod
+    def _url(cls, text: SecretStr) -> SecretStr:
+        # Do not quote the URL, because it is a secret.
+        if text.get_secret_value() and not _matches(_URL, text.get_secret_value()):
+            raise ValueError("must be an http(s) URL, for example https://hooks.example.org/x")
+        return text
+
+    @field_validator("openlineage_url")
+    @classmethod
+    def _server(cls, text: str) -> str:
+        if text and not _matches(_SERVER, text):
+            raise ValueError("must be the address of a server, for example http://marquez.example.org:5000")
+        return text
+
     @field_validator("alert_smtp_url")
     @classmethod
     def _mail_server(cls, text: SecretStr) -> SecretStr:
-        if text.get_secret_value() and not re.fullmatch(_MAIL_SERVER, text.get_secret_value()):
+        if text.get_secret_value() and not _matches(_MAIL_SERVER, text.get_secret_value()):
             raise ValueError(
                 "must be smtp://host:port or smtps://host:port, with user:password@ if the server needs it"
             )
@@ -139,6 +168,14 @@ class MonitoringSettings(SettingsGroup):
         if webhook:
             found.setdefault("default", []).insert(0, webhook)
         return found
+
+
+def _matches(pattern: str, address: str) -> bool:
+    """Return whether an address matches a pattern. If it is a URL, its host and port must be valid too."""
+    try:
+        return re.fullmatch(pattern, address) is not None and urlsplit(address).port != 0
+    except ValueError:
+        return False
 
 
 def _split_routes(text: str) -> list[tuple[str, list[str]]]:

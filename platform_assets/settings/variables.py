@@ -39,7 +39,8 @@ def secrets_in_environment(without: Collection[str]) -> list[str]:
     """
     own = {variable(field) for field in without}
     found: list[str] = []
-    for name, value in os.environ.items():
+    for name, given in os.environ.items():
+        value = given.strip()
         if not name.startswith(PREFIX) or name in own:
             continue
         found += secrets_in_uri(value) if "://" in value else []

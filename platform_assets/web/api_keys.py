@@ -302,8 +302,10 @@ def chosen_scopes(thing: str, scopes: Collection[str]) -> frozenset[str]:
         No scope is given, or one is unknown.
     """
     wanted = frozenset(scopes)
-    if not wanted or not wanted <= set(SCOPES):
-        raise KeysError(f"{thing}: the scopes are {sorted(wanted)}; choose from {', '.join(SCOPES)}")
+    unknown = sorted(wanted - set(SCOPES))
+    if not wanted or unknown:
+        found = f"no such scope: {', '.join(unknown)}" if unknown else "no scope is given"
+        raise KeysError(f"{thing}: {found}; choose from {', '.join(SCOPES)}")
     return wanted
 
 

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.web.browser_sessions import SESSION_SECONDS, Session, Sessions
+from platform_assets.web.identity import is_same_name
 from platform_assets.web.key_ring import Key
 from platform_assets.web.problems import Problem
 from platform_assets.web.sign_in import SignIn
@@ -254,7 +255,7 @@ class Access:
             identity = self.proxied(request)
         except Problem:
             return False
-        return identity is not None and identity.name.casefold() == name.casefold()
+        return identity is not None and is_same_name(identity.name, name)
 
     def _count_guess(self, request: Request) -> None:
         """Count an unknown key for the address that it came from.

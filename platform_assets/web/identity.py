@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from platform_assets.web.key_errors import KeysError
@@ -11,6 +12,9 @@ from platform_assets.web.key_ring import IDENTIFY, SCOPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_SMALL = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,15 @@ class Identity:
     name: str
     groups: frozenset[str]
     via: str
+
+
+def is_same_name(one: str, other: str) -> bool:
+    """Return whether two names from a provider are the same person's. Only the case of A to Z is ignored.
+
+    Case folding would also make names equal that a provider can give to different people, for example those with `ss`
+    and `ß`. `platform.identity_form` (migration 0017) does the same.
+    """
+    return one.translate(_SMALL) == other.translate(_SMALL)
 
 
 class GroupScopes:

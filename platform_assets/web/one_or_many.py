@@ -38,6 +38,13 @@ UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 """A list of at most `MOST_AT_ONCE` items."""
 
 
+def no_boolean(value: Any) -> Any:
+    """Refuse true and false as a number; pydantic alone would accept them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("Send a number, not true or false.")  # noqa: TRY004 - pydantic reports only a ValueError
+    return value
+
+
 def plain_digits(value: Any) -> Any:
     """Refuse a text that is not plain digits; pydantic alone would accept `+5`, `05`, `5_0` and `5.0`.
 
@@ -48,8 +55,8 @@ def plain_digits(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> Any:
-    # Accept 5.0 as 5, because JSON Schema counts it as an integer.
+def whole(value: Any) -> Any:
+    """Return a number with the fraction 0 as an integer, because JSON Schema counts 5.0 as one; refuse booleans."""
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:
             raise ValueError(
@@ -57,7 +64,7 @@ def _whole(value: Any) -> Any:
                 "as an integer, with all its digits."
             )
         return int(value)
-    return plain_digits(value)
+    return plain_digits(no_boolean(value))
 
 
 def _of_64_bits(value: int) -> int:
@@ -69,7 +76,7 @@ def _of_64_bits(value: int) -> int:
 # The schema has no bounds, because many OpenAPI tools read them as floats and round them.
 Key = Annotated[
     int,
-    BeforeValidator(_whole),
+    BeforeValidator(whole),
     AfterValidator(_of_64_bits),
     Field(json_schema_extra={"format": "int64"}),
 ]

@@ -402,6 +402,11 @@ STRUCTURE = [
     ("drop function platform.fail_request", "function fail_request"),
     ("grant insert on platform.approval_events to public", "table approval_events"),
     ("grant execute on function platform.add_event to public", "function add_event"),
+    ("grant insert (hash) on platform.api_keys to platform_app", "column hash of table api_keys"),
+    ("grant create on schema platform to platform_app", "schema platform"),
+    ("alter table platform.sessions owner to platform_app", "table sessions"),
+    ("alter function platform.decide owner to platform_app", "function decide"),
+    ("alter function platform.add_event owner to platform_app", "function add_event"),
 ]
 
 

@@ -194,6 +194,14 @@ def test_decision_is_recorded_with_the_owner_of_the_key(desk: Desk, command: str
     assert secret not in desk.do("decide", "show", "1", key=secret).printed
 
 
+@pytest.mark.requirement("PRO-4")
+def test_show_names_unreadable_evidence(desk: Desk) -> None:
+    desk.ask(evidence={"verdict": {"passed": True}, "metrics": {"roc_auc": 5}})
+    done = desk.do("decide", "show", "1")
+    told = f"request 1 ({MODEL} version 1): PENDING; its evidence cannot be read, so reject or withdraw it"
+    assert (done.code, done.out.splitlines()[0], done.err) == (0, told, "")
+
+
 @pytest.mark.requirement("PRO-3", "PRO-4")
 def test_approve_prints_the_promotion_command(desk: Desk) -> None:
     desk.ask()
@@ -380,7 +388,7 @@ def train(services: Services) -> str:
 @pytest.mark.requirement("PRO-7")
 def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
     done = desk.do("rollback", MODEL, *ASK)
-    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve another version")
+    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve a version first")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")

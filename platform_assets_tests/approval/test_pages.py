@@ -182,6 +182,30 @@ def test_incomplete_evidence_is_shown(app: FastAPI, services: Services, people: 
     assert api(app, people.anna).get(f"/approvals/{number}").json()["evidence"] == frozen
 
 
+UNREADABLE: list[dict[str, Any]] = [
+    {"metrics": {"roc_auc": 5}},
+    {"metrics": {"roc_auc": {"value": "x"}}},
+    {"verdict": {"passed": True, "reasons": ["text"]}},
+    {"subgroups": {"site": 5}},
+    {"subgroups": {"site": {"9" * 5_000: {"recall": {"value": 1}}}}},
+    {"runs": {"dagster": 5}},
+    {"record": {"split": 5}},
+]
+
+
+@pytest.mark.requirement("PRO-4", "PRO-9")
+def test_unreadable_evidence_is_named_on_the_page(app: FastAPI, services: Services, people: People) -> None:
+    """The ledger checks only part of the evidence, and a request cannot be removed."""
+    anna = Visitor(app).sign_in(people.anna)
+    for change in UNREADABLE:
+        number = services.ledger.open_request(proposal(evidence=evidence(**change))).id
+        answer = anna.see(f"/approvals/{number}")
+        assert (answer.status_code, "The evidence cannot be read" in text_of(answer.text)) == (200, True), change
+        assert anna.send(f"/approvals/{number}/decision", decision="reject", reason="unreadable").status_code == 303
+    readable = services.ledger.open_request(proposal()).id
+    assert "The evidence cannot be read" not in anna.see(f"/approvals/{readable}").text
+
+
 def test_untrusted_text_is_never_markup(app: FastAPI, services: Services) -> None:
     bad = f'{SCRIPT}"onload="x" {{{{1234567*2}}}}'
     frozen = evidence(

@@ -245,7 +245,13 @@ def test_the_section_of_a_shadow_as_text(office: Office) -> None:
     assert intervals.agreement == "98.0 %: the challenger's interval contains the champion's value"
 
 
-@pytest.mark.parametrize("report", [{}, {"rows": "x"}, REPORT | {"disagreements": [7]}, REPORT | {"differences": None}])
+@pytest.mark.parametrize(
+    "report",
+    [
+        *({}, {"rows": "x"}, REPORT | {"disagreements": [7]}, REPORT | {"differences": None}),
+        pytest.param(REPORT | {"rows": 1, "agreeing": 10**308}, id="overflow"),
+    ],
+)
 def test_an_unreadable_report_is_shown_as_unreadable(office: Office, report: dict[str, Any]) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     office.shadows.report(office.pending, report)

@@ -60,3 +60,8 @@ def test_a_home_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
         PlatformError, match="PLATFORM_HOME is not writable .*; set it to a folder that you can write to"
     ):
         make_home(tmp_path / "file", "logs")
+
+
+def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="PLATFORM_HOME cannot be written .File name too long"):
+        make_home(tmp_path / ("d" * 300))

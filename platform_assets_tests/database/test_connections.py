@@ -33,6 +33,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield database
 
 
+@pytest.mark.requirement("PRO-9")
+def test_statements_about_databases_use_no_operators_of_other_roles(database: Database) -> None:
+    """On PostgreSQL 14, every role may define operators in the schema `public` of the database `postgres`."""
+    with contextlib.closing(database.maintenance()) as connection:
+        assert connection.execute("show search_path").fetchone() == ("pg_catalog, pg_temp",)
+
+
 @pytest.mark.requirement("CRE-2")
 def test_the_same_sql_works_on_embedded_and_external_databases(database: Database) -> None:
     insert = text(

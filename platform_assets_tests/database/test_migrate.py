@@ -168,6 +168,7 @@ def test_earlier_rights_are_revoked(external: Database, database_url: str) -> No
         "platform.incident_messages": everything,
         "platform.incidents": everything,
         "platform.labels": ["INSERT", "SELECT"],
+        "platform.lake": everything,
         "platform.landing_files": everything,
         "platform.landing_names": everything,
         "platform.library_schemas": ["SELECT"],

@@ -14,17 +14,19 @@ import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from platform_assets.app import application
 from platform_assets.database.embedded.server import free_port
+from platform_assets.web.worker_calls import WorkerCalls
+from platform_assets.web.workers import Worker
 from platform_assets_tests.landing.web_server import Page, running_web_server
 from platform_assets_tests.monitoring.incidents.test_kinds import runbooks
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
 
-    from fastapi import FastAPI
-
+    from platform_assets.services import Services
     from platform_assets_tests.landing.web_server import Server
     from platform_assets_tests.service import People
 
@@ -32,8 +34,8 @@ FOLDER = Path(__file__).parents[2] / "docker"
 RULES = FOLDER / "prometheus" / "alerts.yml"
 METRIC = re.compile(r"\b(?:platform|process)_[a-z_]+\b")
 
-# Series in steps of a minute that fire each rule, and the minute at which the rule fires.
-FIRING = {
+# Series in steps of a minute that fire each rule, and the minute at which the rule fires. None: it does not fire.
+FIRING: dict[str, tuple[list[str], list[str], int | None]] = {
     "ServiceDown": (['up{job="platform", instance="a"}'], ["0x20"], 10),
     "DatabaseDown": (['platform_database_up{instance="a"}'], ["0x20"], 10),
     "RequestsFail": (
@@ -54,6 +56,33 @@ FIRING = {
     ),
     "ModelFails": (['platform_model_failing{instance="a", model="m"}'], ["1x20"], 10),
     "PredictionsNotLogged": (['platform_prediction_log_dropped_total{instance="a"}'], ["0+1x20"], 15),
+    "WorkerDown": (['platform_worker_up{instance="a", worker="2"}'], ["0x20"], 10),
+    # It fails on some rows only, so that it is up from time to time.
+    "ShadowFails": (
+        [
+            'platform_shadow_up{instance="a", model="m", version="2"}',
+            'platform_shadow_failures_total{instance="a", model="m"}',
+        ],
+        ["0 0 1 0 1 1 0 1 0 1 0 1 1 0 1 0", "0+1x15"],
+        12,
+    ),
+    "ShadowFails, not loaded": (['platform_shadow_up{instance="a", model="m", version="2"}'], ["0x20"], 10),
+    "ShadowDropsRows": (
+        [
+            'platform_shadow_rows_total{instance="a", model="m"}',
+            'platform_shadow_dropped_total{instance="a", model="m"}',
+        ],
+        ["0+90x40", "0+10x40"],
+        20,
+    ),
+    "ShadowDropsRows, until the version is loaded": (
+        [
+            'platform_shadow_rows_total{instance="a", model="m"}',
+            'platform_shadow_dropped_total{instance="a", model="m"}',
+        ],
+        ["0+100x40", "0 50x40"],
+        None,
+    ),
     "FeaturesOld": (['platform_features_age_seconds{table="t"}'], ["700000x120"], 90),
 }
 
@@ -93,17 +122,13 @@ def test_promtool_accepts_the_rules_and_the_configuration(tmp_path: Path) -> Non
 @pytest.mark.requirement("MON-3")
 def test_each_rule_fires_once_its_condition_has_lasted(tmp_path: Path) -> None:
     promtool = program("promtool")
-    assert set(FIRING) == set(rules())
+    cases = [(case.partition(",")[0], *given) for case, given in FIRING.items()]
+    assert {case[0] for case in cases} == set(rules())
     tests = []
-    for alert, (names, values, minute) in FIRING.items():
+    for alert, names, values, minute in cases:
         series = [{"series": name, "values": value} for name, value in zip(names, values, strict=True)]
-        tests.append(
-            {
-                "interval": "1m",
-                "input_series": series,
-                "promql_expr_test": [fires(alert, 0, 0), fires(alert, minute, 1)],
-            }
-        )
+        expected = [fires(alert, one, 0) for one in range(41)] if minute is None else [fires(alert, minute, 1)]
+        tests.append({"interval": "1m", "input_series": series, "promql_expr_test": [fires(alert, 0, 0), *expected]})
     (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": tests}))
     done = subprocess.run(
         [promtool, "test", "rules", "tests.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -116,9 +141,21 @@ def fires(alert: str, minute: int, times: int) -> dict[str, Any]:
     return {"expr": expression, "eval_time": f"{minute}m", "exp_samples": [{"labels": "{}", "value": times}]}
 
 
+class NoCalls(WorkerCalls):
+    """Calls to workers that never answer."""
+
+    def __init__(self) -> None: ...
+
+    def answer(self, number: int, found: Callable[[], bytes]) -> None: ...
+
+    def ask(self, numbers: Collection[int], seconds: float) -> dict[int, bytes]:  # noqa: ARG002 - as the base class
+        return {}
+
+
 @pytest.fixture
-def scraped(app: FastAPI, people: People) -> Iterator[Server]:
-    """A web server that returns the real service's metrics after some requests. It requires no key."""
+def scraped(services: Services, people: People) -> Iterator[Server]:
+    """A web server that returns the metrics of a real service's first worker after some requests, without a key."""
+    app = application(services, worker=Worker(1, 2, NoCalls(), lambda: None))
     client = api(app, people.rita)
     with running_web_server() as server:
         client.get("/models")
@@ -179,6 +216,8 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
         *("platform_predictions_total", "platform_prediction_score_bucket", "platform_model_info"),
         *("platform_model_live", "platform_model_failing", "platform_model_reload_failures_total"),
         "platform_features_age_seconds",
+        *("platform_shadow_up", "platform_shadow_rows_total", "platform_shadow_dropped_total"),
+        "platform_shadow_failures_total",
     }
 
 

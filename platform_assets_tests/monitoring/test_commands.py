@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,7 +36,7 @@ def test_an_incident_is_listed_silenced_and_closed_by_a_person(at: Desk, databas
     at.incidents.open_incident(CAUSE, "the run of [shop/sales] failed", link="/runs/1", occurrence="1")
     number = str(at.only().id)
     listed = alerts("list")
-    assert "run_failed: the run of [shop/sales] failed /runs/1" in listed.out
+    assert "run_failed: the run of [shop/sales] failed http://localhost:3000/runs/1" in listed.out
     assert "open" in listed.out
     refused = alerts("silence", number, "--reason", "known", "--for", "8 weeks")
     assert (refused.code, "--for is '8 weeks'; give minutes, hours or days" in refused.err.replace("\n", " ")) == (
@@ -44,7 +45,7 @@ def test_an_incident_is_listed_silenced_and_closed_by_a_person(at: Desk, databas
     )
     silenced = alerts("silence", number, "--reason", "known", "--for", "2d")
     assert silenced.out.startswith(f"incident {number} is silenced until ")
-    assert "silenced" in alerts("list").out
+    assert re.search(r"failed \S+/runs/1 \(silenced until \S+ \S+ UTC by .+: known\)", alerts("list").out)
     closed = alerts("close", number)
     assert f"incident {number} was closed at " in closed.out
     assert closed.out.endswith(" on the command line\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,8 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
         owners=(),
         link="/runs/1",
     )
+    [incident] = services.incidents.list()
+    services.incidents.silence(incident.id, datetime.now(UTC) + timedelta(hours=1), "anna", "disk <b>replaced</b>")
     page = Visitor(app).sign_in(people.rita).see(PAGE).text
     assert "<strong>volume is as usual</strong>: failed." in page
     assert "<strong>champion is recent</strong>: warning. too old" in page
@@ -102,6 +105,7 @@ def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: Fa
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page
     assert "volume is down &lt;b&gt;now&lt;/b&gt;" in page
+    assert re.search(r", silenced until \S+ \S+ UTC by anna: disk &lt;b&gt;replaced&lt;/b&gt;", page)
     assert "No version has been promoted yet." in page
 
 
@@ -120,6 +124,8 @@ def test_an_unknown_model_is_not_found(app: FastAPI, people: People) -> None:
     response = Visitor(app).sign_in(people.rita).see("/monitoring/nonsense")
     assert response.status_code == 404
     assert "There is no model with this name; the models are " in response.text
+    assert '<p><a href="/monitoring">Monitoring</a></p>' in response.text
+    assert '<a href="/monitoring" aria-current="true">Monitoring</a>' in response.text
 
 
 @pytest.mark.requirement("MON-1", "MON-5")
@@ -148,6 +154,8 @@ def test_marking_a_device_records_a_label_and_takes_it_from_the_list(
         ({"at": "yesterday"}, 422),
         ({"at": "2026-01-02T03:04:05"}, 422),
         ({"subject": ""}, 404),
+        ({"subject": "drill"}, 404),
+        ({"subject": "lathe\0"}, 404),
         ({"csrf_token": "forged"}, 403),
     ],
 )
@@ -159,7 +167,7 @@ def test_a_form_that_is_not_valid_records_nothing(
     visitor.see(PAGE)
     sent = {"subject": "lathe", "at": RECORDED.isoformat(), "outcome": "done"} | fields
     assert visitor.send(f"{PAGE}/work", **sent).status_code == status
-    assert services.labels.history(MODEL, subject="lathe") == []
+    assert services.labels.history(MODEL, subject="lathe") == services.labels.history(MODEL, subject="drill") == []
 
 
 def test_a_key_without_the_scope_label_sees_no_buttons_and_may_not_mark(

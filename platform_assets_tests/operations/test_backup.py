@@ -210,6 +210,19 @@ def test_a_damaged_backup_is_refused_and_its_file_is_named(
 
 
 @pytest.mark.requirement("PLT-10")
+def test_a_full_backup_disk_is_reported_as_such(tmp_path: Path) -> None:
+    import pyarrow.fs as pafs
+
+    from platform_assets.operations.backup_files import copy_out
+
+    (tmp_path / "source").write_text("x")
+    (tmp_path / "backup").mkdir()
+    (tmp_path / "backup" / "source").symlink_to("/dev/full")
+    with pytest.raises(BackupError, match="backup/source was not written: No space left on device; .* another disk"):
+        copy_out(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), ["source"], tmp_path / "backup")
+
+
+@pytest.mark.requirement("PLT-10")
 def test_a_backup_is_restored_into_an_empty_home_and_an_empty_lake_only(finished: Path, tmp_path: Path) -> None:
     home, lake = tmp_path / "home", tmp_path / "lake"
     home.mkdir()
@@ -249,7 +262,7 @@ def test_a_backup_is_restored_into_empty_databases_only(services: Services, fini
         ("filled", {}, "filled is not empty; name a new folder"),
         ("home/lake/backup", {}, "is inside .*home/lake, which is part of the backup"),
         ("new", {"lake_uri": "memory://"}, "the lake is in memory"),
-        ("filled/file", {}, "the backup to .* failed: "),
+        ("filled/file", {}, "filled/file cannot be used: File exists; name a new folder"),
     ],
 )
 def test_a_backup_that_cannot_be_written_is_refused(

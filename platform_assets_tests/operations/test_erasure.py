@@ -211,6 +211,21 @@ def test_an_interrupted_erasure_still_names_the_models_and_completes_its_record(
     assert (record["models"], record["rows"]["platform.predictions"]) == (models, 1)
 
 
+@pytest.mark.requirement("PLT-10")
+def test_models_whose_training_data_an_earlier_erasure_removed_are_named_as_possible(services: Services) -> None:
+    load(services)
+    loans = services.tables.current(TABLES[0])
+    assert loans
+    services.registry.register(registration("print-1", name=MODEL.name, tables={TABLES[0]: loans.version}))
+    [other, *_] = (one for one in services.tables.read(TABLES[0])["id"].astype(str) if one != PERSON)
+    models = [f"{MODEL.name} version 1"]
+    first, second = erase(services, "client", PERSON), erase(services, "client", other)
+    assert (first.models, first.possible_models) == (models, [])
+    assert (second.models, second.possible_models) == ([], models)
+    nobody = erase(services, "client", "424242")
+    assert (nobody.rows, nobody.models, nobody.possible_models) == ({}, [], [])
+
+
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 

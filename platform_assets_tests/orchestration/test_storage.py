@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
 import shutil
+import signal
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import psutil
 import pytest
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
@@ -16,8 +20,6 @@ from platform_assets.orchestration.storage import PROJECT, PlatformEventLog, dag
 from platform_assets_tests.orchestration.leaky_assets import harmless, materialise
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from platform_assets_tests.warm import WarmParent
 
 MODULE = """
@@ -84,6 +86,21 @@ def test_the_dagster_command_shares_the_history_without_dagster_home(
     assert run.is_success
     printed = [path.read_text() for path in (tmp_path / "home" / "dagster").rglob("*.out")]
     assert printed == ["printed by the step\n"]
+
+
+def test_the_processes_that_copy_output_to_the_terminal_ignore_ctrl_c(instance: dg.DagsterInstance) -> None:
+    with instance.compute_log_manager.capture_logs(["run", "compute_logs", "step"]):
+        helpers = psutil.Process().children()
+        blocked = [_blocked_signals(helper.pid) for helper in helpers]
+    assert helpers
+    assert all(signal.SIGINT in one for one in blocked)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def _blocked_signals(pid: int) -> set[int]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1}
 
 
 def test_opening_an_instance_without_dagster_yaml_is_refused(tmp_path: Path) -> None:

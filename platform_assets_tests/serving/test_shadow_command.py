@@ -30,6 +30,8 @@ def score(desk: Desk, shadow: Shadow) -> None:  # noqa: F811 - the fixture
 def test_a_shadow_from_start_to_stop_on_the_command_line(desk: Desk) -> None:  # noqa: F811 - the fixture
     assert desk.do("shadow").out == "there are no shadows\n"
     refused(desk.do("shadow", MODEL, "2"), f"{MODEL} version 2 has no pending request .*decide request {MODEL} 2")
+    for command in (["shadow", "nosuch", "1"], ["export", "nosuch", "folder"]):
+        refused(desk.do(*command), "there is no model 'nosuch'; choose one of ")
     first = desk.ask(1)
     refused(desk.do("shadow", MODEL, "1"), f"request 1 .*: {MODEL} has no champion")
     desk.ledger.decide(first.id, "approve", ANNA, "good")
@@ -41,7 +43,8 @@ def test_a_shadow_from_start_to_stop_on_the_command_line(desk: Desk) -> None:  #
     listed = desk.do("shadow").out
     assert "running" in listed
     refused(desk.do("shadow", MODEL), f"give the version of {MODEL} .* or --stop")
-    refused(desk.do("shadow", MODEL, "2", "--days", "40"), "a shadow runs for 1 to 31 days")
+    assert "less than or equal to 31" in desk.do("shadow", MODEL, "2", "--days", "40").err
+    assert "less than or equal to 31" in desk.do("shadow", MODEL, "2", "--days", "9" * 20).err
     refused(desk.do("shadow", MODEL, "3", "--stop"), "is version 2, not 3")
 
     score(desk, desk.services.shadow_ledger.running(MODEL))

@@ -106,6 +106,8 @@ def test_the_page_shows_the_filtered_list_and_its_filters(app: FastAPI, people: 
         True,
         False,
     ]
+    assert '<a href="/approvals" aria-current="true">Approvals</a>' in shown
+    assert '<a href="/monitoring">Monitoring</a>' in shown
     assert '<a href="/approvals?state=SUPERSEDED" aria-current="true">superseded</a>' in shown
     assert '<a href="/approvals?model=x_model&amp;state=SUPERSEDED">x_model</a>' in shown
 

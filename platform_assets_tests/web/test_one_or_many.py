@@ -186,6 +186,13 @@ def test_a_key_in_a_path_must_be_plain_digits(text: str) -> None:
         key.validate_python(text)
 
 
+@pytest.mark.requirement("SRV-3")
+@pytest.mark.parametrize("value", [True, False])
+def test_a_boolean_is_not_a_key(value: bool) -> None:
+    with pytest.raises(ValidationError, match="not true or false"):
+        TypeAdapter(Key).validate_python(value)
+
+
 def test_the_json_schema_has_the_rules_of_the_validation() -> None:
     schema = Things.model_json_schema()
     assert schema["oneOf"] == [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from platform_assets.base.json_values import JSON
@@ -32,6 +32,7 @@ from platform_assets.domains.arxiv_harvest.settings import ArxivSettings
 from platform_assets.domains.arxiv_harvest.sources import DEFAULT_RESULTS, open_arxiv, server_name
 from platform_assets.domains.arxiv_harvest.storage import Search, Searches, StoredQuery
 from platform_assets.landing.http_client import UpstreamError
+from platform_assets.web.one_or_many import whole
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 from platform_assets.web.problems import INVALID, Problem
 
@@ -91,7 +92,9 @@ class AskedSearch(BaseModel):
     title: Annotated[Phrase, Field(description="Phrase to find in the title.")] = ""
     journal: Annotated[Phrase, Field(description="Phrase to find in the journal reference.")] = ""
     max_query_results: Annotated[
-        int, Field(ge=1, le=MOST_RESULTS, description="Maximum number of results.", examples=[DEFAULT_RESULTS])
+        int,
+        BeforeValidator(whole),
+        Field(ge=1, le=MOST_RESULTS, description="Maximum number of results.", examples=[DEFAULT_RESULTS]),
     ] = DEFAULT_RESULTS
 
 

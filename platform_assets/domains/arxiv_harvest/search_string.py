@@ -10,15 +10,17 @@ from http import HTTPStatus
 from typing import ClassVar
 
 from platform_assets.base.errors import PlatformError
+from platform_assets.base.printable_text import FORBIDDEN
 
 FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 """Prefix of each field in a search string."""
 LONGEST = 500
 """Maximum characters of a value. A search string is part of an address, and servers limit its length."""
-SEARCHABLE = r"""[^\s"\\\u0000-\u001f\u007f-\u009f\ufeff]"""
+SEARCHABLE = rf"""[^\s"\\{FORBIDDEN}]"""
 """Pattern of a character that can be searched for. Written so that Python and JavaScript read it alike."""
-# A quote ends a phrase, a backslash may escape one, and control characters cannot be part of a phrase.
-_SPECIAL = re.compile(r"""["\\\u0000-\u001f\u007f-\u009f\ufeff]""")
+# A quote ends a phrase, a backslash may escape one, and control and invisible formatting characters cannot be part of a
+# phrase. Tabs and line feeds become blanks too, because a phrase is split at them.
+_SPECIAL = re.compile(rf"""["\\{FORBIDDEN}]""")
 
 
 class SearchRefused(PlatformError):  # noqa: N818 - the name is clear without the suffix Error
@@ -41,9 +43,9 @@ class SearchRefused(PlatformError):  # noqa: N818 - the name is clear without th
 def search_string(author: str = "", title: str = "", journal: str = "") -> str:
     """Return the search string for papers that match all given values.
 
-    Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes
-    and control characters of a value become blanks, so a value cannot end its phrase. A value that contains only such
-    characters counts as empty.
+    Each value becomes a quoted phrase, for example `au:"del maestro" AND ti:"superfluid helium"`. Quotes, backslashes,
+    control characters and invisible formatting characters of a value become blanks, so a value cannot end its phrase. A
+    value that contains only such characters counts as empty.
 
     Raises
     ------

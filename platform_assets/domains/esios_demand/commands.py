@@ -45,11 +45,10 @@ def backfill(
         raise PlatformError(f"START {start:%Y-%m-%d} is after END {end:%Y-%m-%d}; swap them")
     quiet_libraries()
     from platform_assets.orchestration.in_process_runs import backfill as backfill_job
-    from platform_assets.orchestration.storage import dagster_instance
 
     job = context.obj.find_definitions().resolve_job_def(JOB)
     first, last = Month.of(start.date()), Month.of(end.date())
-    with dagster_instance(context.obj.settings) as instance:
+    with context.obj.services.history() as instance:
         try:
             succeeded = backfill_job(job, instance, first.key, last.key, _say)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import JSON
@@ -16,7 +16,7 @@ from platform_assets.domains.sensor_maintenance.schemas import HIGHEST_READING, 
 from platform_assets.domains.sensor_maintenance.sources import INCOMING
 from platform_assets.serving.prediction_fields import ApprovalId, common_fields, version_of_all
 from platform_assets.serving.stored_predictions import StoredPredictions
-from platform_assets.web.one_or_many import Example, OneOrMany, UpTo1000, documentation, respond
+from platform_assets.web.one_or_many import Example, OneOrMany, UpTo1000, documentation, no_boolean, respond
 from platform_assets.web.paging import ItemsPerPage, Page, PageNumber
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ LONGEST_NAME = 1_024
 """Maximum length of the name of a file in a request."""
 Sensor = Annotated[
     float,
+    BeforeValidator(no_boolean),
     Field(
         ge=-HIGHEST_READING,
         le=HIGHEST_READING,

@@ -93,7 +93,7 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     try:
         with _connected(server) as connection:
             connection.send_message(_mail(sender, receiver, notice))
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException) as error:  # ValueError for some malformed hosts
         told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             codes = ", ".join(str(code) for code, _ in error.recipients.values())

@@ -125,7 +125,7 @@ def notice(incident: Incident, message: Message, console: str) -> Notice:
     console
         Address of Dagster's UI, for links that are paths; empty without links.
     """
-    link = console + incident.link if incident.link.startswith("/") and console else incident.link
+    link = incident.link_from(console)
     runbook = f"{_RUNBOOK}#{incident.kind}"
     happened = _told(incident, message)
     lines = [f"[{incident.severity}] {happened}: {incident.title}", link]

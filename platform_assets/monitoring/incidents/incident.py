@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import UTC, datetime
+from typing import Literal
 
 from platform_assets.monitoring.incidents.kinds import kind_of, subject_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 Severity = Literal["warning", "error"]
 
@@ -46,6 +44,18 @@ class Incident:
         """The affected object."""
         return subject_of(self.cause)
 
+    def link_from(self, console: str) -> str:
+        """Return the address of the run or page; `console` is the address of Dagster's UI, empty if unknown."""
+        return console + self.link if self.link.startswith("/") else self.link
+
     def is_silenced(self, now: datetime) -> bool:
         """Return whether the incident is silenced at this time."""
         return self.silenced_until is not None and now < self.silenced_until
+
+    @property
+    def silence(self) -> str:
+        """The silence in words; empty if the incident is not silenced now."""
+        if self.silenced_until is None or not self.is_silenced(datetime.now(UTC)):
+            return ""
+        until = f"{self.silenced_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        return f"silenced until {until} by {self.silenced_by}: {self.silence_reason}"

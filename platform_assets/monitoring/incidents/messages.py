@@ -96,11 +96,12 @@ def cancel_unsent(connection: Connection, incident: int) -> None:
     _delete_unsent(connection, incident, "opened", "reopened", "escalated")
 
 
-def hold(connection: Connection, incident: int, until: datetime) -> None:
-    """Hold back the unsent messages of an incident until a time."""
+def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
+    """Hold back the unsent messages of an incident until a time, instead of until an earlier silence ends."""
     connection.execute(
-        "update platform.incident_messages set due_at = greatest(due_at, %s) where incident = %s and sent_at is null",
-        [until, incident],
+        "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"
+        " where incident = %s and sent_at is null",
+        [earlier, until, incident],
     )
 
 

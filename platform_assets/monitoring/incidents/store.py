@@ -250,6 +250,8 @@ class Incidents:
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
         """Send no messages about an incident until a time, even if it is opened again; return the incident.
 
+        The time replaces that of an earlier silence.
+
         Raises
         ------
         NotFound
@@ -268,7 +270,7 @@ class Incidents:
                 " where id = %s",
                 [until, escaped(person), escaped(reason), number],
             )
-            hold(connection, incident.id, until)
+            hold(connection, incident.id, until, incident.silenced_until)
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:

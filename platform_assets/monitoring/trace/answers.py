@@ -9,6 +9,7 @@ from platform_assets.base.json_values import as_json
 from platform_assets.lake.ancestry import grouped
 from platform_assets.lake.online_tables import plain_errors
 from platform_assets.monitoring.trace.declarations import LOG, TracedAnswers
+from platform_assets.serving.shadow_store import scores_of_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from platform_assets.monitoring.trace.declarations import AnswerTable, RowsBehind
+    from platform_assets.serving.shadow_store import ShadowScore
 
     Connect = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
@@ -154,6 +156,14 @@ def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
     with plain_errors(name), connect() as connection, connection.transaction():
         row = connection.execute(query, [name, version]).fetchone()
     return None if row is None else dict(row[0])
+
+
+def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]:
+    """Return what versions in the shadow scored for an answer; empty if it is not in the prediction log."""
+    if found.stored is not LOG:
+        return []
+    with plain_errors("shadow_predictions"), connect() as connection, connection.transaction():
+        return scores_of_answer(connection, found.row)
 
 
 def batches_of(connect: Connect, file_digest: str) -> set[int]:

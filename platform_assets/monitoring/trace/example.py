@@ -30,6 +30,9 @@ _ANSWER = {
             "missing": [],
         }
     ],
+    "shadows": [
+        {"version": 4, "approval_id": 8, "score": 0.0712, "positive": True, "threshold": 0.0655, "agrees": False}
+    ],
     "missing": [],
 }
 _MODEL = {

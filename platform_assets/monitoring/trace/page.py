@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TracedModel,
         TracedTable,
     )
+    from platform_assets.serving.shadow_store import ShadowScore
 
 MOST_ROWS = 12
 """Maximum number of rows shown for each table. The JSON contains all of them."""
@@ -49,6 +50,7 @@ def _answer(answer: TracedAnswer) -> Iterator[str]:
     if answer.caller is not None:
         yield f"  asked by: {escaped(answer.caller) if answer.caller else 'a program without a key, on this machine'}"
     yield f"  answer: {_values(answer.answer)}"
+    yield from _shadows(answer.shadows)
     yield f"  features as served: {_values(answer.features)}"
     tables = ", ".join(f"{name} version {version}" for name, version in answer.inputs.items())
     if answer.read_from:
@@ -61,6 +63,14 @@ def _answer(answer: TracedAnswer) -> Iterator[str]:
     yield from _missing(answer.missing)
     for rows in answer.rows:
         yield from _rows(rows)
+
+
+def _shadows(scores: Iterable[ShadowScore]) -> Iterator[str]:
+    for one in scores:
+        named = {"score": one.score, "positive": one.positive, "threshold": one.threshold}
+        values = {name: value for name, value in named.items() if value is not None}
+        agrees = "agrees" if one.agrees else "does NOT agree"
+        yield f"  shadow of version {one.version}, request {one.approval_id}: {_values(values)}, {agrees}"
 
 
 def _rows(found: RowsOfTable) -> Iterator[str]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from platform_assets.serving.shadow_store import ShadowScore  # noqa: TC001
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -162,6 +164,8 @@ class TracedAnswer:
         Versions of the tables of the lake that the features were made from.
     rows
         The rows behind the features.
+    shadows
+        Scores of other versions for the same row, in the shadow of this answer. They were not part of the answer.
     missing
         Unknown facts about this answer, with the reasons.
     """
@@ -177,6 +181,7 @@ class TracedAnswer:
     read_from: str | None = None
     inputs: Mapping[str, int] = field(default_factory=dict)
     rows: Sequence[RowsOfTable] = ()
+    shadows: Sequence[ShadowScore] = ()
     missing: Sequence[str] = ()
 
 

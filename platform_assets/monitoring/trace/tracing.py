@@ -9,7 +9,7 @@ from platform_assets.base.errors import NotFound
 from platform_assets.base.json_values import as_json
 from platform_assets.lake.ancestry import Ancestor, Ancestry, grouped
 from platform_assets.lake.table_versions import SOURCE, SOURCE_DIGEST
-from platform_assets.monitoring.trace.answers import batches_of, find_answers, recorded_inputs
+from platform_assets.monitoring.trace.answers import batches_of, find_answers, recorded_inputs, scores_of_shadows
 from platform_assets.monitoring.trace.results import RowsOfTable, Trace, TracedAnswer, TracedTable
 from platform_assets.monitoring.trace.source_rows import SourceRows
 
@@ -103,6 +103,7 @@ class Tracer:
             read_from=found.value(stored.read_from),
             inputs=inputs,
             rows=of_tables,
+            shadows=scores_of_shadows(self.connect, found),
             missing=missing,
         )
 

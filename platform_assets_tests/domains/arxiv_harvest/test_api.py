@@ -90,6 +90,8 @@ def test_a_search_without_results_returns_200_and_an_empty_list(program: TestCli
         ({}, "body"),
         ({"author": "", "title": " "}, "body"),
         ({"title": '"'}, "body"),
+        ({"title": "\u202e\u200b", "journal": "\u2066"}, "body"),
+        ({"author": "x", "max_query_results": True}, "max_query_results"),
         ({"title": "x" * 501}, "title"),
         ({"author": ["x"]}, "author"),
         ({"author": "x", "titel": "y"}, "titel"),

@@ -124,6 +124,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "one sensor": (b'{"sensor_1": 0}', "body"),
     "one sensor in a list": (b'{"readings": [{"sensor_1": 0, "sensor_2": 0}, {"sensor_2": 0}]}', "readings.1.sensor_1"),
     "a null in a list": (b'{"readings": [{"sensor_1": null, "sensor_2": 0}]}', "readings.0.sensor_1"),
+    "true": (b'{"sensor_1": true, "sensor_2": 0}', "sensor_1"),
     "both forms": (b'{"sensor_1": 0, "sensor_2": 0, "readings": []}', "body"),
     "neither form": (b"{}", "body"),
     "one more field": (b'{"sensor_1": 0, "sensor_2": 0, "label": 1}', "label"),

@@ -56,6 +56,10 @@ def test_an_unreachable_server_is_an_error_without_its_address() -> None:
     assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
 
 
+def test_a_malformed_mail_server_is_an_error() -> None:
+    assert failure("smtp://mail..example") == "the message was not sent by mail: UnicodeError"
+
+
 @pytest.mark.requirement("PLT-8")
 def test_a_password_is_only_sent_encrypted_except_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     with mail_server() as box:

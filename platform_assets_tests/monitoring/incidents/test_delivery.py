@@ -153,6 +153,17 @@ def test_a_silenced_incident_sends_nothing_even_if_it_returns(at: Desk, hook: We
 
 
 @pytest.mark.requirement("MON-3")
+def test_a_shorter_silence_replaces_a_longer_one(at: Desk, hook: WebhookServer) -> None:
+    fail(at)
+    for time in (10 * HOUR, HOUR):
+        at.incidents.silence(at.only().id, datetime.now(UTC) + time, "anna", "known")
+    at.pass_time(2 * HOUR)
+    at.delivery.deliver()
+    assert hook.told == ["opened run_failed shop/sales"]
+    assert at.only().silence == ""
+
+
+@pytest.mark.requirement("MON-3")
 def test_an_error_that_stays_open_is_escalated_once(database: Database, hook: WebhookServer) -> None:
     with webhook() as boss:
         at = desk(database, {"default": [hook.url], "escalation": [boss.url]})

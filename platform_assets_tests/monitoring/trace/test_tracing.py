@@ -33,6 +33,7 @@ from platform_assets.monitoring.trace.page import written
 from platform_assets.monitoring.trace.results import Trace, trace_as_json
 from platform_assets.services import Services
 from platform_assets.settings import Settings
+from platform_assets_tests.approval.proposals import SOMEBODY, proposal
 from platform_assets_tests.command_line import platform_assets
 from platform_assets_tests.contracts.registrations import registration
 from platform_assets_tests.instances import empty_instance
@@ -87,10 +88,11 @@ class Shop:
         assert version
         return version.version
 
-    def predict(self, *clients: int) -> str:
+    def predict(self, *clients: int, named: str | None = None) -> str:
         """Request predictions and wait until they are logged; return the id of the request."""
         before = self.services.prediction_log.written
-        response = self.program.post("/predictions/credit-risk", json={"client_ids": clients})
+        headers = {"X-Request-ID": named} if named else {}
+        response = self.program.post("/predictions/credit-risk", json={"client_ids": clients}, headers=headers)
         assert response.status_code == 200, response.text
         wait_until(lambda: self.services.prediction_log.written >= before + len(clients), "the predictions were logged")
         return response.headers["X-Request-ID"]
@@ -226,6 +228,45 @@ def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
         shop.services.tracer.trace(request, 13)
     page = "\n".join(written(shop.services.tracer.trace(request, 2)))
     assert "12 answers, 1 shown; --answer N shows another one" in page
+
+
+@pytest.mark.requirement("PRO-4")
+def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> None:
+    services = shop.services
+    clients = [int(one) for one in services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:2]]
+    assert shop.trace(shop.predict(*clients))["answers"][0]["shadows"] == []
+    champion = services.ledger.champion(MODEL.name)
+    assert champion is not None
+    digest = services.artefacts.save(credit.fitted(services, "boosting"))
+    fields = {"model": MODEL.name, "digest": digest, "threshold": 0.4, "evidence": credit.EVIDENCE}
+    number = services.ledger.open_request(proposal(2, champion=(1, champion.digest), **fields)).id
+    services.shadow_ledger.start(MODEL.name, 2, 3, SOMEBODY)
+
+    def is_loaded() -> bool:
+        state = services.shadows.state().get(MODEL.name) if services.shadows else None
+        return state is not None and state.model is not None
+
+    def scores() -> list[Any]:
+        with services.database.pooled() as connection:
+            return connection.execute(b"select score from platform.shadow_predictions order by at, item").fetchall()
+
+    wait_until(is_loaded, "the shadow was loaded")
+    # Two requests can have the same id, because a client may send the id.
+    for _ in range(2):
+        shop.predict(*clients, named="twice")
+    wait_until(lambda: len(scores()) == 4, "the shadow's scores were stored")
+    services.shadow_ledger.stop(number, SOMEBODY)
+    found = shop.trace("twice")
+    shown = [one for answer in found["answers"] for one in answer["shadows"]]
+    assert [(one["score"],) for one in shown] == scores()
+    assert [len(answer["shadows"]) for answer in found["answers"]] == [1] * 4
+    assert len({one["score"] for one in shown}) == 2
+    for answer, one in zip(found["answers"], shown, strict=True):
+        assert (one["version"], one["approval_id"], one["threshold"]) == (2, number, 0.4)
+        assert one["positive"] is (one["score"] >= 0.4)
+        assert one["agrees"] is (one["positive"] == answer["answer"]["positive"])
+    page = "\n".join(written(services.tracer.trace("twice", 2)))
+    assert f'shadow of version 2, request {number}: {{"score": {shown[1]["score"]}' in page
 
 
 def test_an_older_answer_keeps_its_versions_when_the_source_changes(shop: Shop) -> None:
