@@ -50,7 +50,7 @@ def test_an_answer_links_to_code_and_its_figures_to_their_source(question: str) 
     ("text", "expected"),
     [
         ("A look-up takes 0.22 ms at 4,201 a second ([service](service.md#latency-and-throughput)).", []),
-        ("It takes 0.21 ms ([service](service.md)).", ["0.21"]),
+        ("It takes 0.123 ms ([service](service.md)).", ["0.123"]),
         ("It takes 4,201 and 4,202 ([service](service.md)).", ["4,202"]),
         ("It takes 0.22 ms.", ["0.22"]),
         ("`PORT=12345`, 95 %, Article 22", []),
