@@ -34,6 +34,7 @@ RESULTS = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 PLOT = PAGE.parent / "images" / "growth.png"
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
+RATIOS = (0.25, 0.5, 1, 2, 4, 8)
 FREE_SPARE = 5e9
 MILLISECOND = 1e-3
 LIBRARIES = ("duckdb", "deltalake", "pyarrow", "dagster", "pyspark")
@@ -279,6 +280,8 @@ def drawn(found: Sequence[Growth]) -> bytes:
             )
         axes.set(xscale="log", yscale="log", xlabel="size", ylabel="CPU time per unit of work")
         axes.set_xticks(FACTORS, [f"{factor}x" for factor in FACTORS])
+        axes.set_yticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        axes.minorticks_off()
         axes.plot([], [], color=MODEL, label="work that grows with the size")
         axes.plot([], [], color=OTHER, label="one operation on a larger state")
         return as_png(axes, columns=2)
