@@ -183,7 +183,9 @@ def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp
     )
     assert not called.exists()
     for project in ("platform-production", "docker"):
-        assert f"v1 failed, and there is no previous version; the containers of {project} were kept" in deployed(project)
+        assert f"v1 failed, and there is no previous version; the containers of {project} were kept" in deployed(
+            project
+        )
         assert set(called.read_text().split()) == {project}
         called.unlink()
 

@@ -272,12 +272,15 @@ def test_only_failed_health_checks_are_logged(caplog: pytest.LogCaptureFixture) 
         """Discard a message."""
 
     async def served() -> None:
-        guard = RequestMiddleware(application, lambda scope, *rest: seen.append(scope["path"]), Problems(()))
+        guard = RequestMiddleware(application, seen_path, Problems(()))
         for path, status in (("/health/ready", 200), ("/health/ready", 503), ("/models", 200)):
             statuses.append(status)
             await guard({"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": []}, receive, send)
             await asyncio.sleep(0)
         await guard({"type": "lifespan"}, receive, send)
+
+    def seen_path(scope: Any, _: int, __: float) -> None:
+        seen.append(scope["path"])
 
     seen: list[str] = []
     asyncio.run(served())
