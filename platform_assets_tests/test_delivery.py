@@ -214,3 +214,12 @@ def test_only_migrate_has_the_password_of_the_owner() -> None:
     for name in set(services) - {"database", "sqlserver"}:
         assert services[name]["read_only"], name
         assert services[name]["cap_drop"] == ["ALL"], name
+
+
+@pytest.mark.requirement("OPS-1")
+def test_each_container_that_reads_the_settings_has_the_secret_of_celery() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    # The settings can contain PLATFORM_CELERY_BROKER_URL_FILE, and the entry point fails if that file is missing.
+    assert [
+        name for name, one in services.items() if "env_file" in one and "celery_broker_url" not in one["secrets"]
+    ] == []
