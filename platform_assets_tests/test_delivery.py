@@ -102,6 +102,22 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPS-1")
+def test_a_command_in_a_running_container_has_the_secrets(tmp_path: Path) -> None:
+    # `docker compose exec` starts a program without the entry point; write the two scripts with the paths of this test.
+    secret, program = tmp_path / "secret", tmp_path / "package" / "bin" / "platform-assets"
+    secret.write_text("postgresql://a")
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$PLATFORM_DATABASE_URL $*"\n')
+    program.chmod(0o755)
+    shutil.copy(DOCKER / "entrypoint.sh", tmp_path)
+    wrapper = tmp_path / "platform-assets"
+    wrapper.write_text((DOCKER / "platform-assets").read_text().replace("/platform/", f"{tmp_path}/"))
+    wrapper.chmod(0o755)
+    done = run(wrapper, "keys", "list", PLATFORM_DATABASE_URL_FILE=str(secret))
+    assert done.stdout == "postgresql://a keys list\n", done.stderr
+
+
+@pytest.mark.requirement("OPS-1")
 def test_the_entrypoint_fails_if_a_secret_is_missing(tmp_path: Path) -> None:
     done = run(DOCKER / "entrypoint.sh", "env", PLATFORM_DATABASE_URL_FILE=str(tmp_path / "none"))
     assert done.returncode != 0
@@ -162,6 +178,34 @@ def test_two_deployments_of_an_environment_at_once_are_refused(tmp_path: Path) -
     assert "another deployment of staging is running" in done.stderr
 
 
+@pytest.mark.requirement("OPS-5")
+def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp_path: Path) -> None:
+    shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
+    (tmp_path / "docker" / "secrets").mkdir()
+    # This Docker Compose records that it was called, and fails.
+    called = tmp_path / "called"
+    for name in ("docker", "docker-compose"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho $COMPOSE_PROJECT_NAME >> {called}\nexit 1\n")
+        program.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+
+    def deployed(project: str) -> str:
+        return run(tmp_path / "docker" / "deploy", "production", "v1", PATH=path, COMPOSE_PROJECT_NAME=project).stderr
+
+    assert "COMPOSE_PROJECT_NAME is platform-staging, which is not the project of production" in deployed(
+        "platform-staging"
+    )
+    assert not called.exists()
+    for project in ("platform-production", "docker"):
+        assert f"v1 failed, and there is no previous version; the containers of {project} were kept" in deployed(
+            project
+        )
+        assert set(called.read_text().split()) == {project}
+        called.unlink()
+
+
 @pytest.mark.requirement("OPS-1", "PLT-4")
 def test_the_environments_have_valid_settings(tmp_path: Path) -> None:
     for file in (DOCKER / "environments").glob("*.env"):
@@ -186,3 +230,12 @@ def test_only_migrate_has_the_password_of_the_owner() -> None:
     for name in set(services) - {"database", "sqlserver"}:
         assert services[name]["read_only"], name
         assert services[name]["cap_drop"] == ["ALL"], name
+
+
+@pytest.mark.requirement("OPS-1")
+def test_each_container_that_reads_the_settings_has_the_secret_of_celery() -> None:
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    # The settings can contain PLATFORM_CELERY_BROKER_URL_FILE, and the entry point fails if that file is missing.
+    assert [
+        name for name, one in services.items() if "env_file" in one and "celery_broker_url" not in one["secrets"]
+    ] == []

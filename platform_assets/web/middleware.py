@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 HEADER = "X-Request-ID"
+HEALTH_PATH = "/health/"
+"""Prefix of the paths that a health check requests every few seconds."""
 MAX_BODY_BYTES = 512 * 1024
 """Maximum size of a request body in bytes; 1,000 short texts fit."""
 LOGGED_SECONDS = 5.0
@@ -135,9 +137,10 @@ class RequestMiddleware:
             self._requests.write()
 
     def _note(self, exchange: _Exchange, seconds: float) -> None:
-        """Count a response and buffer its log line."""
+        """Count a response and buffer its log line. Successful health checks are not logged, because they never end."""
         self._count(exchange.scope, exchange.status, seconds)
-        self._requests.add(exchange.line(seconds))
+        if exchange.status != HTTPStatus.OK or not exchange.scope["path"].startswith(HEALTH_PATH):
+            self._requests.add(exchange.line(seconds))
 
 
 class _Load:

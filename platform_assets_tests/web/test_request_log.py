@@ -254,3 +254,36 @@ def test_the_shutdown_of_the_service_writes_the_buffered_lines(caplog: pytest.Lo
 
     asyncio.run(served())
     assert [record.getMessage() for record in caplog.records] == ["GET /here 204"]
+
+
+def test_only_failed_health_checks_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, GUARD_LOG.name)
+    statuses: list[int] = []
+
+    async def application(scope: Any, _: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": statuses[-1], "headers": []})
+            await send({"type": "http.response.body"})
+
+    async def receive() -> Any:
+        """Return nothing; the application receives no messages."""
+
+    async def send(_: Any) -> None:
+        """Discard a message."""
+
+    async def served() -> None:
+        guard = RequestMiddleware(application, seen_path, Problems(()))
+        for path, status in (("/health/ready", 200), ("/health/ready", 503), ("/models", 200)):
+            statuses.append(status)
+            await guard({"type": "http", "method": "GET", "path": path, "scheme": "http", "headers": []}, receive, send)
+            await asyncio.sleep(0)
+        await guard({"type": "lifespan"}, receive, send)
+
+    def seen_path(scope: Any, _: int, __: float) -> None:
+        seen.append(scope["path"])
+
+    seen: list[str] = []
+    asyncio.run(served())
+    assert [record.getMessage() for record in caplog.records] == ["GET /health/ready 503", "GET /models 200"]
+    # All of them are counted for the statistics.
+    assert seen == ["/health/ready", "/health/ready", "/models"]
