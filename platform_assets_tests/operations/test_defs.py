@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from platform_assets.base.errors import TableError
 from platform_assets.definitions import resources
+from platform_assets.lake.lake_identity import IDENTITY_FILE
 from platform_assets.models.memory_registry import MemoryRegistry
 from platform_assets.models.registry import TABLES_TAG
 from platform_assets.operations.defs import upkeep_job, upkeep_schedule
@@ -158,7 +159,7 @@ def test_upkeep_removes_models_that_neither_a_version_nor_a_request_names(servic
     named = works.registry.named_artefacts() | services.ledger.named_artefacts()
     result = do_upkeep(services, named_artefacts=lambda: named)
     assert result.output_for_node("remove_unnamed_models") == 3
-    kept = {f"{registered.digest}.skops", f"{requested}.skops", f"{'2' * 64}.encoder", "a_note.json"}
+    kept = {f"{registered.digest}.skops", f"{requested}.skops", f"{'2' * 64}.encoder", "a_note.json", IDENTITY_FILE}
     assert {path.name for path in folder.iterdir()} == {*kept, f"{'6' * 64}.skops"}
 
 

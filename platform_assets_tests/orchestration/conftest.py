@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
-    monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", SECRET)
+    monkeypatch.setenv("PLATFORM_SHOP_TOKEN", SECRET)
     monkeypatch.chdir(tmp_path)
     with dagster_instance() as instance:
         yield instance

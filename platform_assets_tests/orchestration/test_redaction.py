@@ -78,7 +78,7 @@ def test_secrets_in_events_stored_in_a_batch_are_masked(
 def test_an_asset_is_recorded_even_if_its_name_contains_a_secret(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PLATFORM_ALERT_WEBHOOK_URL", "harmless")
+    monkeypatch.setenv("PLATFORM_SHOP_TOKEN", "harmless")
     with dg.DagsterInstance.from_ref(instance.get_ref()) as weak:
         run_id = materialise(harmless, weak)
         assert weak.get_latest_materialization_event(dg.AssetKey("harmless")) is not None
