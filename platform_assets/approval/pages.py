@@ -114,7 +114,7 @@ class Consoles:
 
 
 def find_consoles(settings: Settings, request: Request) -> Consoles:
-    """Return the addresses of Dagster and MLflow from the settings; in development by default those of `make up`."""
+    """Return the addresses of Dagster and MLflow: from the settings, or in development of the servers of `make up`."""
     if settings.env == "production":
         return Consoles(settings.dagster_url, settings.mlflow_url)
     host = request.url.hostname or "localhost"

@@ -85,7 +85,7 @@ class TargetColumn:
 
 
 def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
-    """Return the storage of a column of a SQLAlchemy type; None for types that the loader does not support."""
+    """Return the type and limits of a column with a SQLAlchemy type; None if the loader does not support the type."""
     import sqlalchemy as sa
 
     name = type(kind).__name__.upper()

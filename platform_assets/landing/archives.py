@@ -86,7 +86,7 @@ class Unpacking(SizeLimit):
 
 
 def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: str) -> None:
-    """Write a compressed tar archive of a file's base64 text, in lines of 76 characters.
+    """Pack a file into a compressed tar archive, encoded as base64 in lines of 76 characters.
 
     Equal files give equal archives.
 
@@ -99,14 +99,14 @@ def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: st
     member
         Name of the file in the archive.
     how
-        Size limit for unpacking; a larger archive is refused.
+        Limits of `unpack`. The base64 text must not exceed its size limit.
     called
         Name of the file in messages.
 
     Raises
     ------
     TooLargeError
-        The archive could not be unpacked again, because its text exceeds the limit.
+        The base64 text exceeds the limit, so `unpack` would refuse the archive.
     """
     text = archive.with_name("base64")
     with file.open("rb") as plain, text.open("wb") as encoded:

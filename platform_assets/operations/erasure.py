@@ -298,7 +298,7 @@ def erase_again(services: Services, erasures: Sequence[Mapping[str, str]], say: 
 
 
 def _subjects(services: Services, kind: str) -> set[str]:
-    """Return the ids of all persons of a kind: in every data file of the lake, online, and in the prediction log."""
+    """Return the ids of all subjects of a kind in the files of the lake, the online tables, the logs and the labels."""
     found: set[str] = set()
     for schema in _schemas(kind):
         assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such

@@ -145,7 +145,8 @@ class _Recorder:
     def __init__(self, job: dg.JobDefinition, progress: Callable[[Outcome], None], tell: Callable[[str], None]) -> None:
         graph = job.asset_layer.asset_graph
         self._nodes = {key: graph.get(key) for key in graph.toposorted_asset_keys if graph.get(key).is_materializable}
-        # The asset of each step that evaluates checks. The step belongs to a single check or to the asset.
+        # Key of the checked asset, by the name of the step that runs the check: the step of the asset itself, or a
+        # separate step.
         self._checked = {graph.assets_def_for_key(key).node_def.name: key.asset_key for key in graph.asset_check_keys}
         self._outcomes = {key: Outcome(key.to_user_string()) for key in self._nodes}
         self._progress = progress

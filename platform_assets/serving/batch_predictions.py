@@ -248,7 +248,7 @@ def _rows_per_file(landed: Expression, digests: Sequence[str]) -> dict[str, int]
 
 
 def _groups(counts: dict[str, int], rows_at_once: int) -> Iterator[list[str]]:
-    """Yield groups of files with at most `rows_at_once` rows, or with a single file."""
+    """Yield groups of files with at most `rows_at_once` rows in total. A file with more rows is its own group."""
     group: list[str] = []
     rows = 0
     for digest, count in counts.items():

@@ -118,7 +118,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Of repeated headers, the first is used.
+        # If a header is repeated, use the first.
         headers = dict(reversed(scope["headers"]))
         asked = _text(headers, _REQUEST_ID_HEADER)
         state = scope.setdefault("state", {})

@@ -108,14 +108,15 @@ def _exactly_one_of(schema: JsonDict, model: type[OneOrMany]) -> None:
 
 
 class OneOrMany(BaseModel):
-    """A request for one item or for a list. All fields of a subclass have defaults, and the last one is the list.
+    """Base class of requests for either one item or a list of items.
 
-    If one item has several fields, the list contains objects with the same fields.
+    In a subclass, give every field a default, and declare the list field last. If an item has several fields, the list
+    contains objects with these fields.
 
     Attributes
     ----------
     optional
-        Fields that one item may leave out.
+        Fields that may be missing in a request for one item.
     """
 
     optional: ClassVar[frozenset[str]] = frozenset()

@@ -101,7 +101,7 @@ NEEDS_REASON = {"approve", "reject", "withdraw", "fail", "roll_back"}
 
 @pytest.mark.requirement("PRO-5")
 def test_invalid_state_transitions_are_refused(postgres_server: Database) -> None:
-    """A trigger refuses invalid transitions even if the owner inserts the rows without the functions."""
+    """A trigger refuses invalid transitions even if the owner's role inserts events without the ledger's functions."""
     with empty_databases(postgres_server) as url, owner_at(url) as connection:
 
         class Steps(RuleBasedStateMachine):

@@ -34,8 +34,8 @@ FOLDER = Path(__file__).parents[2] / "docker"
 RULES = FOLDER / "prometheus" / "alerts.yml"
 METRIC = re.compile(r"\b(?:platform|process)_[a-z_]+\b")
 
-# Series in steps of a minute that fire each rule, and the minute at which the rule fires. None means that the rule does
-# not fire.
+# For each alert rule: input series at intervals of one minute, and the minute at which the rule must fire. None means
+# that it must not fire.
 FIRING: dict[str, tuple[list[str], list[str], int | None]] = {
     "ServiceDown": (['up{job="platform", instance="a"}'], ["0x20"], 10),
     "DatabaseDown": (['platform_database_up{instance="a"}'], ["0x20"], 10),

@@ -65,7 +65,7 @@ def test_probabilities_are_float64() -> None:
 
 
 @pytest.mark.parametrize("line", [LogisticRegression(C=np.inf), DummyClassifier(strategy="prior")])
-def test_an_old_artefact_with_an_estimator_as_sigmoid_gives_the_same_probabilities(line: Any) -> None:
+def test_an_old_artefact_that_stores_its_sigmoid_as_an_estimator_keeps_its_probabilities(line: Any) -> None:
     random = np.random.default_rng(1)
     rows = pd.DataFrame({"heat": random.normal(size=200)})
     labels = random.random(200) < sigmoid(rows["heat"].to_numpy(), 2.0, -1.0)

@@ -73,9 +73,10 @@ class SmallTable:
     encoding
         Text encoding of a CSV file; empty for a frame or a parquet file.
     unread
-        Lines of the CSV file that are not rows.
+        Lines of the CSV file that could not be parsed as rows.
     jumps
-        Index and line of each row that does not begin on the line after the previous row's first line.
+        Index and line of each row whose first line is not the previous row's first line plus 1, for example after a row
+        of several lines.
     """
 
     columns: tuple[SmallColumn, ...]

@@ -78,7 +78,7 @@ def estimate_performance(
     probabilities
         (n,) calibrated probability of the positive class; NaN for rows that cannot be scored.
     threshold
-        Rows with a probability at or above it are flagged. None for a model that predicts values.
+        Rows with a probability at or above it are flagged. None for a regression model.
     outside
         (n,) whether a row is outside the training range; None if the range is unknown.
     seed

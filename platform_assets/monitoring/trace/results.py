@@ -115,7 +115,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class RowsOfTable:
-    """The rows of one table that an answer was made from.
+    """Rows of one table from which an answer was computed.
 
     Attributes
     ----------
@@ -124,11 +124,11 @@ class RowsOfTable:
     rows
         The rows.
     more
-        Number of rows that are not listed.
+        Number of further rows, which are not listed.
     equal_to_served
-        Whether the features in these rows equal the features as served; None if these rows are not the features.
+        Whether the features in these rows equal the served features; None if the table has no features.
     missing
-        Unknown facts about these rows, with the reasons.
+        What could not be determined about these rows, with the reasons.
     """
 
     table: str
@@ -163,11 +163,11 @@ class TracedAnswer:
     inputs
         Versions of the tables of the lake that the features were made from.
     rows
-        The rows that the features were made from.
+        Rows from which the features were computed.
     shadows
-        Scores of other versions for the same row, in the shadow of this answer. They were not part of the answer.
+        Scores of the shadow versions for the same row. They were not part of the answer.
     missing
-        Unknown facts about this answer, with the reasons.
+        What could not be determined about this answer, with the reasons.
     """
 
     model: str
