@@ -275,7 +275,9 @@ def test_the_service_exits_with_0_when_its_terminal_is_closed(tmp_path: Path) ->
     log = tmp_path / "log"
     with (
         log.open("w") as file,
-        subprocess.Popen([PROGRAM, "serve"], env=environment, stdout=file, stderr=file) as process,
+        subprocess.Popen(
+            ["env", "--default-signal=HUP", PROGRAM, "serve"], env=environment, stdout=file, stderr=file
+        ) as process,
     ):
         wait_until(lambda: "Application startup complete" in log.read_text(), "the service had started")
         process.send_signal(signal.SIGHUP)

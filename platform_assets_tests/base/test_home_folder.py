@@ -63,5 +63,5 @@ def test_a_home_that_cannot_be_written_raises_an_error(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_too_long_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlatformError, match="PLATFORM_HOME cannot be written .File name too long"):
+    with pytest.raises(PlatformError, match="PLATFORM_HOME is not writable .File name too long"):
         make_home(tmp_path / ("d" * 300))

@@ -66,9 +66,9 @@ def answer(address: str, drop: Drop) -> requests.Response:
 
 
 def is_done(address: str, drop: Drop) -> bool:
-    """Return whether a damaged file was set aside, or another file has predictions."""
+    """Return whether a damaged file was refused, or another file has predictions."""
     response = answer(address, drop)
-    return "was set aside" in response.text if drop.kind == "damaged" else response.ok
+    return "none of its rows can be used" in response.text if drop.kind == "damaged" else response.ok
 
 
 def pause() -> bool:

@@ -161,6 +161,8 @@ def main(url: str, path: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("delete from platform.landing_files")
             connection.execute("delete from platform.landing_names")
+            # Each folder has a lake of its own.
+            connection.execute("delete from platform.lake")
         killed = forked(run_and_die, url, folder, calls)
         sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} ")
         sys.stdout.flush()

@@ -166,7 +166,7 @@ def test_requests_of_a_key_over_its_rate_limit_are_refused(tmp_path: Path) -> No
     assert response.status_code == 429
     found = problem(response)
     assert found["type"] == "urn:platform-assets:too-many-requests"
-    assert "3 per 1 hour" in found["detail"]
+    assert "3 per hour" in found["detail"]
     assert 3_590 <= int(response.headers["retry-after"]) <= 3_600
     assert response.headers["ratelimit"].startswith('"key";r=0;')
     # Other keys, and requests without a key, have their own limits.

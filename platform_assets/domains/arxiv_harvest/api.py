@@ -93,8 +93,8 @@ class AskedSearch(BaseModel):
     journal: Annotated[Phrase, Field(description="Phrase to find in the journal reference.")] = ""
     max_query_results: Annotated[
         int,
-        BeforeValidator(whole),
         Field(ge=1, le=MOST_RESULTS, description="Maximum number of results.", examples=[DEFAULT_RESULTS]),
+        BeforeValidator(whole),
     ] = DEFAULT_RESULTS
 
 

@@ -30,13 +30,13 @@ LONGEST_NAME = 1_024
 """Maximum length of the name of a file in a request."""
 Sensor = Annotated[
     float,
-    BeforeValidator(no_boolean),
     Field(
         ge=-HIGHEST_READING,
         le=HIGHEST_READING,
         allow_inf_nan=False,
         description=f"Reading, from {-HIGHEST_READING:,.0f} to {HIGHEST_READING:,.0f}.",
     ),
+    BeforeValidator(no_boolean),
 ]
 Probability = Annotated[float, Field(ge=0, le=1, description="Probability that the device needs maintenance.")]
 NeedsMaintenance = Annotated[bool, Field(description="Whether the probability is at least the threshold.")]
@@ -208,7 +208,7 @@ def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
         )
     newest = files[0]
     if newest.state == "set_aside":
-        raise NotFound(f"The file {asked!r} has no predictions, because none of its rows can be used: {newest.reason}.")
+        raise NotFound(f"The file {asked!r} has no predictions: {newest.reason}.")
     if newest.state == "landed":
         raise NotFound(
             f"The file {asked!r} was loaded, but has no predictions yet. The next run of predict_sensor_maintenance "
