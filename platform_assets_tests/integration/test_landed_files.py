@@ -68,7 +68,7 @@ def answer(address: str, drop: Drop) -> requests.Response:
 def is_done(address: str, drop: Drop) -> bool:
     """Return whether a damaged file was refused, or another file has predictions."""
     response = answer(address, drop)
-    return "none of its rows can be used" in response.text if drop.kind == "damaged" else response.ok
+    return "has no predictions:" in response.text if drop.kind == "damaged" else response.ok
 
 
 def pause() -> bool:
