@@ -65,13 +65,11 @@ _SECURE_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value 
 _CACHE_CONTROL = b"cache-control"
 _OF_ANSWERS = (*_SECURE_HEADERS, (_CACHE_CONTROL, b"no-store"))
 _OF_STATIC_FILES = (*_SECURE_HEADERS, (_CACHE_CONTROL, b"no-cache"))
+_ADDED_NAMES = {*LIMIT_NAMES, *(name for name, _ in _OF_ANSWERS)}
 _REQUEST_ID_HEADER = HEADER.lower().encode()
 # Refuse repeated headers, because a proxy in front may use a different value than this service.
 _SINGLE = (b"host", b"authorization", b"content-type", b"content-encoding")
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
-
-
-_ADDED_NAMES = {*LIMIT_NAMES, *(name for name, _ in _OF_ANSWERS)}
 
 
 class RequestMiddleware:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from platform_assets.serving.shadow_store import ShadowScore  # noqa: TC001
+from platform_assets.serving.shadow_store import ShadowScore  # noqa: TC001 - read by pydantic too
 
 
 @dataclass(frozen=True)
