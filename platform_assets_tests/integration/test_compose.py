@@ -131,7 +131,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
         # The build needs the project's own folder. Its secrets must exist, but they are not used.
-        project.run(*project.command, "--file", _linked(project), "build", *BUILT)
+        project.run(*project.command, "--file", _linked(project), "build", *BUILT, IMAGE_EXTRAS="celery k8s")
         project.admin("platform-assets", "migrate")
         development = ("-e", "PLATFORM_ENV=development", "-e", "PLATFORM_SOURCES=demo")
         generate = ("platform-assets", "demo", "generate", LOANS.rpartition("/")[0], "--rows", ROWS)
@@ -221,6 +221,7 @@ def test_containers_are_locked_down_and_small(platform: Platform) -> None:
         wrote = project.inside(service, "sh", "-c", "touch /platform/x /home/x 2>&1; id -u")
         assert (wrote.count("Read-only file system"), wrote.split()[-1]) == (2, "10001")
         assert not [one for one in secrets if one in json.dumps(state)]
+    project.inside("code", "python", "-c", "import dagster_celery, dagster_k8s")
     tools = "for one in gcc cc make uv pg_ctl; do command -v $one; done; find /platform -type d -name tests"
     assert project.inside("service", "sh", "-c", f"{tools}; true") == ""
     base, image = json.loads(
