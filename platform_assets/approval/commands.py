@@ -42,6 +42,8 @@ def list_requests(
     from platform_assets.approval.requests import OPEN
 
     ledger: Ledger = context.obj.services.ledger
+    if model is not None:
+        _demand_known(context.obj, model)
     ledger.expire()
     found = ledger.requests(model, None if everything else OPEN)
     if not found:
@@ -116,6 +118,7 @@ def rollback(
     reason: Reason,
 ) -> None:
     """Restore the previous champion of a model, and record this with the reason."""
+    _demand_known(context.obj, model)
     champion = context.obj.services.promoter.rollback(model, actor_of(context.obj), reason)
     say(f"{model} version {champion.version} is the champion again")
 
@@ -133,6 +136,13 @@ def audit(context: typer.Context) -> None:
     if found:
         raise typer.Exit(1)
     say(f"nothing was altered; the newest event: {head or 'none yet'}")
+
+
+def _demand_known(context: Context, model: str) -> None:
+    """Raise PlatformError if no domain declares the model and the ledger has no request for it."""
+    # Models whose domain was removed are known only to the ledger.
+    if model not in context.services.ledger.models():
+        context.find_model(model)
 
 
 def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *, override: bool = False) -> None:

@@ -386,6 +386,12 @@ def train(services: Services) -> str:
 
 
 @pytest.mark.requirement("PRO-7")
+@pytest.mark.parametrize("command", [("rollback", "credit_risk", *ASK), ("decide", "list", "--model", "credit_risk")])
+def test_an_unknown_model_is_refused_with_the_known_names(desk: Desk, command: tuple[str, ...]) -> None:
+    refused(desk.do(*command), f"there is no model .credit_risk.; choose one of .*{MODEL}")
+
+
+@pytest.mark.requirement("PRO-7")
 def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
     done = desk.do("rollback", MODEL, *ASK)
     refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve a version first")

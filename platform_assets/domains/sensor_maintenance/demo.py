@@ -26,6 +26,15 @@ NOISE = 0.2
 SHARE_OF_BAD_LINES = 0.005
 DEVICES = 6
 """Number of sample files with new readings, one per device."""
+PER_DAY = 24
+"""Number of readings of a device. Each file contains one day."""
+DRIFTING, DRIFTING_PER_DAY = 5, 96
+"""The device whose readings drift, so that the sample data raise a drift alarm, and its number of readings.
+
+With 24 readings of one device, drift of this size raises no alarm.
+"""
+DRIFT = 3.0
+"""Shift of the drifting device's last reading, in standard deviations. The shift grows linearly from 0."""
 FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
 """Number of rows, as in the real history.
@@ -76,7 +85,9 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
-    """Write files with new readings, as devices deliver them, and return their paths. One line is invalid on purpose.
+    """Write files with new readings, as devices deliver them, and return their paths.
+
+    One line is invalid on purpose, and the readings of one device drift.
 
     Parameters
     ----------
@@ -91,8 +102,12 @@ def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
     written = []
     for device in range(1, DEVICES + 1):
         start = FIRST_DAY + timedelta(days=device)
-        values = two_moons(random, random.integers(0, 2, size=24)).round(9).tolist()
-        times = [(start + timedelta(hours=hour)).isoformat() for hour in range(len(values))]
+        count = DRIFTING_PER_DAY if device == DRIFTING else PER_DAY
+        readings = two_moons(random, random.integers(0, 2, size=count))
+        if device == DRIFTING:
+            readings += np.linspace(0, DRIFT, count)[:, None]
+        values = readings.round(9).tolist()
+        times = [(start + timedelta(days=number / count)).isoformat() for number in range(count)]
         lines: list[list[Any]] = [[time, *pair] for time, pair in zip(times, values, strict=True)]
         if device == DEVICES:
             lines[-1][-1] = "error"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
-from platform_assets.domains.sensor_maintenance.demo import COLUMNS, ROWS, generate
+from platform_assets.domains.sensor_maintenance.demo import COLUMNS, DRIFTING, ROWS, generate, write_incoming
 from platform_assets.domains.sensor_maintenance.sources import HISTORY as SOURCE
 from platform_assets.landing.declared_sources import Sources
+from platform_assets.monitoring.drift.evidence import ColumnDetector
+from platform_assets.monitoring.drift.rulers import NumberRuler
 from platform_assets.settings import Settings
 from platform_assets_tests.domains.sensor_maintenance.histories import HISTORY, demo_history, history_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 READINGS = ["sensor_1", "sensor_2"]
 
@@ -41,6 +40,20 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 def test_a_demo_has_enough_readings_for_the_gate_and_trains_quickly(tmp_path: Path, wanted: int) -> None:
     found = Sources(Settings(home=tmp_path, demo_rows=wanted)).find(SOURCE)
     assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + ROWS
+
+
+@pytest.mark.requirement("OPS-4", "MON-1")
+def test_the_sample_files_raise_a_drift_alarm_that_begins_with_the_drifting_device(tmp_path: Path) -> None:
+    history = demo_history(tmp_path, ROWS)
+    rulers = [NumberRuler(history[name].to_numpy()) for name in READINGS]
+    detectors = [ColumnDetector(ruler, len(rulers), Settings().drift_false_alarm_days) for ruler in rulers]
+    alarms = []
+    for file in write_incoming(tmp_path / "zone"):
+        # The last reading of one file is a word.
+        readings = pd.read_csv(file)[READINGS].apply(pd.to_numeric, errors="coerce").dropna().to_numpy()
+        found = [detector.add(readings[:, place], days=1) for place, detector in enumerate(detectors)]
+        alarms.append(any(one.alarm for one in found))
+    assert alarms.index(True) == DRIFTING - 1
 
 
 def shape(history: pd.DataFrame) -> list[float]:

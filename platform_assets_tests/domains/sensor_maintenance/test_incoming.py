@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from platform_assets.definitions import resources
 from platform_assets.domains.sensor_maintenance.defs import readings_incoming
-from platform_assets.domains.sensor_maintenance.demo import DEVICES
+from platform_assets.domains.sensor_maintenance.demo import DEVICES, DRIFTING_PER_DAY, PER_DAY
 from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
 from platform_assets.services import Services
 from platform_assets.settings import Settings, SettingsError, read_settings
@@ -74,7 +74,7 @@ def test_sample_files_land_in_the_first_run_with_the_time_of_each_reading(servic
     assert result.success, failure(result)
     table = opened.tables.read(NAME)
     assert table["file_digest"].nunique() == DEVICES
-    assert table["recorded_at"].nunique() == len(table) == 24 * DEVICES - 1
+    assert table["recorded_at"].nunique() == len(table) == PER_DAY * (DEVICES - 1) + DRIFTING_PER_DAY - 1
     [bad] = opened.tables.read(f"{NAME}_quarantine").to_dict("records")
     assert (bad["file_name"], bad["line"], bad["broken_rules"]) == (
         f"device_{DEVICES:02}/20260111T060000Z.txt",
