@@ -1,4 +1,4 @@
-"""Rate limits of several processes: counted in Redis, or separately by each process while Redis does not answer."""
+"""Rate limits of several processes. Redis holds the counts; while it is down, each process counts separately."""
 
 from __future__ import annotations
 
