@@ -54,15 +54,15 @@ def sync(uv: Path) -> None:
 
     If `.venv` already matches, this takes milliseconds and needs no network.
     """
-    # This file marks an unfinished installation. If uv is killed or the disk is full, uv leaves incomplete packages, and
-    # its next run would treat them as installed.
+    # This file marks an unfinished installation. If uv is killed or the disk is full, uv leaves incomplete packages.
+    # Its next run would treat them as installed.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")
         shutil.rmtree(ENVIRONMENT)
     unfinished.touch()
-    # Compile bytecode in the first installation, as pip does. Otherwise, each process that is started first would compile
-    # its imports on one core. Later syncs do not compile, because checking all files takes longer than the sync itself.
+    # Compile bytecode in the first installation, as pip does. Otherwise, the first processes would each compile their
+    # imports on one core. Later syncs do not compile, because checking all files takes longer than the sync itself.
     compiled = [] if ENVIRONMENT.exists() else ["--compile-bytecode"]
     extras = [word for name in os.environ.get("EXTRAS", "").split() for word in ("--extra", name)]
     run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled, *extras])

@@ -1,7 +1,7 @@
 """Benchmark of the distance formula on 10 million rows. The lower bound is the addition of two arrays.
 
-Every implementation computes the same formula from the same float64 arrays, in its own process, and returns a new array.
-The original row loop is slow, so it is measured on fewer rows: the size of the original table.
+Every implementation computes the same formula from the same float64 arrays, in its own process, and returns a new
+array. The original row loop is slow, so it is measured on fewer rows: the size of the original table.
 """
 
 from __future__ import annotations

@@ -205,7 +205,7 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether each cost covers as many units as the size. Otherwise, the amount of work is the same at all sizes."""
+        """Whether the amount of work equals the size. Otherwise, the amount of work is the same at all sizes."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:
@@ -238,7 +238,7 @@ def report(known: Sequence[Series], results: Path = RESULTS, page: Path = PAGE, 
 def table(found: Sequence[Growth], facts: str) -> str:
     """Return the measurements as a Markdown table."""
     lines = [
-        f"Measured on {facts}; DuckDB limited to {MEMORY}. If the machine also did other work, compare only the CPU seconds.",
+        f"Measured on {facts}; DuckDB limited to {MEMORY}. If the machine did other work, compare only CPU seconds.",
         "",
         "| work | size | CPU s | wall s | CPU per unit | peak MiB | exponent, CPU | exponent, wall |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",

@@ -53,7 +53,7 @@ def run() -> None:
         finally:
             services.close()
     print(f"\ntime from files to stored predictions, at a load average of {os.getloadavg()[0]:.1f}")
-    print(f"{FILES:,} files present at the start: {waiting:.0f} s (limit: {WITHIN_SECONDS:g} s), {FILES / waiting:.1f} files/s")
+    print(f"{FILES:,} files at the start: {waiting:.0f} s (limit: {WITHIN_SECONDS:g} s), {FILES / waiting:.1f} files/s")
     print(f"a single file, median of {SINGLE_FILES}: {single:.0f} s (limit: {SINGLE_WITHIN_SECONDS:g} s)")
     print("within the limits" if waiting <= WITHIN_SECONDS and single <= SINGLE_WITHIN_SECONDS else "TOO SLOW")
 
@@ -106,7 +106,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
     began = time.monotonic()
     while len(found := services.database.reads.rows(query, [names])) < len(contents):
         if time.monotonic() - began > PATIENCE_SECONDS:
-            raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were processed in {PATIENCE_SECONDS:g} s")
+            raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were read in {PATIENCE_SECONDS:g} s")
         # Half a second is short compared with the limits, and the polling takes little CPU time from the platform.
         time.sleep(0.5)
     seconds = time.monotonic() - began

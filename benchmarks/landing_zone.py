@@ -1,7 +1,7 @@
 """Benchmark of a landing zone with 10,000 files: the first scan, later scans, and runs of 500 files.
 
-The time of a scan covers the work of one sensor tick, without the daemon. The time of a run covers the work of the asset,
-without Dagster.
+The time of a scan covers the work of one sensor tick, without the daemon. The time of a run covers the work of the
+asset, without Dagster.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Simulation of the monitoring's false alarms and delays: `python -m benchmarks.monitoring`, about ten minutes.
 
-First, 1,000 runs of 90 healthy days are simulated: there is no fault, so every alarm is false. Then faults are added, and
-the days until an alarm are counted. Alternative methods get the same data. docs/monitoring.md shows the results.
+First, 1,000 runs of 90 healthy days are simulated: there is no fault, so every alarm is false. Then faults are added,
+and the days until an alarm are counted. Alternative methods get the same data. docs/monitoring.md shows the results.
 """
 
 from __future__ import annotations
@@ -312,7 +312,7 @@ def intervals(random: Generator, labels: int, predictions: int, runs: int = 2_00
     """
     inside, width = np.zeros(2), np.zeros(2)
     for _ in range(runs):
-        # Calibrated probabilities, shifted a little, so that the model's own estimate is biased.
+        # Shift the calibrated probabilities, so that the performance that the model estimates for itself is biased.
         truth = random.beta(0.3, 0.9, predictions)
         scores = np.clip(truth + 0.05, 0, 1)
         outcomes = random.random(predictions) < truth

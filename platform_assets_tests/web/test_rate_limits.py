@@ -123,7 +123,9 @@ def test_only_the_first_request_waits_for_a_redis_that_hangs(
     assert "a-long-password" not in caplog.text
 
 
-def test_without_the_redis_library_the_error_asks_to_install_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_redis_library_the_error_asks_to_install_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(PlatformError, match=r"PLATFORM_LIMITS_URL needs the library redis: install the extra"):
         app_of(tmp_path, limits_url=SecretStr("redis://localhost"))

@@ -192,7 +192,9 @@ def test_groups_permit_reading_but_approving_also_needs_enrolment(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_four_eyes_applies_if_a_person_launched_with_a_key_and_decides_after_sign_in(app: FastAPI, services: Services) -> None:
+def test_four_eyes_recognises_a_person_who_launched_with_a_key_and_decides_after_sign_in(
+    app: FastAPI, services: Services
+) -> None:
     number = services.ledger.open_request(proposal(policy=ApprovalPolicy(four_eyes=True), launched_by="anna")).id
     visitor, _ = through_provider(app)
     visitor.see(f"/approvals/{number}")
@@ -209,7 +211,9 @@ def test_the_csrf_token_of_another_session_is_refused(app: FastAPI, services: Se
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 
-def test_a_session_ends_on_sign_out_and_when_the_person_is_revoked(app: FastAPI, services: Services, provider: OpenIdProvider) -> None:
+def test_a_session_ends_on_sign_out_and_when_the_person_is_revoked(
+    app: FastAPI, services: Services, provider: OpenIdProvider
+) -> None:
     keys = keys_of(services)
     keys.enrol("carla@example.com", "carla", {"read"})
     provider.person["email"] = "Carla@Example.com"
@@ -239,7 +243,9 @@ def test_without_groups_only_enrolled_people_sign_in(
         assert (response.status_code, "is not enrolled" in response.text) == (403, True)
 
 
-def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_sign_in(services: Services, signing: dict[str, Any]) -> None:
+def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_sign_in(
+    services: Services, signing: dict[str, Any]
+) -> None:
     keys = keys_of(services)
     key = SecretStr(keys.add("old-sign-in", "the service", {"identify"}))
     with another(services, **signing | {"sign_in_key": key}) as others:
@@ -251,14 +257,18 @@ def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_sign
         assert "may not sign people in" in through_provider(app)[1].text
 
 
-def test_a_sign_in_gets_503_with_retry_after_if_the_provider_does_not_answer(services: Services, signing: dict[str, Any]) -> None:
+def test_a_sign_in_gets_503_with_retry_after_if_the_provider_does_not_answer(
+    services: Services, signing: dict[str, Any]
+) -> None:
     with another(services, **signing | {"oidc_issuer": "http://127.0.0.1:9"}) as others:
         response = Visitor(application(others)).see("/sign-in/oidc")
     assert (response.status_code, "retry-after" in response.headers) == (503, True)
 
 
 @pytest.mark.parametrize("scopes", ["risk=identify", "risk=approve+everything"])
-def test_a_setting_that_gives_a_group_an_unknown_or_reserved_scope_is_refused(services: Services, signing: dict[str, Any], scopes: str) -> None:
+def test_a_setting_that_gives_a_group_an_unknown_or_reserved_scope_is_refused(
+    services: Services, signing: dict[str, Any], scopes: str
+) -> None:
     with (
         another(services, **signing | {"group_scopes": scopes}) as others,
         pytest.raises(KeysError, match="GROUP_SCOPES"),
@@ -337,7 +347,9 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         ({"X-Forwarded-Groups": "risk"} | WORD, "one person"),
     ],
 )
-def test_proxy_headers_that_are_malformed_or_lack_the_secret_are_refused(behind_proxy: httpx.Client, headers: Any, told: str) -> None:
+def test_proxy_headers_that_are_malformed_or_lack_the_secret_are_refused(
+    behind_proxy: httpx.Client, headers: Any, told: str
+) -> None:
     response = behind_proxy.get("/sign-in", headers=headers)
     assert (response.status_code, told in response.text) == (403, True), response.text
 
@@ -367,7 +379,9 @@ def test_proxy_headers_are_refused_if_the_address_of_the_connection_is_unknown(
         assert visitor.see("/sign-in", **{"X-Forwarded-Email": "anna@example.com"}).status_code == 403
 
 
-def test_the_address_of_the_provider_has_the_parameters_of_the_authorization_code_flow(app: FastAPI, provider: OpenIdProvider) -> None:
+def test_the_address_of_the_provider_has_the_parameters_of_the_authorization_code_flow(
+    app: FastAPI, provider: OpenIdProvider
+) -> None:
     address = urlsplit(Visitor(app).see("/sign-in/oidc").headers["location"])
     sent = dict(parse_qsl(address.query))
     assert f"{address.scheme}://{address.netloc}" == provider.issuer

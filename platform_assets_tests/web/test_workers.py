@@ -68,7 +68,7 @@ def test_a_killed_worker_is_replaced_and_a_signal_ends_all_workers(number: signa
         os.kill(first[2], signal.SIGKILL)
         wait_until(lambda: crew.pids()[2] != first[2], "the killed worker was replaced")
         assert {one: crew.pids()[one] for one in (1, 3)} == {one: first[one] for one in (1, 3)}
-        wait_until(lambda: f"process {crew.pids()[2]}" in crew.log(), "the supervisor logged the process id of the new worker")
+        wait_until(lambda: f"process {crew.pids()[2]}" in crew.log(), "the supervisor logged the new worker")
         assert crew.end(number) == 0
         assert not any(map(is_alive, (*first.values(), *crew.pids().values())))
     assert f"worker 2 (process {first[2]}) was ended by SIGKILL; it is replaced now" in crew.log()
