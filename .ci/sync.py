@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / ".uv"
 ENVIRONMENT = ROOT / ".venv"
-# Resolve symbolic links, because a virtual environment or a shim may be removed later. Without the full path, uv would
-# search for a Python, try shims that fail, and finally download a Python.
+# Path of the real interpreter. A symbolic link could belong to a virtual environment or a shim that is removed later.
+# Without a full path, uv would search for a Python, try shims that fail, and finally download one.
 INTERPRETER = os.path.realpath(sys.executable)
 
 
@@ -30,7 +30,7 @@ def main(uv_version: str) -> None:
     TOOLS.mkdir(exist_ok=True)
     with (TOOLS / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # The child processes inherit the lock, so it is held until they end, even if this process is killed.
+        # The child processes inherit the lock. If this process is killed, the lock is held until they end.
         os.set_inheritable(lock.fileno(), True)  # noqa: FBT003  # accepts no keyword
         if not (home / "bin" / "uv").exists() or not (home / "bin").samefile(Path(sys.executable).parent):
             install_uv(home, uv_version)
@@ -54,15 +54,15 @@ def sync(uv: Path) -> None:
 
     If `.venv` already matches, this takes milliseconds and needs no network.
     """
-    # Mark the installation as unfinished, because uv leaves incomplete packages if it is killed or fills the disk, and
-    # later considers them installed.
+    # This file marks an unfinished installation. If uv is killed or the disk is full, uv leaves incomplete packages.
+    # Its next run would treat them as installed.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")
         shutil.rmtree(ENVIRONMENT)
     unfinished.touch()
-    # Compile bytecode at the first installation, as pip does. Otherwise each of the first processes compiles its
-    # imports on one core. Later syncs skip this, because checking all files takes longer than the rest of the sync.
+    # Compile bytecode in the first installation, as pip does. Otherwise, the first processes would each compile their
+    # imports on one core. Later syncs do not compile, because checking all files takes longer than the sync itself.
     compiled = [] if ENVIRONMENT.exists() else ["--compile-bytecode"]
     extras = [word for name in os.environ.get("EXTRAS", "").split() for word in ("--extra", name)]
     run([uv, "sync", "--frozen", "--python", INTERPRETER, *compiled, *extras])

@@ -43,7 +43,9 @@ BENCHMARKS = (
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run the benchmarks against hand-written code.")
-    parser.add_argument("--growth", nargs="*", metavar="SERIES", help="measure growth, or only some of its series")
+    parser.add_argument(
+        "--growth", nargs="*", metavar="SERIES", help="measure how costs grow, for all series or only the named ones"
+    )
     parser.add_argument("--factors", nargs="+", type=int, default=growth.FACTORS, help="sizes for --growth")
     chosen = parser.parse_args()
     if chosen.growth is not None:

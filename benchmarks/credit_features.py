@@ -1,7 +1,7 @@
 """Benchmark of the credit-risk loan features, from file to file: the platform against hand-written code.
 
 The platform reads a Delta table and publishes another one, including the table digest, as its IO manager does. The
-other ways read and write the same rows as parquet files. Expectations are not evaluated. The loans come from
+other implementations read and write the same rows as parquet files. Expectations are not evaluated. The loans come from
 PLATFORM_CREDIT_LOANS_URI; if this variable is unset, the same number of demo loans is used.
 """
 
@@ -61,7 +61,7 @@ COPY (
 
 
 def platform(folder: Path) -> Callable[[], None]:
-    """Return the platform's way: scan the Delta table, then stage, digest and publish the features."""
+    """Return a function that computes the features as the platform does, from scanning to publishing Delta tables."""
     shutil.rmtree(folder / "home/lake/credit_risk/loan_features", ignore_errors=True)
 
     def work() -> None:
@@ -74,7 +74,10 @@ def platform(folder: Path) -> Callable[[], None]:
 
 
 def by_hand(folder: Path) -> None:
-    """Run the SQL from parquet to parquet. It averages doubles, which is fastest but can change the last bit."""
+    """Run the SQL from parquet to parquet.
+
+    It averages doubles. This is the fastest type, but the last bit of an average depends on the order of the rows.
+    """
     query = BY_HAND.format(source=folder / "loans.parquet", target=folder / "by_hand.parquet")
     with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
         connection.execute(query)
@@ -154,7 +157,7 @@ WAYS: dict[str, Callable[[Path], Callable[[], None]]] = {
 
 
 def run() -> None:
-    """Measure all ways on the loans, and on ten copies of them."""
+    """Measure all implementations on the loans, and on ten copies of the loans."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         once, tenfold = Path(name) / "1", Path(name) / str(COPIES)
         rows = _prepare(once)
@@ -218,10 +221,10 @@ def _files(parts: object) -> list[str]:
 
 
 def _agreement(folder: Path) -> str:
-    """Report how many loans have features that differ from the platform's."""
+    """Return a report with the number of loans whose features differ from those of the platform."""
     services = _services(folder)
     columns = [feature.name for feature in FEATURES]
-    lines = ["\nloans whose features differ from the platform's by more than a relative 1e-9"]
+    lines = ["\nloans whose features have a relative difference above 1e-9 from the platform's features"]
     services.engine.duckdb.register("ours", services.tables.read(LOAN_FEATURES.name))
     for name in ("by_hand", "polars", "pandas", "notebook"):
         differs = {

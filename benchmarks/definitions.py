@@ -43,7 +43,7 @@ defs = dg.Definitions()
 
 def main() -> float:
     """Print the medians and their ratio, and return the ratio."""
-    # Adopt processes that detach themselves, so that they are awaited and their CPU time is counted.
+    # Become the parent of detached processes, so that this process can wait for them and count their CPU time.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory() as folder:
         empty, home = _empty_project(Path(folder, "empty")), Path(folder, "home")

@@ -1,7 +1,7 @@
 """Benchmark of the distance formula on 10 million rows. The lower bound is the addition of two arrays.
 
-Every way computes the same formula from the same float64 arrays, in its own process, and returns a new array. The
-original row loop is measured on only as many rows as the original table has, because it is slow.
+Every implementation computes the same formula from the same float64 arrays, in its own process, and returns a new
+array. The original row loop is slow, so it is measured on fewer rows: the size of the original table.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ WAYS: dict[str, Callable[[Array, Array], Callable[[], object]]] = {
 
 
 def run() -> None:
-    """Measure the fast ways on many rows, and the row loop on few rows."""
+    """Measure the fast implementations on many rows, and the row loop on few rows."""
     *fast, loop = WAYS
     _compare(fast, ROWS, ROUNDS)
     _compare([FLOOR, OURS, loop], ROWS_OF_LOOP, ROUNDS_OF_LOOP)

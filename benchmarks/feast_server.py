@@ -52,7 +52,10 @@ SERVE = (
 
 
 def feast_environment() -> Path | None:
-    """Install Feast if necessary. Return the folder of its programs, or print the reason and return None."""
+    """Install Feast if necessary, and return the folder of its programs.
+
+    If the installation fails, print the reason and return None.
+    """
     programs = ENVIRONMENT / "bin"
     ready = ENVIRONMENT / "ready"
     if not ready.exists():

@@ -1,8 +1,8 @@
-"""Copy of the platform's rows in a Feast feature store.
+"""Copy rows of the platform into a Feast feature store.
 
-`python feast_store.py REPOSITORY ROWS` declares the features in a repository (a folder with `feature_store.yaml`), and
-writes the rows of a parquet file to its online store. It runs in Feast's environment, where the platform is not
-installed.
+`python feast_store.py REPOSITORY ROWS` declares the features in the folder REPOSITORY, which has a
+`feature_store.yaml`, and writes the rows of the parquet file ROWS to the online store. The script runs in Feast's
+environment, where the platform is not installed.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MIB = 1 << 20
 
 
 def optimised(seed: int) -> Any:
-    """Return the Gaussian process whose kernel is optimised by the marginal likelihood."""
+    """Return a Gaussian process that optimises its kernel by maximising the marginal likelihood."""
     return tabular_pipeline(GaussianProcessClassifier(1.0 * RBF(1.0), random_state=seed))
 
 
@@ -53,7 +53,7 @@ WAYS: dict[str, Callable[[int], Any]] = {
 
 
 def run(sizes: tuple[int, ...] = SIZES) -> None:
-    """Measure each model on sample readings, and print a line per size and the fitted exponents."""
+    """Measure each model on sample readings. Print a line per size, and the exponent of each model's fitting time."""
     test, truth = _readings(TEST_ROWS, seed=2)
     for name, build in WAYS.items():
         seconds = []
@@ -69,8 +69,8 @@ def run(sizes: tuple[int, ...] = SIZES) -> None:
                 f"{name}, {size:,} readings: fit {took:.3f} s, prediction {1e6 * scoring / TEST_ROWS:.0f} µs per row, "
                 f"artefact {stored:.2f} MiB, ROC AUC {roc_auc_score(truth, scores):.4f}"
             )
-        # Use the two largest sizes, because constant costs hide the growth at smaller ones.
-        print(f"{name}: time grows with n^{exponent(allowed[-2:], seconds[-2:]):.2f} from {allowed[-2]:,} readings on")
+        # Compute the exponent from the two largest sizes. At smaller sizes, constant costs hide the growth.
+        print(f"{name}: above {allowed[-2]:,} readings, time grows as n^{exponent(allowed[-2:], seconds[-2:]):.2f}")
 
 
 def _readings(count: int, seed: int) -> tuple[Any, Any]:

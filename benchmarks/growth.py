@@ -53,9 +53,9 @@ class Series:
     size
         The size at factor 1.
     command
-        Returns the module and arguments that measure a size in an empty folder.
+        Function of an empty folder and a size. It returns the module that measures this size, and its arguments.
     prepare
-        Writes the input into the folder.
+        Function of the folder and a factor. It writes the input into the folder.
     bytes_per_unit
         Disk space that one unit needs.
     factors
@@ -127,7 +127,7 @@ def run(names: Iterable[str] = (), factors: Sequence[int] = FACTORS, series: Seq
         if name not in known:
             sys.exit(f"there is no series {name}; choose from {', '.join(known)}")
         if name == "spark" and (find_spec("pyspark") is None or shutil.which("java") is None):
-            print("spark is left out: install Java, and run `export EXTRAS=spark` first")
+            print("spark is skipped; to measure it, install Java and run `export EXTRAS=spark`")
             continue
         for factor in (factor for factor in known[name].factors if factor in factors):
             store(measure(known[name], factor))
@@ -189,7 +189,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Growth:
-    """One kind of work of a series at several sizes.
+    """Costs of one kind of work in a series, at several sizes.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the work grows with the size. Otherwise, the work is one operation on a platform of this size."""
+        """Whether the amount of work equals the size. Otherwise, the amount of work is the same at all sizes."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:
@@ -238,7 +238,7 @@ def report(known: Sequence[Series], results: Path = RESULTS, page: Path = PAGE, 
 def table(found: Sequence[Growth], facts: str) -> str:
     """Return the measurements as a Markdown table."""
     lines = [
-        f"Measured on {facts}; DuckDB limited to {MEMORY}. If other work ran at the time, only CPU seconds compare.",
+        f"Measured on {facts}; DuckDB limited to {MEMORY}. If the machine did other work, compare only CPU seconds.",
         "",
         "| work | size | CPU s | wall s | CPU per unit | peak MiB | exponent, CPU | exponent, wall |",
         "|---|--:|--:|--:|--:|--:|--:|--:|",

@@ -1,8 +1,9 @@
 """Growth of a landing zone and of the stored predictions for its files.
 
-`python -m benchmarks.growth_files zone HOME FILES` measures the zone: all scans until every file is found, one scan of
-the unchanged zone, and one run that lands a batch. `.. predictions HOME ROWS BATCH` measures the predictions: all of
-them in batches, one further batch, and one page of the service. A batch is scored, stored and copied to the lake.
+`python -m benchmarks.growth_files zone HOME FILES` measures three operations on the landing zone: the scans until every
+file is found, one scan of the unchanged zone, and one run that lands a batch. `.. predictions HOME ROWS BATCH` measures
+three operations on predictions: making all of them in batches, making one more batch, and reading one page. To make a
+batch, the rows are scored, stored and copied to the lake.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _DECLARED = BatchPredictions(MODEL.name, READINGS_INCOMING, PREDICTIONS, positiv
 
 
 def zone(home: Path, files: int) -> None:
-    """Measure a landing zone with this number of files."""
+    """Measure the operations on a landing zone with this number of files."""
     folder = home / "zone"
     for number in range(files):
         _deliver(folder, number)
@@ -64,7 +65,7 @@ def zone(home: Path, files: int) -> None:
 
 
 def predictions(home: Path, rows: int, batch: int) -> None:
-    """Measure this number of stored predictions, made in batches."""
+    """Measure the operations on predictions, with this number of stored predictions."""
     with closing(_services(home, home / "zone")) as services:
         validated = services.validator.validate(READINGS_HISTORY, read_history(services.sources, services.engine))
         services.tables.publish(READINGS_HISTORY.name, validated.table, metadata={"demo": validated.demo})
@@ -84,7 +85,7 @@ def predictions(home: Path, rows: int, batch: int) -> None:
 
 
 class _Predictions:
-    """Predicts batches of random readings as a run does: score them, store them, and copy them to the lake."""
+    """Makes predictions for batches of random readings as a run does: scores, stores and copies them to the lake."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

@@ -39,7 +39,7 @@ def main(home: Path, runs: int) -> None:
     """Measure the operations on a history with this number of runs."""
     loans = demo.generate(home / "loans.csv", ROWS)
     os.environ |= {"PLATFORM_HOME": str(home / "home"), "PLATFORM_CREDIT_LOANS_URI": str(loans)}
-    # Import the definitions here, because they read these variables on import.
+    # Import the definitions after the variables are set, because they read the variables on import.
     from platform_assets.definitions import defs, services
 
     repository = defs().get_repository_def()
@@ -47,7 +47,7 @@ def main(home: Path, runs: int) -> None:
         _make_tables(repository, instance)
         with closing(opened.database.connect("dagster")) as connection:
             _copy_run(connection, instance.get_run_records(limit=1)[0].dagster_run.run_id, runs - 1)
-        # Write new content, so that the sensor looks for earlier runs that loaded this content.
+        # Change the file, so that the sensor searches the history for a run that already loaded the new content.
         loans.write_bytes(loans.read_bytes() * 2)
         servers = [postmaster(opened)]
         given = {"sources": opened.sources, "tables": opened.tables}
@@ -108,7 +108,7 @@ def _copy_run(connection: psycopg.Connection, run: str, copies: int) -> None:
 
 
 def _value(name: str, kind: str, run: str) -> str:
-    """Return the value of a column in a copy."""
+    """Return the SQL expression of a column in a copied row."""
     if name == "pipeline_name":
         return f"case when copy % 3 = 0 then '{JOB}' else {name} end"
     is_text = kind in {"text", "character varying"}

@@ -34,7 +34,7 @@ BETWEEN_COPIES = 10_000_000
 
 
 def write_loans(file: Path, rows: int, copies: int) -> None:
-    """Write a CSV file with copies of the sample loans, including its bad lines. Each copy has its own ids."""
+    """Write a CSV file with copies of the sample loans, including the bad lines. Each copy has its own ids."""
     sample = demo.generate(file.with_suffix(".sample"), rows)
     header, *lines = sample.read_bytes().splitlines(keepends=True)
     with file.open("wb") as target:
@@ -63,7 +63,7 @@ def main(file: Path, home: Path, engine: str) -> None:
         }
     )
     with closing(Services(settings, (CreditRiskSettings(credit_loans_uri=str(file)),))) as services:
-        # Start the database before the measurements, because the validator reads the erased persons from it.
+        # Start the database before the measurements: the validator reads the list of erased persons from the database.
         services.database.connect("platform").close()
         with file.open("rb") as lines:
             rows = sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(1 << 20), b"")) - 1
@@ -73,7 +73,7 @@ def main(file: Path, home: Path, engine: str) -> None:
             measured("commit loans", rows, lambda: _publish(services, LOANS, loans))
         else:
             _publish(services, LOANS, services.validator.validate(LOANS, read_loans(services.sources, services.engine)))
-            # Spark starts at its first expression.
+            # Spark starts when it gets its first expression. Start it before the measurements.
             services.engine.is_on_cluster(services.tables.scan(LOANS.name, on_cluster=True))
         features = measured("features", rows, lambda: _features(services))
         measured("commit features", rows, lambda: _publish(services, LOAN_FEATURES, features))

@@ -1,7 +1,7 @@
 """Benchmark of a landing zone with 10,000 files: the first scan, later scans, and runs of 500 files.
 
-A scan ("look" in the output) is the work of one sensor tick, without the daemon. A run is the work of the asset,
-without Dagster.
+The time of a scan covers the work of one sensor tick, without the daemon. The time of a run covers the work of the
+asset, without Dagster.
 """
 
 from __future__ import annotations
@@ -59,22 +59,22 @@ def _measure(services: Services, zone: Path) -> None:
 
     # Start the embedded server before the first scan.
     services.database.connect("platform").close()
-    print(f"\na landing zone with {FILES:,} files of {READINGS} readings, seconds")
+    print(f"\nseconds for a landing zone with {FILES:,} files of {READINGS} readings")
     first, found = _seconds(look)
-    print(f"  first look: {first:.2f}, {found:,} of {FILES:,} files read")
+    print(f"  first scan: {first:.2f}, {found:,} of {FILES:,} files read")
     later = []
     while found < FILES:
         taken, found = _seconds(look)
         later.append(taken)
-    _say("looks that read the rest", later)
-    _say("looks at an unchanged zone", [_seconds(look)[0] for _ in range(ROUNDS)])
+    _say("scans that read the rest", later)
+    _say("scans of an unchanged zone", [_seconds(look)[0] for _ in range(ROUNDS)])
     runs = [_seconds(lambda: _take(services))[0] for _ in range(ROUNDS)]
     print(f"  runs of 500 files, with validation: median {median(runs):.2f}, longest {max(runs):.2f}")
     new = []
     for number in range(ROUNDS):
         _deliver(zone, range(FILES + number * 100, FILES + (number + 1) * 100))
         new.append(_seconds(look)[0])
-    _say("looks at 100 new files", new)
+    _say("scans with 100 new files", new)
 
 
 def _take(services: Services) -> int:

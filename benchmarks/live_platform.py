@@ -40,7 +40,7 @@ LOANS_OF_A_CHAMPION = 20_000
 
 @dataclass(frozen=True)
 class Live:
-    """An open platform.
+    """The platform that a benchmark uses.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ def live_platform(home: Path, candidate: str = "") -> Iterator[Live]:
         lake_uri="",
         sources="demo",
         demo_rows=LOANS_OF_A_CHAMPION,
-        # With an empty URL, the platform starts its embedded server, so that no database in use is changed.
+        # An empty URL selects the embedded server. The benchmark must not change the configured database.
         database_url=SecretStr(""),
         mlflow_tracking_uri=SecretStr(""),
     )

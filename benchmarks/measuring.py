@@ -1,4 +1,4 @@
-"""Timing of several ways to do the same work: each in its own process, alternately, with a table of medians."""
+"""Compare implementations of the same work. Each runs in its own process; the processes take turns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KIB = 1 << 10
 
 @dataclass
 class Way:
-    """One way to do the work, in a process that waits for its turns.
+    """One implementation of the work, in a process that does the work each time it gets a line of input.
 
     Attributes
     ----------
@@ -66,7 +66,10 @@ class Way:
 
 
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
-    """Run the ways alternately; print the median, range, CPU time, ratios to the reference and peak memory of each."""
+    """Run the implementations in turn, and print a table of their times, CPU times and peak memory.
+
+    The table has the median and the range of the times, and the ratios to the reference.
+    """
     for way in ways:
         way.start()
     for _ in range(rounds):
@@ -76,7 +79,7 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
         way.stop()
     base = next(way for way in ways if way.name == reference)
     usual, usual_cpu = median(base.seconds), median(base.cpu_seconds)
-    print(f"\n{title}; medians of {rounds} alternate runs, after a warm-up run")
+    print(f"\n{title}; medians of {rounds} alternating runs, after a warm-up run")
     print(f"{'':38}{'seconds':>9}{'min':>8}{'max':>8}{'ratio':>8}{'CPU s':>8}{'ratio':>8}{'peak MiB':>10}")
     for way in ways:
         middle, cpu = median(way.seconds), median(way.cpu_seconds)
@@ -87,9 +90,9 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
 
 
 def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
-    """Do the work once per line of standard input, and print its time, CPU time and the peak memory so far as JSON.
+    """For each line of standard input, do the work, and print its time, CPU time and the peak memory so far as JSON.
 
-    `prepare` returns the work. Its own time is not measured.
+    `prepare` returns the function that does the work. The time of `prepare` is not measured.
     """
     for _ in sys.stdin:
         work = prepare()

@@ -1,7 +1,7 @@
 """Simulation of the monitoring's false alarms and delays: `python -m benchmarks.monitoring`, about ten minutes.
 
-A healthy platform is simulated 1,000 times for 90 days, and then with planted faults. Each result is shown next to
-those of alternative methods. docs/monitoring.md shows the numbers.
+First, 1,000 runs of 90 healthy days are simulated: there is no fault, so every alarm is false. Then faults are added,
+and the days until an alarm are counted. Alternative methods get the same data. docs/monitoring.md shows the results.
 """
 
 from __future__ import annotations
@@ -59,7 +59,23 @@ WEEKDAYS = np.arange(WARM + DAYS) % 7
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of series: number of series, standard deviation between days, noise, and columns per check."""
+    """A kind of daily series, such as the latency of a model.
+
+    Attributes
+    ----------
+    name
+        Name of the kind.
+    count
+        Number of series of this kind.
+    spread, noise
+        Standard deviation between days, and the noise that the detector assumes.
+    per_check
+        Number of series that one check monitors.
+    weekly
+        Whether the values depend on the day of the week.
+    changes
+        Whether a value is the difference from the day before.
+    """
 
     name: str
     count: int
@@ -87,7 +103,7 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return (days, runs * count) healthy values with heavy tails and autocorrelated days."""
+    """Return values without faults, (days, runs * count), with heavy tails and correlation between days."""
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()
@@ -103,22 +119,22 @@ def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
 
 
 def ours(found: Deviations, days: float) -> Bools:
-    """Return the alarms of the e-detector."""
+    """Return the alarms of our e-detector, which is limited to one false alarm in `days` days."""
     return judge_deviations(*found, np.full(found[0].shape[1], days)).alarm
 
 
 def normal_chart(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a control chart of single days, with a corrected limit of the normal distribution."""
+    """Return the alarms of a control chart of single days. Its limit assumes normal values."""
     return np.asarray(np.abs(np.nan_to_num(found[0])) >= stats.norm.isf(0.5 / days))
 
 
 def wide_chart(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a control chart with a corrected limit for heavy tails."""
+    """Return the alarms of a control chart of single days. Its limit assumes heavy tails."""
     return np.asarray(np.abs(np.nan_to_num(found[0])) >= limit(1 / days))
 
 
 def window_mean(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a fixed window of seven days with a corrected limit of the normal distribution."""
+    """Return the alarms of a mean over the last seven days. Its limit assumes normal values."""
     sums = np.cumsum(np.nan_to_num(found[0]), axis=0)
     sums[7:] = sums[7:] - sums[:-7]
     return np.asarray(np.abs(sums) / np.sqrt(7) >= stats.norm.isf(0.5 / days))
@@ -133,7 +149,7 @@ METHODS: Mapping[str, Callable[[Deviations, float], Bools]] = {
 
 
 def false_alarms_of_days(random: Generator) -> dict[str, float]:
-    """Return the mean number of alarms per healthy run of 90 days, by method. Alarms on consecutive days count once."""
+    """Return the mean number of alarms in 90 healthy days by method. Alarms on consecutive days count once."""
     found = dict.fromkeys(METHODS, 0.0)
     for _ in range(RUNS // AT_ONCE):
         for kind in KINDS:
@@ -147,7 +163,7 @@ def false_alarms_of_days(random: Generator) -> dict[str, float]:
 
 
 def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Floats]) -> dict[str, str]:
-    """Return the delay of each method until a fault of a series is found."""
+    """Return a summary of the days that each method needs to find a fault."""
     values = healthy(random, kind, -(-RUNS // kind.count))[:, :RUNS]
     start = WARM + 7
     values[start:] = change(values[start:])
@@ -161,7 +177,7 @@ def first(alarms: Bools) -> Floats:
 
 
 def told(delays: Floats) -> str:
-    """Return the median and 90th percentile of days until the alarm, and the share of faults found in 30 days."""
+    """Return a text: the median (and the 90th percentile) of the delays in days, and the share of at most 30 days."""
     middle, most = np.quantile(delays, [0.5, 0.9], method="higher")
     shown = [f"{one:.0f}" if np.isfinite(one) else "never" for one in (middle, most)]
     return f"{shown[0]} ({shown[1]}), {np.mean(delays <= 30):.0%}"
@@ -187,9 +203,10 @@ def drift_runs(
     *,
     alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm for three methods: our detector, corrected daily tests, and PSI above 0.2.
+    """Return the first day with an alarm of each run, for three methods.
 
-    With `alone`, only our detector is run.
+    The methods are our detector, daily two-sample tests that are corrected for the number of tests, and a limit of 0.2
+    on the population stability index (PSI). With `alone`, only our detector is run.
     """
     found = np.full((3, runs), np.inf)
     for run in range(runs):
@@ -202,7 +219,7 @@ def drift_runs(
                 new[0] = new[0] + random.normal(scale=wobble)  # type: ignore[operator]  # the first column holds numbers
             if change:
                 change(new)
-            # Update every detector each day; `any` on a generator would skip some.
+            # Update every detector each day. With a generator, `any` would stop at the first alarm.
             mine = [detector.add(values, 1.0).alarm for detector, values in zip(detectors, new, strict=True)]
             alarms = [any(mine)]
             if not alone:
@@ -259,7 +276,10 @@ def vanished(new: list[object]) -> None:
 
 
 def label_alarms(random: Generator, share: Callable[[int], float], runs: int) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm for our method, and for exact tests of all labels and of the last 30 days."""
+    """Return the first day with an alarm of each run, for three methods.
+
+    The methods are our detector, exact tests of all labels so far, and exact tests of the labels of the last 30 days.
+    """
     holdout = random.binomial(HOLDOUT_ROWS, 1 - DISAGREEING, runs) / HOLDOUT_ROWS
     low = holdout - 1.96 * np.sqrt(holdout * (1 - holdout) / HOLDOUT_ROWS)
     wrong = np.stack([random.binomial(LABELS_PER_DAY, share(day), runs) for day in range(DAYS)])
@@ -281,15 +301,18 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
 
 
 def share_from(start: int, share: float, day: int) -> float:
-    """Return the share of disagreements on a day: `share` from day `start` on, before that the usual share."""
+    """Return the share of labels that disagree on a day: the usual share before day `start`, then `share`."""
     return share if day >= start else DISAGREEING
 
 
 def intervals(random: Generator, labels: int, predictions: int, runs: int = 2_000) -> str:
-    """Return coverage and mean width of two intervals: from labels alone, and from labels with predictions."""
+    """Return a table row with coverage and mean width of two intervals.
+
+    One interval uses only the labels, the other uses labels and predictions (prediction-powered inference).
+    """
     inside, width = np.zeros(2), np.zeros(2)
     for _ in range(runs):
-        # Calibrated probabilities, shifted a little, so that the model's own estimate is biased.
+        # Shift the calibrated probabilities, so that the performance that the model estimates for itself is biased.
         truth = random.beta(0.3, 0.9, predictions)
         scores = np.clip(truth + 0.05, 0, 1)
         outcomes = random.random(predictions) < truth
@@ -326,7 +349,7 @@ def report_days(random: Generator) -> float:
     faults: Sequence[tuple[str, Kind, Callable[[Floats], Floats]]] = (
         ("volume halved", kinds["predictions per day"], lambda values: values - np.log(2)),
         (
-            "volume halved, if days vary by 8 % only",
+            "volume halved, if days vary by only 8 %",
             replace(kinds["predictions per day"], spread=0.08),
             lambda values: values - np.log(2),
         ),
@@ -344,7 +367,10 @@ def report_days(random: Generator) -> float:
 
 
 def once(size: float) -> Callable[[Floats], Floats]:
-    """Return a function that changes only the first day. Checks of tables compare consecutive versions."""
+    """Return a function that adds `size` to the first day only.
+
+    Checks of tables compare consecutive versions, so a lasting fault changes only one of their values.
+    """
 
     def change(values: Floats) -> Floats:
         return np.concatenate([values[:1] + size, values[1:]])
@@ -359,7 +385,7 @@ def report_drift(random: Generator) -> float:
     _, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None))
     line("healthy runs of 90 days with an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
     wobbling = [np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None, wobble=0.05)]
-    line("the same, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
+    line("healthy runs of 90 days with an alarm, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
         ("standard deviation 1.5 times", wider),
@@ -390,10 +416,10 @@ def report_labels(random: Generator) -> float:
 
 def main() -> int:
     began, random = time.monotonic(), np.random.default_rng(20_260_101)
-    print(f"one false alarm of a check in {PER_CHECK:,.0f} days; at least {FEWEST} earlier days are needed")
+    print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs at least {FEWEST} earlier days")
     days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
-    print(f"\nfalse alarms of the whole platform in {DAYS} healthy days: {whole:.2f}; {DAYS / WHOLE_DAYS:g} is allowed")
+    print(f"\nfalse alarms of the whole platform in {DAYS} healthy days: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")
     print(f"{time.monotonic() - began:.0f} s")
     return int(whole > DAYS / WHOLE_DAYS)
 

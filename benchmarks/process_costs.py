@@ -1,4 +1,4 @@
-"""Costs of a piece of work: time, processor time and peak memory of this process, its children and given servers."""
+"""Measure a piece of work: time, CPU time and peak memory of this process, its children and the given servers."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def _cpu_seconds(servers: Collection[int]) -> float:
     for process in _processes(servers):
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            # Children that have ended are counted in their parent.
+            # The last two numbers are the CPU times of children that have ended.
             total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
 def _reset_peaks(servers: Collection[int]) -> None:
     for process in _processes(servers):
-        # The file exists only on Linux. Writing 5 resets the peak of the resident memory.
+        # Writing 5 to this file resets the peak of the resident memory. The file exists only on Linux.
         with suppress(OSError):
             Path(f"/proc/{process.pid}/clear_refs").write_text("5")
 

@@ -1,9 +1,9 @@
 """Benchmark of look-ups of one row by key on an event loop: `database/async_reads.py` compared with asyncpg.
 
 asyncpg is measured in its two fastest forms: one prepared statement on a persistent connection, which runs one
-statement at a time, and its connection pool, which also reuses prepared statements. All ways look up the same rows in
-the same order, alternately, on the same server and with the same type of event loop. A ratio of 2 means twice as many
-look-ups per second as asyncpg's pool.
+statement at a time, and its connection pool, which also reuses prepared statements. The platform and asyncpg take
+turns. They look up the same rows in the same order, on the same server and with the same type of event loop. A ratio of
+2 means twice as many look-ups per second as asyncpg's pool.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LookUp = Callable[[int], Awaitable["Mapping[str, Any]"]]
 
 
 def run(rounds: int = ROUNDS) -> None:
-    """Measure all ways on a new embedded server."""
+    """Measure the platform and asyncpg on a new embedded server."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         services = open_services(Settings(home=Path(name), database_url=SecretStr("")))
         try:
@@ -105,7 +105,7 @@ async def _ways(database: Database) -> AsyncIterator[dict[str, LookUp]]:
 
 
 async def _rate(look_up: LookUp, clients: int) -> float:
-    """Return the look-ups per second of some clients. Each client sends its next query when it has received a row."""
+    """Return the look-ups per second of several clients. Each client sends a query when it has received a row."""
     numbers, done = cycle(range(1, ROWS + 1)), 0
     began = time.perf_counter()
 

@@ -1,7 +1,7 @@
 """Benchmark of scoring: the compiled pipeline compared with scikit-learn's own `predict_proba`.
 
 scikit-learn receives the rows as a prepared matrix, which is its fastest input, and as a frame. The compiled pipeline
-receives one mapping per row, like the service. All ways run alternately in this process, on one thread.
+receives one mapping per row, like the service. They run alternately in this process, on one thread.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _compare(name: str, model: FittedModel, frame: pd.DataFrame, rounds: int) ->
 
 
 def _plain(rows: pd.DataFrame) -> Sequence[Mapping[str, Any]]:
-    """Return the rows in the form of the online table's rows."""
+    """Return the rows as mappings, which is the form in which the service reads them from the online table."""
     values = rows.astype(object).to_numpy().tolist()
     return [
         {name: None if pd.isna(value) else value for name, value in zip(rows.columns, row, strict=True)}

@@ -86,7 +86,7 @@ def run() -> None:
 
 
 def _sentences() -> pd.DataFrame:
-    """Return the table `sentences`, without the archived rows that break a rule."""
+    """Return the rows of the table `sentences`, computed from the valid rows of the archive."""
     with tempfile.TemporaryDirectory() as folder:
         services = open_services(load_settings().model_copy(update={"home": Path(folder)}))
         landed = read_archived(services.sources, services.engine)
@@ -103,7 +103,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Don't use the platform's own folds, because they use the same hash as the inner folds.
+    # Shuffle the groups instead of hashing them: the inner folds are already chosen by the platform's hash.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)
@@ -112,7 +112,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
     by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
-    # Each fold has its own threshold, so these metrics are computed from the flags, with a threshold of 0.5.
+    # Each fold has its own threshold, which was already applied to the flags. They are 0 or 1, so 0.5 separates them.
     by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))
@@ -131,7 +131,7 @@ def _costs(examples: pd.DataFrame) -> None:
 
 
 def _cpu_seconds(work: Any) -> float:
-    """Return the smallest of five measurements, because other processes may use the machine."""
+    """Do the work five times and return the smallest CPU time, which other processes disturb least."""
     taken = []
     for _ in range(5):
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""Servers to measure alternately, each with its own process group and the requests that it receives."""
+"""Start servers in their own process groups, and measure them in turn."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Server:
         ticks = 0
         for path in Path("/proc").glob("[0-9]*/stat"):  # Linux only
             with suppress(OSError):
-                # Skip the process name, which is in brackets and can contain blanks. The state, the parent and the
-                # group follow it.
+                # Skip the process name, which is in brackets and can contain blanks. The next fields are the state, the
+                # parent and the group of the process.
                 told = path.read_text().rpartition(")")[2].split()
                 ticks += int(told[11]) + int(told[12]) if int(told[2]) == self._leader.pid else 0
         return ticks / TICKS

@@ -94,7 +94,7 @@ class ModelItself:
 
 
 def run(rounds: int = ROUNDS, candidate: str = CANDIDATE) -> None:
-    """Measure predictions and features on one platform, whose champion is a candidate of the model."""
+    """Measure predictions and features on one platform. Its champion is the given candidate of the model."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with live_platform(folder / "home", candidate) as live, serve(live, folder) as ours:
@@ -231,7 +231,7 @@ FORMS: Mapping[str, Callable[[list[str], list[Any]], Any]] = {
     "inputs": lambda names, values: {name: [value] for name, value in zip(names, values, strict=True)},
     "instances": lambda names, values: [dict(zip(names, values, strict=True))],
 }
-"""MLflow's input formats: functions from the names and values of one row to the request body."""
+"""MLflow's input formats: functions that make a request body from the names and values of one row."""
 
 
 def _invocations(live: Live, form: str) -> list[bytes]:

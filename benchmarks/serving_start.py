@@ -70,7 +70,7 @@ def run() -> None:
     ):
         print(f"{title:32}{_middle(each, 0):9.2f}{_middle(each, 1):14.2f}")
     print(f"live within {MOST_SECONDS_TO_LIVE} s: {_verdict(fine=_middle(live_, 0) <= MOST_SECONDS_TO_LIVE)}")
-    print(f"ready after {ratio:.2f} times the imports (limit: {MOST_TIMES_THE_IMPORTS}): ", end="")
+    print(f"ready after {ratio:.2f} times the duration of the imports (limit: {MOST_TIMES_THE_IMPORTS}): ", end="")
     print(_verdict(fine=ratio <= MOST_TIMES_THE_IMPORTS))
 
 

@@ -37,7 +37,7 @@ PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 
 def run(rounds: int = ROUNDS, clients: int = CLIENTS) -> None:
-    """Measure services with different numbers of workers on one platform, alternately."""
+    """Measure services with different numbers of workers in turn, on one platform."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name, ExitStack() as opened:
         folder = Path(name)
         live = opened.enter_context(live_platform(folder / "home"))

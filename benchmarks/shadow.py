@@ -119,7 +119,7 @@ def wait_for(live: Live, server: Server, holds: Callable[[Any], bool]) -> None:
         models = answer_to(server.port, request("GET", "/models", headers=key_of(live)))
         return holds(next(one["shadow"] for one in json.loads(models) if one["model"] == MODEL.name))
 
-    wait_until(noticed, "the service did not notice the change of the shadow")
+    wait_until(noticed, "the service did not start or stop the shadow in time")
 
 
 def print_counts(live: Live, server: Server) -> None:

@@ -1,6 +1,6 @@
 """Benchmark of in-memory tables of the hotels: size, peak memory while reading, and whether values are lost.
 
-Each way reads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
+Each reader loads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
 columns of the file and compared with them. The hotels come from PLATFORM_MEMORY_DATA_URI; if this variable is unset,
 the same number of demo hotels is used.
 """
@@ -36,7 +36,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Reader:
-    """One way to store a table in memory.
+    """One reader, which loads a table into memory.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def _polars() -> dict[str, Reader]:
 
 
 def run() -> None:
-    """Print one line per way."""
+    """Print one line per reader."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         path, few = _prepare(Path(folder))
         names = list(readers())
@@ -148,7 +148,7 @@ def run() -> None:
             for name in names:
                 found[name].append(_measured(name, path, few))
     ours = found["platform"][0]["size"]
-    print(f"\nhotels in memory; medians of {ROUNDS} alternate runs, each in its own process")
+    print(f"\nhotels in memory; medians of {ROUNDS} alternating runs, each in its own process")
     print(f"{'':34}{'MB':>8}{'ratio':>8}{'lossless':>10}{'peak MB':>9}{'peak/MB':>9}{'seconds':>9}")
     for name, rounds in found.items():
         size, peak = rounds[0]["size"], median(one["peak"] for one in rounds)
@@ -160,7 +160,7 @@ def run() -> None:
 
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
-    """Write the valid rows of the source to a CSV file that every way can read, and some of them for the warm-up."""
+    """Write the valid rows of the source to a CSV file for the readers, and some rows to a file for the warm-up."""
     source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(HOTELS)
     table = read_small(fetch(source, folder / "source"))
     path, few = folder / "hotels.csv", folder / "few.csv"

@@ -1,7 +1,7 @@
 """Benchmark of the loader: 200,000 rows into a keyed table of PostgreSQL, against a raw COPY into the same table.
 
-Both load the rows of a demand forecast into an empty table. The loader also loads these rows into a table in which
-every row differs, and into a table with equal rows. The benchmark uses the embedded server.
+Both load the rows of a demand forecast into an empty table. The loader is also measured on two full tables: in one, all
+rows change, and in the other, no row changes. The benchmark uses the embedded server.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COLUMNS = sa.Table(
 
 
 def forecast(first_mw: float) -> pa.Table:
-    """Return rows whose keys are always the same, and whose values all depend on `first_mw`."""
+    """Return rows of a forecast. The keys are always the same; the forecasts and their times depend on `first_mw`."""
     times = pa.array([START.replace(tzinfo=None) + timedelta(hours=hour) for hour in range(ROWS)], pa.timestamp("us"))
     return pa.table(
         {
@@ -58,7 +58,7 @@ def forecast(first_mw: float) -> pa.Table:
 
 
 def run() -> None:
-    """Load alternately, and print the medians and their rates relative to the raw COPY."""
+    """Measure the loads in turn. Print their median times, and their rates relative to the raw COPY."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         closing(open_owner("", Path(home))) as database,
@@ -84,7 +84,7 @@ def run() -> None:
                 # The first turn is a warm-up.
                 seconds[name] += [time.perf_counter() - start] if turn else []
     base = median(seconds["raw COPY"])
-    print(f"\n{ROWS:,} rows into a keyed table of PostgreSQL; medians of {ROUNDS} alternate runs, after a warm-up run")
+    print(f"\n{ROWS:,} rows into a keyed table of PostgreSQL; medians of {ROUNDS} alternating runs after a warm-up")
     print(f"{'':32}{'seconds':>9}{'rows/s':>11}{'rate / COPY':>13}")
     for name, measured in seconds.items():
         middle = median(measured)

@@ -40,7 +40,7 @@ def examples(description: dict) -> list[tuple[str, object]]:
 
 
 def is_answer(status: int, content: dict) -> bool:
-    """Return whether a response is as expected: an example id may be unknown, and a model may have no champion yet."""
+    """Return whether a response is acceptable: 200, 404 for an unknown id, or the error that there is no champion."""
     return status in (200, 404) or content.get("type") == "urn:platform-assets:no-champion"
 
 

@@ -1,4 +1,4 @@
-"""Direct routes bypass FastAPI's handler: which routes are direct, and that the responses are equal."""
+"""Direct routes bypass FastAPI's handler. Test which routes are direct, and that they answer as FastAPI does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of the HTTP server: large heads and trailers, slow clients, open connections, shutdown."""
+"""Limits of the HTTP server: size of heads and trailers, slow clients, open connections, time to shut down."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 20
 
 
 class Echo:
-    """Application that returns the size of the body and the request's headers; counts clients that disconnected."""
+    """Application that returns the size of the body and the request's headers, and counts disconnected clients."""
 
     def __init__(self) -> None:
         self.gone = 0
@@ -52,7 +52,7 @@ def echo() -> Echo:
 
 @pytest.fixture(scope="module")
 def port(echo: Echo) -> Iterator[int]:
-    """A server with small bounds."""
+    """Start a server with low limits; yield its port."""
     with served(echo, Bounds(head_bytes=HEAD, head_seconds=0.5, body_seconds=0.5)) as address:
         yield int(address.rpartition(":")[2])
 
@@ -100,7 +100,7 @@ def problem_of(answer: bytes) -> dict[str, Any]:
 )
 def test_an_endless_head_or_trailer_gets_431(port: int, first: bytes, more: bytes) -> None:
     with connected(port) as connection:
-        # Send more than the server reads at once, which is at most 256 KiB.
+        # The server reads at most 256 KiB at once. Send more.
         found = problem_of(sent(connection, first, *[more * 50] * 30))
     assert (found["status"], found["type"]) == (431, "urn:platform-assets:head-too-large")
     assert "2,000 bytes" in found["detail"]
@@ -169,13 +169,13 @@ def test_a_request_that_is_not_http_gets_400(port: int) -> None:
 
 
 def test_pipelined_requests_are_all_answered(port: int) -> None:
-    # Together, the requests exceed the limit of one head.
+    # The requests together are larger than the limit, which applies to each head.
     requests = [b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 900 + b"\r\n\r\n"] * 5
     with connected(port) as connection:
         assert sent(connection, b"".join(requests)).count(b"HTTP/1.1 200 OK") == 5
 
 
-def test_the_application_is_notified_when_a_slow_client_is_disconnected(port: int, echo: Echo) -> None:
+def test_when_a_slow_client_is_disconnected_the_application_stops_waiting_for_the_body(port: int, echo: Echo) -> None:
     before = echo.gone
     with connected(port) as connection:
         sent(connection, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc")
@@ -187,10 +187,10 @@ def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with
     echo: Echo, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "platform_assets.web.bounded_protocol")
-    # Set a limit of 0, which every connection exceeds.
+    # With a limit of 0 descriptors, every connection exceeds the limit.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])
-        # The server accepts connections in order, and closes the oldest connection for each new connection.
+        # The server accepts connections in order. For each new connection, it closes the oldest one.
         with connected(port) as first, connected(port) as second, connected(port):
             assert rest(first) == b""
             assert rest(second) == b""
@@ -214,7 +214,7 @@ def test_an_incomplete_body_does_not_delay_the_shutdown(echo: Echo) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_the_variable_web_concurrency_does_not_change_the_number_of_workers(
+def test_the_environment_variable_web_concurrency_does_not_change_the_number_of_workers(
     echo: Echo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "2")

@@ -1,4 +1,4 @@
-"""Requests for one item or for a list: validation, responses, and the choice of event loop or thread."""
+"""Requests for one item or for a list: validation, responses, and whether a thread is used."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def found(things: list[int]) -> list[Answer | UnknownThing]:
 
 
 def answered(sent: dict[str, Any], few: int | None = None) -> tuple[str, bool]:
-    """Return the body of the response, and whether it was made on the event loop."""
+    """Return the body of the response, and whether the items were looked up on the event loop."""
     asked = Things.model_validate(sent)
     threads = []
 
@@ -111,14 +111,14 @@ def test_a_valid_request_has_one_item_or_a_list_of_items(sent: Any, many: bool, 
         ({"points": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}, True, [(1, 2), (3, 4)]),
     ],
 )
-def test_one_item_may_have_several_fields(sent: Any, many: bool, kept: list[tuple[int, int]]) -> None:
+def test_one_item_may_consist_of_several_fields(sent: Any, many: bool, kept: list[tuple[int, int]]) -> None:
     asked = Points.model_validate(sent)
     assert (asked.is_many, [(item.x, item.y) for item in asked.items]) == (many, kept)
 
 
 @pytest.mark.requirement("SRV-2")
 @pytest.mark.parametrize("sent", [{}, {"x": 1}, {"y": 1}, {"x": 1, "points": []}, {"x": 1, "y": 2, "points": []}])
-def test_the_fields_of_one_item_are_given_all_or_not_at_all(sent: Any) -> None:
+def test_a_request_must_have_either_all_fields_of_one_item_or_a_list(sent: Any) -> None:
     with pytest.raises(ValidationError, match="Give either x and y, for one answer, or points, for a list"):
         Points.model_validate(sent)
     assert Points.model_json_schema()["oneOf"] == [
@@ -188,12 +188,12 @@ def test_a_key_in_a_path_must_be_plain_digits(text: str) -> None:
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("value", [True, False])
-def test_a_boolean_is_not_a_key(value: bool) -> None:
+def test_a_boolean_is_refused_as_a_key(value: bool) -> None:
     with pytest.raises(ValidationError, match="not true or false"):
         TypeAdapter(Key).validate_python(value)
 
 
-def test_the_json_schema_has_the_rules_of_the_validation() -> None:
+def test_the_json_schema_states_the_same_rules_as_the_validation() -> None:
     schema = Things.model_json_schema()
     assert schema["oneOf"] == [
         {"required": ["thing"], "properties": {"things": False}},
@@ -250,7 +250,7 @@ def test_the_answer_function_is_not_called_if_all_items_are_unknown() -> None:
         ({"things": [1, 2, 1]}, 2, False),
     ],
 )
-def test_few_items_are_answered_on_the_event_loop_and_many_in_a_thread(
+def test_few_items_are_looked_up_on_the_event_loop_and_many_in_a_thread(
     sent: dict[str, Any], few: int | None, on_loop: bool
 ) -> None:
     assert answered(sent, few)[1] is on_loop

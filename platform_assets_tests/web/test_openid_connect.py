@@ -45,7 +45,7 @@ def provider_of(server: OpenIdProvider, **changes: Any) -> Provider:
 
 
 def signed_in(server: OpenIdProvider, provider: Provider | None = None, **changes: str) -> Identity:
-    """Sign in as a browser does; `changes` replace parameters of the provider's answer."""
+    """Sign in as a browser does; `changes` overrides parameters of the provider's answer."""
     provider = provider or provider_of(server)
     address, flow = provider.begin("/approvals")
     back = server.authorize(dict(parse_qsl(urlsplit(address).query)))
@@ -67,7 +67,7 @@ def test_a_client_secret_is_sent_in_the_form_if_the_provider_requires_that(serve
         signed_in(server, provider_of(server, client_secret="guessed"))
 
 
-def test_clocks_may_differ_a_little(server: OpenIdProvider) -> None:
+def test_a_small_clock_difference_is_accepted(server: OpenIdProvider) -> None:
     server.spoil = lambda claims: claims | {"exp": time.time() - LEEWAY_SECONDS / 2, "iat": time.time() + 20}
     assert signed_in(server).name == "anna@example.com"
 
@@ -104,7 +104,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def signed_with_public_key(claims: dict[str, Any]) -> str:
-    """Sign with HS256 and the provider's public key as the shared secret, which PyJWT refuses to do."""
+    """Sign with HS256, using the provider's public key as the secret; without PyJWT, which refuses such a key."""
     public = signing_key("first").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "first"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -138,7 +138,7 @@ def test_a_token_with_a_wrong_signature_is_refused(
 
 def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
     server.keys = ["short"]
-    # Sign with another key, because PyJWT warns about short keys. The size is checked before the signature.
+    # PyJWT warns when it signs with a short key, so sign with another one: the size is checked before the signature.
     server.sign = signed_by("first", kid="short")
     with pytest.raises(SignInFailed, match="at least 2048"):
         signed_in(server)
@@ -168,7 +168,7 @@ def test_a_rotated_key_is_found_and_a_withdrawn_key_is_refused(server: OpenIdPro
         ({"code": "invented"}, "invalid_grant"),
     ],
 )
-def test_an_answer_that_does_not_belong_to_the_flow_is_refused(
+def test_an_answer_that_does_not_match_the_sign_in_is_refused(
     server: OpenIdProvider, changes: dict[str, str], told: str
 ) -> None:
     with pytest.raises(SignInFailed, match=told):

@@ -1,4 +1,4 @@
-"""Rate limits of several processes: counted in Redis, or separately by each process while Redis does not answer."""
+"""Rate limits of several processes. Redis holds the counts; while it is down, each process counts separately."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def allowed(limits: RateLimits, key: str | None) -> bool:
 @pytest.mark.requirement("SRV-1", "PLT-9")
 def test_processes_share_the_limits_that_are_counted_in_redis(redis_server: str) -> None:
     one, other = (RateLimits("3/hour", redis_server, is_alone=False) for _ in range(2))
-    # Other tests use the same server.
+    # Use unique keys, because other tests count on the same server.
     mine, yours = (uuid.uuid4().hex for _ in range(2))
     headers = one.count(HERE, mine)
     assert headers["RateLimit-Policy"] == '"key";q=3;w=3600'
@@ -64,7 +64,7 @@ def test_processes_share_the_limit_of_failed_keys(redis_server: str) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_without_redis_each_process_counts_its_own_requests_and_the_headers_say_so() -> None:
+def test_without_redis_each_process_counts_separately_and_the_headers_show_it() -> None:
     alone, one, other = RateLimits("1/hour"), RateLimits("1/hour", is_alone=False), RateLimits("1/hour", is_alone=False)
     assert alone.count(HERE, None)["RateLimit-Policy"] == '"address";q=1;w=3600'
     assert one.count(HERE, "k")["RateLimit-Policy"] == '"key-per-process";q=1;w=3600'
@@ -101,7 +101,7 @@ def test_limits_are_per_process_while_redis_is_down(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_requests_wait_only_once_for_a_redis_that_hangs(
+def test_only_the_first_request_waits_for_a_redis_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(limit_windows, "REDIS_SECONDS", 0.1)
@@ -123,7 +123,9 @@ def test_requests_wait_only_once_for_a_redis_that_hangs(
     assert "a-long-password" not in caplog.text
 
 
-def test_the_error_names_a_missing_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_redis_library_the_error_asks_to_install_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
     with pytest.raises(PlatformError, match=r"PLATFORM_LIMITS_URL needs the library redis: install the extra"):
         app_of(tmp_path, limits_url=SecretStr("redis://localhost"))
@@ -136,7 +138,7 @@ def asked(client: Any) -> tuple[int, str]:
 
 
 def shared(app: FastAPI) -> float | None:
-    """Return the metric alone, because the application's registry would also read the database."""
+    """Return the value of the metric. Only its collector is registered; the other collectors read the database."""
     registry = CollectorRegistry()
     registry.register(LimitsCollector(app.state.access._limits))
     return registry.get_sample_value("platform_rate_limits_shared")

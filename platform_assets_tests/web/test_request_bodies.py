@@ -1,4 +1,4 @@
-"""Strict parsing: duplicate names in JSON, forms and queries, forbidden numbers, and encodings other than UTF-8."""
+"""Strict parsing refuses duplicate names, numbers such as NaN, and encodings other than UTF-8."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_duplicate_query_parameter_is_refused(app: FastAPI, people: People) ->
         ("application/json; charset='utf-16'", 415),
     ],
 )
-def test_a_body_in_another_encoding_is_refused_because_its_texts_would_be_misread(
+def test_a_body_whose_declared_charset_is_not_utf8_gets_415(
     app: FastAPI, people: People, kind: str, status: int
 ) -> None:
     body = '{"sentence": "Ã©"}'.encode("latin-1")

@@ -1,4 +1,4 @@
-"""The request log writes lines soon and in batches, and loses none on shutdown."""
+"""The request log writes lines in batches after a short delay, and loses none on shutdown."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def told() -> Iterator[asyncio.Event]:
 
 
 def counted(scope: object, status: int, seconds: float) -> None:
-    """Ignore a counted response."""
+    """Statistics callback that does nothing."""
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_line_is_written_soon_with_the_time_of_its_response(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_written_after_a_short_delay_with_the_time_of_its_response(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
@@ -178,7 +178,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     async def application(scope: Any, _: Any, send: Any) -> None:
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 204, "headers": []})
-            # Run the work, as during a database query.
+            # Run the deferred work, as happens while a database query is in flight.
             await asyncio.sleep(0)
             meanwhile[0]()
             await send({"type": "http.response.body"})
@@ -209,7 +209,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     asyncio.run(served())
 
 
-def test_the_context_manager_is_entered_only_for_the_lifespan() -> None:
+def test_the_given_context_manager_is_entered_only_for_the_lifespan() -> None:
     entered: list[str] = []
     asked: list[str] = []
 
@@ -285,5 +285,5 @@ def test_only_failed_health_checks_are_logged(caplog: pytest.LogCaptureFixture) 
     seen: list[str] = []
     asyncio.run(served())
     assert [record.getMessage() for record in caplog.records] == ["GET /health/ready 503", "GET /models 200"]
-    # All of them are counted for the statistics.
+    # The statistics also count the request that is not logged.
     assert seen == ["/health/ready", "/health/ready", "/models"]

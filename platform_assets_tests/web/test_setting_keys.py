@@ -1,4 +1,4 @@
-"""Keys of a service without a database."""
+"""API keys from a setting, for a service without a database."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_keys_without_a_database_come_from_the_setting() -> None:
         (f"anna:read:{HASHES[0]},bert:read:{HASHES[0]}", "or the same key"),
     ],
 )
-def test_malformed_setting_is_refused_without_its_secret(text: str, said: str) -> None:
+def test_the_error_for_a_malformed_setting_does_not_contain_the_secret(text: str, said: str) -> None:
     with pytest.raises(KeysError, match=said) as error:
         KeysFromSettings(text)
     assert "hunter2" not in str(error.value)

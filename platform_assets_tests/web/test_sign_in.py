@@ -42,7 +42,7 @@ def provider() -> Iterator[OpenIdProvider]:
 
 @pytest.fixture(scope="module")
 def signing(services: Services, provider: OpenIdProvider) -> dict[str, Any]:
-    """Settings for sign-in on the database of the module, in which Anna and Bert may approve."""
+    """Enrol Anna and Bert as approvers; return settings for sign-in."""
     keys = keys_of(services)
     key = keys.add("sign-in", "the service", {"identify"})
     for name in ("anna", "bert"):
@@ -78,7 +78,7 @@ def of_anna(provider: OpenIdProvider) -> None:
 
 
 def begun(visitor: Visitor, target: str = "/approvals") -> str:
-    """Begin a sign-in; return the path to which the provider sends the browser back."""
+    """Begin a sign-in; return the callback path to which the provider redirects the browser."""
     away = visitor.see(f"/sign-in/oidc?next={target}")
     assert away.status_code == 303, away.text
     page = httpx.get(away.headers["location"], trust_env=False).text
@@ -127,7 +127,7 @@ def test_the_cookies_are_protected_and_the_cookie_of_the_flow_is_deleted(app: Fa
     }
 
 
-def test_an_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sign_in(app: FastAPI) -> None:
+def test_the_providers_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sign_in(app: FastAPI) -> None:
     visitor, thief = Visitor(app), Visitor(app)
     address = begun(visitor)
     for response in (thief.see(address), Visitor(app).see("/sign-in/callback")):
@@ -139,7 +139,7 @@ def test_an_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sig
     visitor.client.cookies[FLOW] = cookie
     again = visitor.see(address)
     assert (again.status_code, "invalid_grant" in again.text) == (403, True)
-    # Use another person's answer in this browser.
+    # Another browser, which also began a sign-in, cannot use this answer.
     other = Visitor(app)
     begun(other)
     assert "wrong state" in other.see(address).text
@@ -149,7 +149,7 @@ def test_an_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sig
 @pytest.mark.parametrize(
     "target", ["https://evil.example", "//evil.example", "/%5Cevil.example", "/sign-out", "javascript:alert(1)"]
 )
-def test_the_sign_in_leads_only_to_pages_of_this_site(app: FastAPI, target: str) -> None:
+def test_a_sign_in_redirects_only_to_pages_of_this_site(app: FastAPI, target: str) -> None:
     _, response = through_provider(app, target)
     assert 'content="0; url=/approvals"' in response.text
     assert "evil" not in response.text
@@ -192,7 +192,9 @@ def test_groups_permit_reading_but_approving_also_needs_enrolment(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_four_eyes_recognise_a_person_who_launched_with_a_key_and_signs_in(app: FastAPI, services: Services) -> None:
+def test_four_eyes_recognises_a_person_who_launched_with_a_key_and_decides_after_sign_in(
+    app: FastAPI, services: Services
+) -> None:
     number = services.ledger.open_request(proposal(policy=ApprovalPolicy(four_eyes=True), launched_by="anna")).id
     visitor, _ = through_provider(app)
     visitor.see(f"/approvals/{number}")
@@ -209,7 +211,9 @@ def test_the_csrf_token_of_another_session_is_refused(app: FastAPI, services: Se
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 
-def test_signing_out_and_revoking_end_the_session(app: FastAPI, services: Services, provider: OpenIdProvider) -> None:
+def test_a_session_ends_on_sign_out_and_when_the_person_is_revoked(
+    app: FastAPI, services: Services, provider: OpenIdProvider
+) -> None:
     keys = keys_of(services)
     keys.enrol("carla@example.com", "carla", {"read"})
     provider.person["email"] = "Carla@Example.com"
@@ -239,7 +243,9 @@ def test_without_groups_only_enrolled_people_sign_in(
         assert (response.status_code, "is not enrolled" in response.text) == (403, True)
 
 
-def test_nobody_can_sign_in_with_a_revoked_key_of_the_service(services: Services, signing: dict[str, Any]) -> None:
+def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_sign_in(
+    services: Services, signing: dict[str, Any]
+) -> None:
     keys = keys_of(services)
     key = SecretStr(keys.add("old-sign-in", "the service", {"identify"}))
     with another(services, **signing | {"sign_in_key": key}) as others:
@@ -251,14 +257,18 @@ def test_nobody_can_sign_in_with_a_revoked_key_of_the_service(services: Services
         assert "may not sign people in" in through_provider(app)[1].text
 
 
-def test_a_provider_that_does_not_answer_is_a_temporary_error(services: Services, signing: dict[str, Any]) -> None:
+def test_a_sign_in_gets_503_with_retry_after_if_the_provider_does_not_answer(
+    services: Services, signing: dict[str, Any]
+) -> None:
     with another(services, **signing | {"oidc_issuer": "http://127.0.0.1:9"}) as others:
         response = Visitor(application(others)).see("/sign-in/oidc")
     assert (response.status_code, "retry-after" in response.headers) == (503, True)
 
 
 @pytest.mark.parametrize("scopes", ["risk=identify", "risk=approve+everything"])
-def test_a_group_cannot_give_an_unknown_scope(services: Services, signing: dict[str, Any], scopes: str) -> None:
+def test_a_setting_that_gives_a_group_an_unknown_or_reserved_scope_is_refused(
+    services: Services, signing: dict[str, Any], scopes: str
+) -> None:
     with (
         another(services, **signing | {"group_scopes": scopes}) as others,
         pytest.raises(KeysError, match="GROUP_SCOPES"),
@@ -274,7 +284,10 @@ WORD = {"X-Platform-Proxy-Secret": "a secret of the proxy"}
 
 @contextmanager
 def proxied(services: Services, signing: dict[str, Any], trusted: str = "127.0.0.1") -> Iterator[httpx.Client]:
-    """Serve the application behind a proxy; yield a client that keeps cookies and sends no headers of a proxy yet."""
+    """Serve the application with sign-in through a proxy; yield a client that keeps cookies.
+
+    The client does not send the proxy's headers by default.
+    """
     changes = {
         "oidc_issuer": "",
         "oidc_client_id": "",
@@ -307,7 +320,7 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         response = client.post("/sign-in/proxy", data=form, headers=good)
         assert (response.status_code, response.headers["location"]) == (303, f"/approvals/{pending}")
         page = client.get(f"/approvals/{pending}", headers=good)
-        # The session is valid only while the proxy names the same person.
+        # The session is valid only for requests in which the proxy sends the same person and its secret.
         for headers in ({}, good | {"X-Forwarded-Email": "anna@example.com"}, HEADERS):
             assert client.get(f"/approvals/{pending}", headers=headers).status_code == 303
         decision = APPROVAL | {"csrf_token": token_of(page)}
@@ -334,7 +347,9 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         ({"X-Forwarded-Groups": "risk"} | WORD, "one person"),
     ],
 )
-def test_missing_secrets_and_malformed_headers_are_refused(behind_proxy: httpx.Client, headers: Any, told: str) -> None:
+def test_proxy_headers_that_are_malformed_or_lack_the_secret_are_refused(
+    behind_proxy: httpx.Client, headers: Any, told: str
+) -> None:
     response = behind_proxy.get("/sign-in", headers=headers)
     assert (response.status_code, told in response.text) == (403, True), response.text
 
@@ -346,7 +361,8 @@ def behind_proxy(services: Services, signing: dict[str, Any]) -> Iterator[httpx.
 
 
 def test_headers_from_another_address_are_refused(services: Services, signing: dict[str, Any]) -> None:
-    # uvicorn trusts X-Forwarded-For from loopback, so the client has the proxy's address, but the connection does not.
+    # uvicorn trusts X-Forwarded-For from loopback, so the client's address becomes that of a trusted proxy. The address
+    # of the connection is still 127.0.0.1, which is not trusted here.
     spoofed = HEADERS | WORD | {"X-Forwarded-For": "10.1.2.3"}
     with proxied(services, signing, "10.1.0.0/16") as client:
         for headers in (HEADERS | WORD, spoofed):
@@ -354,7 +370,7 @@ def test_headers_from_another_address_are_refused(services: Services, signing: d
             assert (response.status_code, "only from the proxy" in response.text) == (403, True)
 
 
-def test_a_server_that_does_not_record_the_connection_trusts_no_header(
+def test_proxy_headers_are_refused_if_the_address_of_the_connection_is_unknown(
     services: Services, signing: dict[str, Any]
 ) -> None:
     changes = {"proxy_user_header": "X-Forwarded-Email", "proxy_trusted": "0.0.0.0/0"}
@@ -363,7 +379,9 @@ def test_a_server_that_does_not_record_the_connection_trusts_no_header(
         assert visitor.see("/sign-in", **{"X-Forwarded-Email": "anna@example.com"}).status_code == 403
 
 
-def test_query_parameters_are_those_of_the_flow(app: FastAPI, provider: OpenIdProvider) -> None:
+def test_the_address_of_the_provider_has_the_parameters_of_the_authorization_code_flow(
+    app: FastAPI, provider: OpenIdProvider
+) -> None:
     address = urlsplit(Visitor(app).see("/sign-in/oidc").headers["location"])
     sent = dict(parse_qsl(address.query))
     assert f"{address.scheme}://{address.netloc}" == provider.issuer

@@ -28,7 +28,7 @@ class Crew:
     folder: Path
 
     def pids(self) -> dict[int, int]:
-        """Return the process id that each worker has written last."""
+        """Return the newest process id written by each worker."""
         return {int(file.name): int(file.read_text().split()[0]) for file in self.folder.glob("[0-9]")}
 
     def log(self) -> str:
@@ -68,13 +68,13 @@ def test_a_killed_worker_is_replaced_and_a_signal_ends_all_workers(number: signa
         os.kill(first[2], signal.SIGKILL)
         wait_until(lambda: crew.pids()[2] != first[2], "the killed worker was replaced")
         assert {one: crew.pids()[one] for one in (1, 3)} == {one: first[one] for one in (1, 3)}
-        wait_until(lambda: f"process {crew.pids()[2]}" in crew.log(), "the supervisor knew of the new worker")
+        wait_until(lambda: f"process {crew.pids()[2]}" in crew.log(), "the supervisor logged the new worker")
         assert crew.end(number) == 0
         assert not any(map(is_alive, (*first.values(), *crew.pids().values())))
     assert f"worker 2 (process {first[2]}) was ended by SIGKILL; it is replaced now" in crew.log()
 
 
-def test_workers_are_stopped_before_make_up_kills_the_service() -> None:
+def test_make_up_waits_longer_than_the_service_needs_to_stop_its_workers() -> None:
     assert SECONDS_TO_FINISH < STOP_SECONDS < PATIENCE_SECONDS
 
 
@@ -103,7 +103,7 @@ def test_the_service_ends_and_logs_the_reason_once_if_workers_cannot_start(
 @pytest.mark.requirement("SRV-1")
 def test_a_worker_that_cannot_start_while_other_workers_serve_is_restarted_after_a_pause(tmp_path: Path) -> None:
     with crew_of(2, tmp_path, "first only") as crew:
-        wait_until(lambda: crew.log().count("worker 2 cannot start") == 3, "the second worker was tried three times")
+        wait_until(lambda: crew.log().count("worker 2 cannot start") == 3, "the second worker was started three times")
         pids = crew.pids()
         assert list(pids) == [1]
         assert is_alive(pids[1])
@@ -121,7 +121,7 @@ def test_a_worker_that_keeps_dying_is_replaced_after_increasing_pauses(tmp_path:
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_worker_asks_other_workers_and_does_not_wait_for_a_worker_that_hangs_or_fails(tmp_path: Path) -> None:
+def test_a_worker_gets_answers_of_other_workers_without_waiting_for_one_that_hangs_or_fails(tmp_path: Path) -> None:
     with crew_of(4, tmp_path, "asks") as crew:
         wait_until((tmp_path / "answers").exists, "the first worker had answers")
         wait_until(lambda: (tmp_path / "answers").read_text() == "[2] 300000", "the answers were written")

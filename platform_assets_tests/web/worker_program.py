@@ -1,8 +1,8 @@
 """A service with several workers and without HTTP: `python worker_program.py COUNT FOLDER BEHAVIOUR`.
 
-Each worker writes its process id to the file `FOLDER/<number>` once it accepts requests, and then sleeps. Worker 1
-asks the other workers, and writes to `FOLDER/answers` which of them answered. Worker 2 answers, worker 3 fails, and
-further workers do not answer.
+Each worker writes its process id to the file `FOLDER/<number>` when it is ready, and then sleeps. With the behaviour
+`asks`, worker 1 calls the other workers, and writes the numbers of those that answered and the total size of their
+answers to `FOLDER/answers`. Worker 2 answers, worker 3 raises an exception, and all further workers do not answer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
         if behaviour == "dies":
             sys.exit(3)
         if behaviour == "asks" and worker.is_first:
-            # Ask often, so that the channel of a worker that does not answer fills up.
+            # Send enough calls to fill the channel of a worker that does not answer.
             for _ in range(30):
                 worker.calls.ask(worker.others, 0.01)
             while not (answers := worker.calls.ask(worker.others, 0.5)):

@@ -25,4 +25,4 @@ def test_each_kind_has_a_runbook(kind: str) -> None:
     assert kind in runbooks()
     [section] = re.findall(rf"^### {kind}\n(.*?)(?=^##)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert "- **Look at** " in section
-    assert "- **Do** " in section
+    assert "- **Fix:** " in section
