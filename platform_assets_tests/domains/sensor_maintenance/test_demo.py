@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 READINGS = ["sensor_1", "sensor_2"]
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path) -> None:
     one = generate(tmp_path / "one.csv", 1_000).read_bytes()
     assert generate(tmp_path / "again.csv", 1_000).read_bytes() == one
     assert generate(tmp_path / "other.csv", 1_000, seed=1).read_bytes() != one

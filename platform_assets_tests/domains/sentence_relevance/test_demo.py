@@ -54,7 +54,7 @@ def good(rows: list[tuple[Any, ...]]) -> Frame:
     return found[found["choose_one"].map(LABELS).eq(found["class_label"])]
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path, path: Path) -> None:
     assert generate(tmp_path / "again.tar.gz", ROWS).read_bytes() == path.read_bytes()
     assert generate(tmp_path / "other.tar.gz", ROWS, seed=1).read_bytes() != path.read_bytes()
 
