@@ -1,4 +1,4 @@
-"""Recorded responses of the API: the client parses each response completely, or raises an error that names the cause."""
+"""Recorded API responses: the client parses each one completely, or raises an error that names the cause."""
 
 from __future__ import annotations
 

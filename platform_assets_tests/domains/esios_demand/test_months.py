@@ -36,7 +36,7 @@ def test_a_day_has_23_hours_in_march_and_25_in_october(day: date, hours: int) ->
     assert len([at for at in Month.of(day).hours() if begin <= at < end]) == hours
 
 
-def test_two_years_have_every_hour_once() -> None:
+def test_the_months_of_two_years_contain_each_hour_once() -> None:
     months = [Month(date(year, month, 1)) for year in (2017, 2018) for month in range(1, 13)]
     hours = [at for month in months for at in month.hours()]
     assert len(hours) == len(set(hours)) == 2 * 365 * 24
