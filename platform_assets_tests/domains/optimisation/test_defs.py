@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 @pytest.mark.requirement("OPT-1")
-def test_every_row_has_its_distance(run: Run, tmp_path: Path) -> None:
+def test_every_readable_row_gets_its_distance(run: Run, tmp_path: Path) -> None:
     outcome = run(distances)
     assert outcome.success
     source = pd.read_csv(next((tmp_path / "home" / "demo").glob("speed*")), on_bad_lines="skip")
@@ -124,7 +124,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_the_metadata_show_column_forms_other_methods_and_encoding(run: Run) -> None:
+def test_the_metadata_show_columns_a_comparison_of_sizes_and_the_encoding(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
