@@ -1,4 +1,4 @@
-"""Compression loses no bit, the compressed table is small, and reading a file takes little more memory than the table."""
+"""Compression is lossless, the compressed table is small, and reading takes little more memory than the table."""
 
 from __future__ import annotations
 

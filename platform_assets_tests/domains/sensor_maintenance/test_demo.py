@@ -44,7 +44,7 @@ def test_a_demo_has_enough_readings_for_the_gate_and_trains_quickly(tmp_path: Pa
 
 
 def shape(history: pd.DataFrame) -> list[float]:
-    """Return the moments that describe a history: of all readings, and of each class."""
+    """Return the means and standard deviations of a history: of all readings, and of each class."""
     of_classes = history.groupby("label")[READINGS]
     return [
         *history[READINGS].mean(),
