@@ -1,4 +1,4 @@
-"""Landing of new readings from the real file and from sample files. A live run without a configured folder is refused."""
+"""New readings land from the real file and from sample files. Live runs are refused if no folder is configured."""
 
 from __future__ import annotations
 

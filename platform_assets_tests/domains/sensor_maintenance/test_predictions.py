@@ -139,7 +139,7 @@ def test_all_predictions_of_a_run_have_one_version_even_if_the_champion_changes(
 
 
 @pytest.mark.requirement("SEN-6")
-def test_without_training_ranges_outside_training_range_is_null(plant: Plant) -> None:
+def test_outside_training_range_is_null_if_the_model_has_no_training_ranges(plant: Plant) -> None:
     plant.promote(2.0, ranges=False)
     plant.drop(NEW, (1.0, 0.0))
     plant.run()

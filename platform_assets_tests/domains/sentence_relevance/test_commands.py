@@ -55,7 +55,7 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     ],
     ids=["no archive", "no database", "damaged", "missing"],
 )
-def test_a_broken_archive_prints_one_line_and_keeps_the_existing_file(
+def test_a_broken_archive_causes_a_one_line_error_and_keeps_the_existing_file(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     packed, target = tmp_path / "db.tar.gz", tmp_path / "out.sqlite"
@@ -87,7 +87,7 @@ def test_a_missing_table_and_an_archive_over_the_limit_are_rejected(tmp_path: Pa
     ("target", "message"),
     [("", "is a folder; give the name of a file"), ("none/out", "cannot be written: No such file or directory")],
 )
-def test_the_error_for_an_unwritable_target_says_why(tmp_path: Path, target: str, message: str) -> None:
+def test_the_error_for_an_unwritable_target_gives_the_reason(tmp_path: Path, target: str, message: str) -> None:
     packed = archive(tmp_path, *TEXTS)
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / target))
     assert (done.code, done.out) == (1, "")
