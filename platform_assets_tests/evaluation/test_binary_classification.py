@@ -87,7 +87,9 @@ def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, float, int]],
 
 
 @given(ROWS, st.floats(0, 1))
-def test_a_weight_equals_repeating_the_row(rows: list[tuple[int, float, int]], threshold: float) -> None:
+def test_the_weight_of_a_row_has_the_effect_of_repeating_the_row(
+    rows: list[tuple[int, float, int]], threshold: float
+) -> None:
     labels, scores, weights = columns(rows)
     often = weights.astype(int)
     unweighted = measure(np.repeat(labels, often), np.repeat(scores, often), threshold)
@@ -174,7 +176,7 @@ def test_undefined_metrics_are_nan_without_a_warning(
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 subgroup values"),
     ],
 )
-def test_reject_invalid_rows(act: Callable[[], Any], message: str) -> None:
+def test_invalid_rows_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)

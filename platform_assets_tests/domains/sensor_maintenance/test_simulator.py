@@ -84,7 +84,7 @@ def test_a_stopped_simulation_leaves_no_half_written_file(tmp_path: Path) -> Non
     assert told[-1] == f"{found[place].name}: completed"
 
 
-def test_the_error_for_an_unwritable_folder_names_it(tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_folder_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match=r"pump_.* cannot be written to .*/file"):
         simulate(str(tmp_path / "file"), iter(generated(1)), lambda: True, lambda _: None)

@@ -115,7 +115,7 @@ def test_a_packed_database_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
         (b"Dear colleagues", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
         (None, 10**6, "SourceError: {made} (DATABASE) does not exist; point DATABASE at a file"),
         (b"", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
-        # The base64 text is a third larger than the database of 8,192 bytes.
+        # The limit applies to the base64 text, which is a third larger than the database of 8,192 bytes.
         (TEXTS, 9_000, "TooLargeError: {made} (DATABASE) has more than 9,000 bytes when unpacked"),
     ],
     ids=["no database", "missing", "empty", "beyond the limit"],

@@ -1,4 +1,4 @@
-"""The sample archive is reproducible, resembles the real archive, and can be learned from."""
+"""The sample archive is reproducible, resembles the real archive, and carries a signal to learn."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path, pat
 
 
 @pytest.mark.requirement("REL-1")
-def test_the_sample_is_packed_like_the_real_archive(path: Path) -> None:
+def test_the_sample_is_packed_in_the_same_way_as_the_real_archive(path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
         [member] = archive.getmembers()
         packed = archive.extractfile(member)
