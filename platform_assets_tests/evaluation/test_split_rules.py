@@ -56,10 +56,10 @@ def examples(count: int, first: int = 0, share: float = 0.5) -> tuple[pd.DataFra
         ),
     ],
 )
-def test_models_of_earlier_releases_keep_their_rows_and_parameters(
+def test_models_of_earlier_releases_keep_their_split_and_parameters(
     spec: ModelSpec, identity: dict[str, float], sides: str, folds: str
 ) -> None:
-    """The digests were computed before models declared a rule."""
+    """The expected digests were computed before models could declare a split rule."""
     random = np.random.default_rng(5)
     groups = random.integers(0, 400, 2_000)
     days = pd.Series(pd.Timestamp("2026-01-01") + pd.to_timedelta(random.integers(0, 100, 2_000), "D"))

@@ -87,7 +87,7 @@ def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[i
         ([UUID(int=1)], "is neither text, an integer nor a date"),
     ],
 )
-def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, message: str) -> None:
+def test_missing_groups_and_groups_without_a_stable_text_are_rejected(groups: Any, message: str) -> None:
     with pytest.raises(TrainingError) as error:
         in_holdout(groups, 0.5)
     assert message in str(error.value)
@@ -144,7 +144,7 @@ def test_the_share_of_held_out_groups_is_about_the_requested_share(share: float)
         (lambda: folds([1, 2], None, 1, 0.25), "the number of folds is 1; it must be 2 or more"),
     ],
 )
-def test_reject_shares_and_fold_counts_out_of_range(act: Callable[[], Any], message: str) -> None:
+def test_shares_and_fold_counts_out_of_range_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -284,7 +284,7 @@ def test_later_rows_never_move_a_group_from_the_holdout_to_training(
         ),
     ],
 )
-def test_reject_rows_that_cannot_be_split(groups: list[Any], times: Any, message: str) -> None:
+def test_rows_that_cannot_be_split_are_rejected(groups: list[Any], times: Any, message: str) -> None:
     named = [NUMBERS_HELD_OUT[0] if group == "held" else group for group in groups]
     with pytest.raises(TrainingError) as error:
         split(named, times, Holdout(0.2, 0.25))
@@ -342,6 +342,6 @@ def test_folds_are_independent_of_the_holdout() -> None:
     assert [len(test) for _, test in folds(learned, None, 3, 0.25)] == pytest.approx([1000] * 3, abs=100)
 
 
-def test_reject_a_fold_without_test_rows() -> None:
+def test_a_fold_without_test_rows_is_rejected() -> None:
     with pytest.raises(TrainingError, match="^fold 2 of 3 has no test rows; load data with more groups$"):
         folds([GROUPS_BY_FOLD[0][0], GROUPS_BY_FOLD[2][0]], None, 3, 0.25)

@@ -93,12 +93,12 @@ def test_later_rows_are_recognised_as_held_out_of_an_older_version() -> None:
         (series(3).assign(at=pd.Series([pd.NaT] * 72)), "72 of 72 rows have no time"),
     ],
 )
-def test_reject_rows_that_cannot_be_split(frame: pd.DataFrame, said: str) -> None:
+def test_rows_that_cannot_be_split_are_rejected(frame: pd.DataFrame, said: str) -> None:
     with pytest.raises(TrainingError, match=said):
         RULE.split(frame, labels(frame))
 
 
-def test_reject_parameters_out_of_range_and_labels_that_are_not_classes() -> None:
+def test_parameters_out_of_range_and_labels_that_are_not_classes_are_rejected() -> None:
     with pytest.raises(TrainingError, match=r"TimeSplit.newest is 1; it must be"):
         TimeSplit("at", "day", newest=1.0)
     with pytest.raises(TrainingError, match="a gap of -1 and a window of None blocks"):
