@@ -98,7 +98,8 @@ def test_missing_groups_and_groups_without_a_stable_text_are_rejected(groups: An
 
 @pytest.mark.requirement("PLT-7")
 def test_the_hash_of_a_group_never_changes() -> None:
-    # The values are literals, because another hash would move clients from the holdout into the training set.
+    # The expected groups are literals, because a changed hash would move clients from the holdout into the training
+    # set.
     numbers = np.arange(5_000_000, 5_000_040)
     assert numbers[in_holdout(numbers, 0.2)].tolist() == NUMBERS_HELD_OUT
     words = ["alpha", "beta", "é", "", "7", "-1", "device-1", "device-2", "device-3", "device-4"]
@@ -120,7 +121,7 @@ def test_a_larger_share_only_adds_groups(groups: list[Any], one: float, other: f
 
 
 @given(st.lists(KEYS, min_size=1))
-def test_shares_of_0_and_1_hold_out_no_group_and_all_groups(groups: list[Any]) -> None:
+def test_a_share_of_0_holds_out_no_group_and_a_share_of_1_all_groups(groups: list[Any]) -> None:
     assert in_holdout(groups, 1).all()
     assert not in_holdout(groups, 0).any()
 
@@ -192,7 +193,8 @@ def test_the_cut_date_is_the_day_nearest_to_the_requested_share_of_rows(
     "times",
     [
         pytest.param(
-            [dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)], id="times of one day are on one side"
+            [dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)],
+            id="times of one day are on one side of the cut",
         ),
         pytest.param([dt.datetime(2020, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)], id="with a time zone"),
         pytest.param(np.array(days(0, 1, 2, 3), dtype="datetime64[D]"), id="NumPy days"),

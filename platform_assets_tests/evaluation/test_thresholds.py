@@ -1,4 +1,4 @@
-"""Threshold rules: minimum recall and maximum F1."""
+"""Threshold rules: minimum recall, maximum F1, and a limit on false alarms."""
 
 from __future__ import annotations
 
