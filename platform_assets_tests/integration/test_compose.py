@@ -1,6 +1,6 @@
 """The whole platform in real containers, as `docker/compose.yaml` and `make deploy` start it.
 
-The project runs as the environment `staging`, so in production mode: decisions need a key, and the service's role
+The project runs as the environment `staging`, which uses production mode: decisions need a key, and the service's role
 cannot write the ledger.
 """
 
@@ -147,7 +147,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def _linked(project: Project) -> Path:
-    """Return a copy of the compose file from which the images can be built."""
+    """Return a copy of the compose file whose build contexts are the repository, so that it can build the images."""
     file = project.folder / "build.yaml"
     file.write_text((project.folder / "compose.yaml").read_text().replace("context: ..", f"context: {ROOT}"))
     return file
