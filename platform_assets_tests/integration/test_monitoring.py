@@ -120,7 +120,7 @@ def stuck(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Create faults that the job `monitor` finds: half as many requests as usual, drift, failures and flipped labels."""
+    """Create faults that the job `monitor` finds: half the usual requests, drift, failures and flipped labels."""
     at.pass_days(6)
     asked = [at.answer(day, 50, shifted if day > 3 else stuck, failures=25) for day in range(6, 0, -1)]
     at.asked = asked[:2]

@@ -76,7 +76,7 @@ def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
 
 
 def assert_same(services: Services, found: Expression, expected: Expression, rows: int) -> None:
-    """Compare the column of the mean within a relative difference, and all other columns by digest."""
+    """Compare the column `MEAN` with a relative tolerance, and all other columns by digest."""
     with services.engine.stage(found.drop(MEAN)) as ours, services.engine.stage(expected.drop(MEAN)) as theirs:
         assert (ours.rows, ours.digest) == (rows, theirs.digest)
     key = "loan_id"
