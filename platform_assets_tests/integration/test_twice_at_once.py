@@ -152,7 +152,7 @@ SEQUENCES = {
         Twice("load_esios_demand", assert_hours_loaded_once, [*MONTHS]),
     ],
 }
-"""The jobs of each test, in the order of execution. A job whose options are a list is a backfill of these partitions."""
+"""The jobs of each test, in the order of execution. If the options are a list, the job backfills these partitions."""
 
 
 @pytest.fixture

@@ -142,7 +142,7 @@ class WatchedPlatform:
         self._rows = read_pinned_examples(services.tables, MODEL, version).training
 
     def answer(self, days_ago: int, rows: int, change: Callable[[Any], Any] | None = None, failures: int = 0) -> str:
-        """Log the predictions and requests of a day; return the id of the request."""
+        """Log the predictions of one request on an earlier day and the request statistics; return the id of the request."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - days_ago * DAY
         frame = self._rows.sample(rows, random_state=self._random)[list(MODEL.feature_names)].reset_index(drop=True)
         frame = change(frame) if change else frame
@@ -172,13 +172,13 @@ class WatchedPlatform:
         return request
 
     def decisions(self, request: str) -> list[bool]:
-        """Return the decisions of a request, in its order."""
+        """Return the decisions of a request, in the order of its rows."""
         query = b"select positive from platform.predictions where request_id = %s order by place"
         with self.services.database.pooled() as connection:
             return [positive for (positive,) in connection.execute(query, [request]).fetchall()]
 
     def pass_days(self, number: int) -> None:
-        """Make predictions, requests and measurements some days older."""
+        """Make predictions, requests and measurements older by a number of days."""
         moves = [
             ("predictions", "at = at - {}"),
             ("request_statistics", "at = at - {}"),

@@ -1,7 +1,7 @@
 """Unusual or damaged files of a known table. The same seed always writes the same file.
 
-A file varies in format, quotes, encoding, line ends, forms of numbers and dates, order and case of columns, types and
-encodings of parquet, and packing. It may repeat rows, contain values of another type, or be damaged.
+The files vary in format, quotes, text encoding, line ends, notation of numbers and dates, order and case of columns,
+Parquet types and encodings, and compression. A file may repeat rows, contain values of another type, or be damaged.
 """
 
 from __future__ import annotations
