@@ -53,7 +53,7 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """Fill a new home: a champion and a pending request of sentences, and a rejected and a pending request of credit risk."""
+    """Fill a new home: sentences get a champion and a pending request; credit risk gets two requests, one rejected."""
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)

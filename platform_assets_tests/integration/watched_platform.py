@@ -142,7 +142,7 @@ class WatchedPlatform:
         self._rows = read_pinned_examples(services.tables, MODEL, version).training
 
     def answer(self, days_ago: int, rows: int, change: Callable[[Any], Any] | None = None, failures: int = 0) -> str:
-        """Log the predictions of one request on an earlier day and the request statistics; return the id of the request."""
+        """Log a request of an earlier day with its predictions and statistics; return the id of the request."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - days_ago * DAY
         frame = self._rows.sample(rows, random_state=self._random)[list(MODEL.feature_names)].reset_index(drop=True)
         frame = change(frame) if change else frame

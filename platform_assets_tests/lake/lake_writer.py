@@ -30,7 +30,7 @@ class Job:
 
 
 def rows_of(job: Job, turn: int) -> pd.DataFrame:
-    """Return the rows of one round. Each round has a different number of rows, so that a mix of versions is detected."""
+    """Return the rows of one round. Each round has another number of rows, so that a mix of versions is detected."""
     frame = pd.DataFrame({"writer": job.writer, "turn": turn, "row": range(100 + turn)})
     return frame if job.partition is None else frame.assign(part=job.partition)
 

@@ -118,7 +118,7 @@ class OddFile:
 
 
 def odd_file(seed: int, folder: Path) -> OddFile:
-    """Make the file of a seed. The folder is needed for SQLite, which can only write files."""
+    """Make the file for a seed. Only SQLite uses the folder, because it cannot write to memory."""
     rng = random.Random(seed)
     rows = [_row(rng, number) for number in range(rng.choice((1, 2, 5, 30, 30, 120)))]
     unreadable = _repeat(rng, rows)
@@ -151,7 +151,7 @@ def _row(rng: random.Random, number: int) -> Row:
 
 
 def _repeat(rng: random.Random, rows: list[Row]) -> set[int]:
-    """Repeat some rows; return the places of rows that contradict each other, which must be quarantined."""
+    """Repeat some rows; return the positions of rows that contradict each other. These rows must be quarantined."""
     ids = [row["id"] for row in rows]
     rows[:] = [row for place, row in enumerate(rows) if row["id"] not in ids[:place]]
     if rng.random() < 0.2:
@@ -473,7 +473,7 @@ def _packed(rng: random.Random, file: OddFile) -> OddFile:
 
 
 def _flip(rng: random.Random, file: OddFile) -> None:
-    """Change up to three bytes of a packed file, whose checksum covers all of them."""
+    """Change up to three bytes of a compressed file, whose checksum covers the whole content."""
     content = bytearray(file.content)
     for _ in range(rng.choice((1, 1, 3))):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)

@@ -51,7 +51,7 @@ def test_a_batch_is_added_once_in_one_commit(lake: Lake) -> None:
     assert len({first.digest, second.digest, third.digest}) == 3
 
 
-def test_a_batch_without_rows_makes_no_commit_but_creates_the_table(lake: Lake) -> None:
+def test_an_empty_batch_creates_a_missing_table_but_adds_no_version_to_an_existing_one(lake: Lake) -> None:
     empty = add(lake, 0, sales())
     assert (empty.rows, lake.store.last_batch(NAME)) == (0, 0)
     full = add(lake, 1, sales(1))
