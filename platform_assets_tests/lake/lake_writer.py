@@ -1,7 +1,7 @@
 """A process that publishes to a lake, for tests of concurrent and killed writers.
 
-`warm.py` starts the process. Its argument is its scratch folder. Each line of its standard input is a JSON object with a job for
-`work` or `die_while_publishing`. After each job, it prints the line `done`.
+`warm.py` starts the process. Its argument is its scratch folder. Each line of its standard input is a JSON object with
+a job for `work` or `die_while_publishing`. After each job, the process prints the line `done`.
 """
 
 from __future__ import annotations

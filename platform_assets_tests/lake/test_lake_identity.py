@@ -35,7 +35,7 @@ BOTH_LAKES = "the database .* belongs to the lake .*one.* but this process uses 
 
 @pytest.fixture
 def machine(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Services]]:
-    """Return the services of a home that shares the database with the other homes."""
+    """Return a function that opens the services of a home. All homes share one database."""
     opened = []
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
 
