@@ -193,7 +193,7 @@ def test_an_unreachable_lake_is_not_checked(database: Database, tmp_path: Path) 
     refuse_other_lake(database, "s3://bucket-without-credentials/lake?region=x")
 
 
-def test_only_one_of_several_new_lakes_is_bound(database: Database, tmp_path: Path) -> None:
+def test_only_one_of_several_new_lakes_is_bound_to_a_new_database(database: Database, tmp_path: Path) -> None:
     lakes = [str(tmp_path / name) for name in "abcd"]
     refused = []
 
