@@ -1,6 +1,7 @@
 """The statements of a load, sent through pyodbc to PostgreSQL and SQLite.
 
-They are sent without SQLAlchemy, which has no ODBC dialect for these databases."""
+They are sent without SQLAlchemy, which has no ODBC dialect for these databases.
+"""
 
 from __future__ import annotations
 
