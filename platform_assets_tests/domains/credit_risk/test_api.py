@@ -76,7 +76,7 @@ def plain(row: Any) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("CRE-4")
-def test_the_features_of_a_client_are_those_of_the_newest_loan(shop: TestClient, newest: pd.DataFrame) -> None:
+def test_the_features_of_a_client_are_those_of_its_newest_loan(shop: TestClient, newest: pd.DataFrame) -> None:
     for client in newest.index[:20]:
         row: Any = newest.loc[client]
         features = plain(row)
@@ -119,7 +119,7 @@ def test_scores_and_features_of_a_thousand_clients_equal_those_in_training(
     assert [one["client_id"] for one in found] == ids
     assert [one["probability"] for one in found] == newest["score"].tolist()
     assert [one["features"] for one in found] == [plain(newest.loc[client]) for client in ids]
-    # A request for one client gives the same numbers as a request for many.
+    # A request for one client returns the same numbers as a request for many clients.
     alone = [shop.post(PREDICTIONS, json={"client_id": client}).json() for client in ids[:50]]
     assert alone == found[:50]
 
@@ -275,7 +275,7 @@ def test_the_error_for_an_invalid_path_names_the_field(shop: TestClient, path: s
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"])
 @pytest.mark.parametrize("path", [PREDICTIONS, f"{FEATURES}{CLIENT}", "/models", "/metrics"])
-def test_unsupported_methods_are_rejected_without_cors_headers(shop: TestClient, method: str, path: str) -> None:
+def test_unsupported_methods_get_405_without_cors_headers(shop: TestClient, method: str, path: str) -> None:
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     response = shop.request(method, path, headers=asks)
     assert response.status_code == 405

@@ -1,4 +1,4 @@
-"""The features match their definitions: examples, comparison with brute force, and property-based tests."""
+"""Tests of the features: worked examples, comparison with a brute-force implementation, and generated cases."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def loan(loan_id: int, loan_date: str, amount: float = 100.0, client: int = 1, c
         ),
     ],
 )
-def test_counts_and_averages_of_previous_loans(
+def test_counts_and_averages_cover_exactly_the_previous_loans(
     loans: list[Loan], expected: list[tuple[int, int, float | None]]
 ) -> None:
     found = [(row.loan_id, row.nb_previous_loans, row.avg_amount_loans_previous) for row in compute(loans)]
@@ -216,7 +216,7 @@ def test_features_of_two_thousand_real_clients_equal_the_brute_force_results(rea
 
 @pytest.mark.requirement("CRE-1", "CRE-5")
 def test_features_in_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
-    # Use a large table, because a float average that depends on later rows differs in the last bit only there.
+    # If amounts were summed as floats, later loans could change the last bit of an average, but only in a large table.
     cut = sorted(loan.loan_date for loan in demo_loans)[len(demo_loans) // 2]
     whole = [row for row in compute(demo_loans) if row.loan_date <= cut]
     assert compute(loan for loan in demo_loans if loan.loan_date <= cut) == whole

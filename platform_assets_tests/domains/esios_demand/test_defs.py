@@ -80,7 +80,7 @@ def test_two_months_are_loaded_checked_and_exported(services: Services, loaded: 
 def test_missing_hours_are_listed_and_the_other_hours_published(services: Services, loaded: Loaded) -> None:
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
-    # The last published hour is years ago, so the remaining hours of March are missing.
+    # The newest published hour is years old, so the remaining hours of March count as missing.
     assert str(check.description).startswith("2018-03: 335 of 743 hours missing: 2018-03-17 23:00, 2018-03-18 00:00, ")
     assert str(check.description).endswith(" and 315 more UTC")
     assert check.metadata["months"].value == {

@@ -1,4 +1,4 @@
-"""The features match their definitions, follow the local clock, and use nothing after the cut-off."""
+"""The features match their definitions, follow the local clock, and use no hours after the cut-off."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_rolling_means_end_at_the_cut_off(march: dict[datetime, dict[str, Any]],
 
 
 @pytest.mark.requirement("ESI-7", "ESI-5")
-def test_a_day_has_23_rows_in_march_and_25_in_october_and_lags_follow_the_clock(
+def test_days_with_a_clock_change_have_23_or_25_rows_and_lags_follow_the_clock(
     march: dict[datetime, dict[str, Any]],
 ) -> None:
     short = [row["local_hour"] for row in march.values() if row["local_day"] == date(2017, 3, 26)]

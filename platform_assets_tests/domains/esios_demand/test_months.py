@@ -31,7 +31,7 @@ def test_a_month_has_the_hours_of_its_local_days(key: str, hours: int, first: st
 
 @pytest.mark.requirement("ESI-5")
 @pytest.mark.parametrize(("day", "hours"), [(date(2017, 3, 26), 23), (date(2017, 10, 29), 25), (date(2017, 5, 1), 24)])
-def test_a_day_has_23_hours_in_march_and_25_in_october(day: date, hours: int) -> None:
+def test_days_with_a_clock_change_have_23_or_25_hours(day: date, hours: int) -> None:
     begin, end = start_of(day), start_of(date.fromordinal(day.toordinal() + 1))
     assert len([at for at in Month.of(day).hours() if begin <= at < end]) == hours
 

@@ -19,7 +19,7 @@ from platform_assets.settings import SettingsError, read_settings
         ("REREAD_DAYS", "soon", "PLATFORM_ESIOS_REREAD_DAYS: Input should be a valid integer"),
     ],
 )
-def test_the_error_for_a_wrong_value_names_the_setting_and_hides_the_token(
+def test_the_error_for_an_invalid_value_names_the_setting_and_hides_the_token(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(f"PLATFORM_ESIOS_{name}", value)

@@ -1,4 +1,4 @@
-"""The sample archive is reproducible, resembles the real archive, and carries a signal to learn."""
+"""The sample archive is reproducible, resembles the real archive, and contains a learnable signal."""
 
 from __future__ import annotations
 
