@@ -1,4 +1,4 @@
-"""The sample loans are reproducible and complete, have the real file's irregularities, and contain a learnable signal."""
+"""The sample loans are reproducible and complete, are irregular like the real file, and contain a learnable signal."""
 
 from __future__ import annotations
 

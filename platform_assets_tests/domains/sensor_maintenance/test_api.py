@@ -143,7 +143,9 @@ def test_the_error_for_an_invalid_body_names_the_field(client: TestClient, name:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_each_route_requires_a_key_and_predicting_requires_its_scope(client: TestClient, people: People) -> None:
+def test_each_route_requires_a_key_and_predictions_require_the_scope_predict(
+    client: TestClient, people: People
+) -> None:
     def statuses(secret: str) -> tuple[int, int]:
         other = api(client.app, secret)  # type: ignore[arg-type]  # the application of the client
         return other.get(PATH, params={"file": "pump_1/a.txt"}).status_code, other.post(PATH, json=READING).status_code

@@ -55,7 +55,7 @@ def shape(history: pd.DataFrame) -> list[float]:
     ]
 
 
-def test_sample_readings_are_standardised_and_their_classes_equally_frequent(tmp_path: Path) -> None:
+def test_sample_readings_are_standardised_and_classes_are_equally_frequent(tmp_path: Path) -> None:
     found = shape(demo_history(tmp_path, 20_000))
     assert found[:5] == pytest.approx([0, 0, 1, 1, 0.5], abs=0.02)
 

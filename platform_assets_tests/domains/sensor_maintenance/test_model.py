@@ -101,7 +101,7 @@ def test_the_threshold_is_the_lowest_that_keeps_false_alarms_within_the_limit(ex
     for line in fitted.leaderboard:
         recall, precision = (line.metrics[name] or 0.0 for name in ("recall", "precision"))
         if line.candidate == REFERENCE:
-            # The reference gives all rows the same score. To flag all rows would exceed the limit, so none is flagged.
+            # The reference gives all rows the same score. Flagging all rows would exceed the limit, so none is flagged.
             assert recall == 0
             continue
         assert recall > 0.95
