@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 WORDS_ONLY = with_encoders(MODEL, {})
-"""The declaration as it is trained without a sentence encoder."""
+"""The model's declaration without the candidates that need a sentence encoder."""
 ROWS = 4_000
 ARCHIVE = "sentences/db.sqlite.base64.tar.gz"
 
