@@ -96,7 +96,7 @@ class Runs:
     instance: dg.DagsterInstance
 
     def launch(self) -> str:
-        """Add a run to the queue of runs."""
+        """Add a run to Dagster's queue, and return its id."""
         return launched(self.instance, LOANS, FEATURES).run_id
 
     def status(self, run_id: str) -> dg.DagsterRunStatus:
