@@ -122,7 +122,7 @@ def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_
     chance = random.Random(SEED)
     ends = []
     leftovers: set[str] = set()
-    # Choose most moments uniformly over the run, and the last four during the training and registration of the model.
+    # Choose most moments uniformly over the run, and four moments during the training and registration of the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,
@@ -154,7 +154,7 @@ def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.NOT_STARTED,
     }
-    # More runs can be successful than have the exit code 0, because a run can be killed after it has recorded its
+    # There can be more successful runs than exit codes of 0, because a run can be killed after it has recorded its
     # success.
     assert statuses[dg.DagsterRunStatus.SUCCESS] >= 1 + ends.count(0)
     assert statuses[dg.DagsterRunStatus.FAILURE] > 0

@@ -49,7 +49,7 @@ PRICE_FEATURES = TableSchema(
     name="stocks/price_features",
     columns=(
         SYMBOL,
-        Column("day", "date", "Trading day. The features are computed as of its close."),
+        Column("day", "date", "Trading day. The features are as of its close."),
         *FEATURES,
         Column("rose_next_day", "int64", "The label: 1 if the next close was higher, else 0."),
     ),
