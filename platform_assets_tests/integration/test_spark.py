@@ -65,7 +65,7 @@ def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
     assert version is not None
     written = services.tables.scan(LOAN_FEATURES.name)
     with services.engine.stage(written) as staged:
-        # The digest in the version equals the digest of its rows, independently of the engine that wrote them.
+        # The recorded digest equals the digest of the rows, no matter which engine wrote them.
         assert version.digest == staged.digest
     wanted = [(schema.name, check.name) for schema in (LOAN_FEATURES, CLIENT_FEATURES) for check in checks_of(schema)]
     keys = [dg.AssetCheckKey(dg.AssetKey(table.split("/")), check) for table, check in wanted]

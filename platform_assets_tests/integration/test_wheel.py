@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_contains_every_file_of_the_package(wheel: Path) -> None:
     package = {file for file in (ROOT / "platform_assets").rglob("*") if file.is_file() and file.suffix != ".pyc"}
     expected = {str(file.relative_to(ROOT)) for file in package} | DAGSTERS_FILES
-    # numba caches compiled code next to its module.
+    # Leave out numba's cache of compiled code, which is next to the module.
     expected = {name for name in expected if "__pycache__" not in name}
     contained = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in contained if ".dist-info/" not in name} == expected

@@ -1,4 +1,4 @@
-"""A platform with simulated traffic, faults and days, whose monitoring and alerts are on."""
+"""A platform with monitoring and alerts, and with simulated traffic, faults and days."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class WatchedPlatform:
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        Whether `serve` and `up` find the disk full, and the daemon dead.
+        Whether `serve` and `up` detect a full disk, and a dead daemon.
     asked
-        Requests whose answers get labels.
+        Requests whose predictions get labels.
     """
 
     def __init__(self, instance: dg.DagsterInstance, url: str, loans: Path) -> None:

@@ -260,9 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, and usually close it in the same column of a later record. Return their places.
+    """Open a quote in a record, usually close it in the same column of a later record, and return their positions.
 
-    A quote at the end of an unquoted field is part of its value, so `file.rows` gets it too.
+    A quote at the end of an unquoted field is part of the field's value, so the quote is also added to `file.rows`.
     """
     column = rng.randrange(len(NAMES))
     if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):

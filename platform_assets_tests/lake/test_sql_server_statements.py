@@ -216,7 +216,7 @@ def test_names_are_quoted() -> None:
     assert statements.update() is None
 
 
-def test_the_ddl_in_docker_fits_the_rows() -> None:
+def test_the_ddl_in_docker_has_the_columns_and_the_key_of_the_rows() -> None:
     """Every column of the rows is in docker/demand_forecast_esios.sql, with the key that the asset uses."""
     text = (Path(__file__).parents[2] / "docker" / "demand_forecast_esios.sql").read_text()
     body = text[text.index("CREATE TABLE") : text.index("GO")]

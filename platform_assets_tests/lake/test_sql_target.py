@@ -119,7 +119,7 @@ def test_the_password_is_masked_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
         ("mssql+mssqlpython://me@h/x", "mssql+mssqlpython", {}),
     ],
 )
-def test_the_driver_is_chosen(url: str, drivername: str, query: dict[str, str]) -> None:
+def test_the_driver_is_chosen_from_the_url(url: str, drivername: str, query: dict[str, str]) -> None:
     for module in ("pymysql", "pyodbc", "mssql_python"):
         pytest.importorskip(module, reason=f"needs {module} (no apt package): pip install {module}")
     chosen = with_driver(parse_target(url)).url
