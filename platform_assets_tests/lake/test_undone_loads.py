@@ -28,7 +28,7 @@ def undo(lake: Lake, number: int) -> TableVersion:
     return lake.store.restore(NAME, number, "anna", "wrong currency").version
 
 
-def test_a_rollback_is_a_new_version_with_the_old_rows_and_names_the_undone_versions(lake: Lake) -> None:
+def test_a_rollback_publishes_the_old_rows_as_a_new_version_and_names_the_undone_ones(lake: Lake) -> None:
     good = load(lake, "good", 1, 2)
     wrong = [load(lake, f"wrong {number}", number) for number in (8, 9)]
     restored = lake.store.restore(NAME, good.version, "anna", "wrong currency")
