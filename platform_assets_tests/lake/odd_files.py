@@ -260,7 +260,7 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, usually close it in the same column of a later record, and return the records' positions.
+    """Open a quote in a record, usually close it in the same column of a later one, and return the records' positions.
 
     A quote at the end of an unquoted field is part of the field's value, so the quote is also added to `file.rows`.
     """
