@@ -1,4 +1,4 @@
-"""A TCP proxy between a client and a server, which simulates network failures in tests."""
+"""A TCP proxy between a client and a server. Tests use it to simulate network failures."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Proxy in front of fake-gcs-server for delta-rs, which uses Google's XML API.
 
-fake-gcs-server writes only through the JSON API. The proxy translates writes, collects uploads in parts, and adds what
-the server ignores: the precondition on which Delta commits depend, and `start-after` of listings.
+fake-gcs-server accepts writes only through the JSON API, so the proxy translates them and assembles multipart uploads.
+It also implements two features that the server ignores: the precondition that Delta commits depend on, and the
+parameter `start-after` of listings.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _OF_CONNECTION = {"content-length", "transfer-encoding", "connection"}
 
 
 class Answer(NamedTuple):
-    """Status, headers and body of a server's answer."""
+    """Status, headers and body of a response."""
 
     status: int
     headers: dict[str, str]
@@ -30,7 +31,7 @@ class Answer(NamedTuple):
 
 
 def ask(address: str, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-    """Send one request to `host:port`, and return the answer."""
+    """Send one request to `host:port`, and return the response."""
     connection = http.client.HTTPConnection(address)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
@@ -43,7 +44,7 @@ class XmlWrites(BaseHTTPRequestHandler):
     """One connection to the proxy. Set `behind` to the address of fake-gcs-server."""
 
     protocol_version = "HTTP/1.1"
-    # Otherwise each answer waits 40 ms, because its headers and its body are sent separately.
+    # With Nagle's algorithm, each response is delayed by 40 ms, because headers and body are sent separately.
     disable_nagle_algorithm = True
     behind: ClassVar[str] = ""
     writing: ClassVar[threading.Lock] = threading.Lock()

@@ -1,4 +1,4 @@
-"""Local times of a zone, at the changes of months, days and clocks."""
+"""Conversion from UTC to local time around clock changes and at the ends of days and months."""
 
 from __future__ import annotations
 

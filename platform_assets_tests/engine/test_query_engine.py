@@ -1,4 +1,4 @@
-"""The limits of the engine, and the rows that it stages and reads."""
+"""The query engine: its resource limits, and the rows that it stages and reads."""
 
 from __future__ import annotations
 

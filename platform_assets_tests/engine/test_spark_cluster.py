@@ -83,7 +83,7 @@ def test_every_stored_type_keeps_its_values_and_digest(engine: Engine, tables: T
     assert (version.rows, version.digest) == (3, expected.digest)
 
 
-def test_partitions_have_the_digests_of_duckdb(engine: Engine, tables: TableStore, shops: Expression) -> None:
+def test_partition_digests_equal_those_of_duckdb(engine: Engine, tables: TableStore, shops: Expression) -> None:
     with (
         engine.stage(tables.scan("test/shops"), "shop") as expected,
         engine.stage(shops, "shop") as staged,
@@ -104,7 +104,7 @@ def test_a_table_without_rows_can_be_staged_and_read(engine: Engine, shops: Expr
             assert engine.staged(staged).count().to_pyarrow().as_py() == 0
 
 
-def test_a_missing_partition_value_is_refused_as_by_duckdb(engine: Engine, tables: TableStore) -> None:
+def test_a_missing_partition_value_raises_the_same_error_as_on_duckdb(engine: Engine, tables: TableStore) -> None:
     messages = []
     for on_cluster in (False, True):
         rows = tables.scan("test/shops", on_cluster=on_cluster)
@@ -145,7 +145,7 @@ def test_local_times_equal_those_of_the_standard_library(engine: Engine, tables:
 
 
 @pytest.mark.parametrize("scheme", ["sc", "spark"])
-def test_the_error_for_an_unreachable_cluster_names_it_at_once(scheme: str) -> None:
+def test_an_unreachable_cluster_fails_at_once_with_its_address_in_the_error(scheme: str) -> None:
     pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
     address = f"{scheme}://127.0.0.1:{free_port()}"
     with pytest.raises(

@@ -94,7 +94,7 @@ def test_any_changed_cell_changes_the_digest(engine: Engine, data: st.DataObject
 @pytest.mark.requirement("PLT-7")
 @few
 @given(data=st.data())
-def test_a_dropped_or_doubled_row_changes_the_digest(engine: Engine, data: st.DataObject) -> None:
+def test_a_dropped_or_duplicated_row_changes_the_digest(engine: Engine, data: st.DataObject) -> None:
     table = data.draw(tables(min_rows=1))
     row = data.draw(st.integers(0, len(table) - 1))
     whole = digest(engine, table)
@@ -119,7 +119,7 @@ def test_swapped_or_renamed_columns_change_the_digest(engine: Engine, table: pa.
 
 @pytest.mark.requirement("PLT-7")
 def test_cells_swapped_between_rows_change_the_digest(engine: Engine) -> None:
-    """Exclusive or over DuckDB's row hashes would not change."""
+    """If DuckDB's row hashes were combined by XOR, the digest would not change."""
     table = pa.table({"a": range(50), "b": range(100, 150)})
     found = {digest(engine, table)}
     for row in range(49):
@@ -131,7 +131,7 @@ def test_cells_swapped_between_rows_change_the_digest(engine: Engine) -> None:
 
 @pytest.mark.requirement("PLT-7")
 def test_pairs_of_equal_rows_change_the_digest(engine: Engine) -> None:
-    """A pair of equal rows cancels out under exclusive or."""
+    """If the row hashes were combined by XOR, a pair of equal rows would cancel out."""
     found = {digest(engine, pa.table({"a": [value, value, 7]})) for value in range(20)}
     assert len(found) == 20
 
@@ -177,7 +177,7 @@ def test_a_partition_has_the_same_digest_alone_and_with_other_partitions(engine:
     assert combined_digest({"a": "x\nb=y"}) != combined_digest({"a": "x", "b": "y"})
 
 
-def test_staged_files_are_removed_with_the_context_and_after_an_error(engine: Engine) -> None:
+def test_staged_files_are_removed_at_the_end_of_the_context_and_after_an_error(engine: Engine) -> None:
     own = engine.folder("x").parent
     before = {*own.iterdir()}
     with engine.stage(pd.DataFrame({"a": [1]})) as staged:

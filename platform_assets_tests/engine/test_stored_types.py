@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_stored_columns_have_the_types_of_the_expression(engine: Engine) -> None:
-    """DuckDB sums integers in 128 bits, and would write them as doubles."""
+    """DuckDB computes sums of integers in 128 bits, and would write these sums as doubles."""
     rows = engine.as_expression(pa.table({"a": [2**53, 1]}))
     with engine.stage(rows.aggregate(total=rows.a.sum(), count=rows.count())) as staged:
         assert staged.schema == pa.schema({"total": pa.int64(), "count": pa.int64()})
@@ -38,7 +38,7 @@ def test_stored_columns_have_the_types_of_the_expression(engine: Engine) -> None
         (pa.table({"a": pa.array([2**63], pa.uint64())}), "a value does not fit its column's type: .*UINT64"),
     ],
 )
-def test_columns_that_tables_cannot_keep_are_refused_by_name(engine: Engine, rows: Any, reason: str) -> None:
+def test_the_error_for_an_unsupported_column_names_the_column(engine: Engine, rows: Any, reason: str) -> None:
     with pytest.raises(SchemaError, match=reason):
         engine.stage(rows)
 
@@ -49,7 +49,7 @@ def test_a_partition_column_that_is_missing_or_a_float_is_refused(engine: Engine
         engine.stage(pd.DataFrame({"real": [1.5], "a": [1]}), by)
 
 
-def test_times_finer_than_a_microsecond_are_refused_also_in_an_expression(engine: Engine, files: Path) -> None:
+def test_an_expression_with_times_finer_than_a_microsecond_is_refused(engine: Engine, files: Path) -> None:
     def stamps(nanoseconds: int) -> Expression:
         file = files / f"{nanoseconds}.parquet"
         pq.write_table(pa.table({"at": pa.array([nanoseconds, None], pa.timestamp("ns"))}), file)

@@ -26,7 +26,7 @@ def colours(picture: bytes) -> dict[Any, int]:
 
 
 def near(picture: bytes, wanted: tuple[int, int, int]) -> int:
-    """Count the pixels of approximately this colour. The palette can shift a colour slightly."""
+    """Count the pixels whose colour is close to `wanted`. The palette can shift a colour slightly."""
     return sum(
         count
         for colour, count in colours(picture).items()

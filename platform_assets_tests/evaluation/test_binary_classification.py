@@ -87,7 +87,9 @@ def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, float, int]],
 
 
 @given(ROWS, st.floats(0, 1))
-def test_a_weight_equals_repeating_the_row(rows: list[tuple[int, float, int]], threshold: float) -> None:
+def test_the_weight_of_a_row_has_the_effect_of_repeating_the_row(
+    rows: list[tuple[int, float, int]], threshold: float
+) -> None:
     labels, scores, weights = columns(rows)
     often = weights.astype(int)
     unweighted = measure(np.repeat(labels, often), np.repeat(scores, often), threshold)
@@ -174,7 +176,7 @@ def test_undefined_metrics_are_nan_without_a_warning(
         (lambda: by_subgroup([0, 1], [0.5, 0.5], [1, 2], 0.5, ["a"]), "2 groups and 1 subgroup values"),
     ],
 )
-def test_reject_invalid_rows(act: Callable[[], Any], message: str) -> None:
+def test_invalid_rows_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -192,7 +194,7 @@ def test_higher_is_better_is_set_if_a_perfect_classifier_scores_higher() -> None
     assert {name: metric.higher_is_better for name, metric in METRICS.items()} == directions
 
 
-def test_chance_is_the_value_of_constant_scores() -> None:
+def test_the_chance_level_of_a_metric_is_its_value_for_constant_scores() -> None:
     found = measure([0, 0, 0, 1] * 10, [0.5] * 40, 0.5)
     chance = {name: metric.chance for name, metric in METRICS.items() if metric.chance is not None}
     assert chance == {name: found[name] for name in ("roc_auc", "lift_top_decile")}
@@ -216,7 +218,7 @@ def test_compare_uses_the_same_resamples_for_both_models() -> None:
     assert (turned.value, turned.low, turned.high) == pytest.approx((-found.value, -found.high, -found.low))
 
 
-def test_the_difference_of_a_model_from_itself_is_zero() -> None:
+def test_the_difference_between_a_model_and_itself_is_zero() -> None:
     labels, scores, groups = scored(500, 40)
     found = compare(labels, groups, (scores, 0.1), (scores, 0.1))
     assert set(found.values()) == {Estimate(0.0, 0.0, 0.0)}

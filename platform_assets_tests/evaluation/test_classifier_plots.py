@@ -61,7 +61,7 @@ def test_plots_can_be_drawn_for_ordinary_and_degenerate_rows(name: str, case: st
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("name", PICTURES)
-def test_equal_rows_give_equal_bytes(name: str) -> None:
+def test_the_order_of_rows_does_not_change_the_bytes_of_a_plot(name: str) -> None:
     labels, scores, threshold = CASES["half positive"]
     picture = PICTURES[name](labels, scores, threshold)
     assert PICTURES[name](labels[::-1], scores[::-1], threshold) == picture
@@ -74,7 +74,7 @@ def test_different_rows_give_different_plots(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_the_model_is_blue(name: str) -> None:
+def test_the_model_is_drawn_in_its_own_colour(name: str) -> None:
     assert near(PICTURES[name]([0, 1] * 20, [0.1, 0.9] * 20, 0.5), MODEL) > 50
 
 
@@ -85,7 +85,7 @@ def test_the_threshold_is_marked(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_reject_scores_out_of_range(name: str) -> None:
+def test_scores_out_of_range_are_rejected(name: str) -> None:
     with pytest.raises(TrainingError, match="scores must be between 0 and 1"):
         PICTURES[name]([0, 1], [0.5, 1.5], 0.5)
 

@@ -37,11 +37,11 @@ def test_coverage_of_new_rows_reaches_the_level_in_each_group() -> None:
         residuals, new = random.normal(0, 1 + 9 * hours), random.normal(0, 1 + 9 * hours)
         half = widths(residuals, hours, Intervals(0.9, by="hour")).of(hours, 200)
         covered.append([np.mean((np.abs(new) <= half)[hours == hour]) for hour in (0, 1)])
-    # The expected coverage is at least 90 % and at most 1 / (n + 1) more, which is 91 % with 100 residuals per group.
+    # The expected coverage is between 90 % and 90 % + 1 / (n + 1), which is 91 % for the 100 residuals of a group.
     assert np.mean(covered, axis=0) == pytest.approx([0.905, 0.905], abs=0.01)
 
 
-def test_reject_a_level_that_the_residuals_cannot_reach() -> None:
+def test_a_level_that_the_residuals_cannot_reach_is_rejected() -> None:
     with pytest.raises(TrainingError, match="must be a share above 0 and below 1"):
         Intervals(1.0)
     with pytest.raises(TrainingError, match="30 residuals are too few for a level of 0.99; set Intervals.fewest to 99"):

@@ -37,7 +37,9 @@ def test_the_costs_of_a_worked_example_are_correct() -> None:
 
 
 @given(ROWS, st.floats(0, 1))
-def test_the_cost_at_a_threshold_follows_from_its_errors(rows: list[tuple[int, float, int]], threshold: float) -> None:
+def test_the_cost_at_a_threshold_is_the_cost_of_its_errors(
+    rows: list[tuple[int, float, int]], threshold: float
+) -> None:
     labels, scores, _ = columns(rows)
     flagged = [score >= threshold for score in scores]
     missed = sum(label and not flag for label, flag in zip(labels, flagged, strict=True))

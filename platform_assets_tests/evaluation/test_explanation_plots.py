@@ -36,7 +36,7 @@ WORDS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.parametrize("case", IMPORTANCES)
-def test_permutation_importance_can_be_drawn_for_ordinary_and_odd_values(case: str) -> None:
+def test_permutation_importance_can_be_drawn_for_ordinary_and_degenerate_values(case: str) -> None:
     demand_good(importance(*IMPORTANCES[case]))
 
 

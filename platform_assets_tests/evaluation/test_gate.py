@@ -50,7 +50,9 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
         ),
     ],
 )
-def test_a_check_is_named_and_described_by_its_bound(demand: Criterion | NotWorse, name: str, description: str) -> None:
+def test_the_name_and_the_description_of_a_check_state_its_bound(
+    demand: Criterion | NotWorse, name: str, description: str
+) -> None:
     assert (demand.name, demand.description) == (name, description)
     assert CHECK_NAME.match(demand.name)
 
@@ -81,7 +83,7 @@ def test_a_check_is_named_and_described_by_its_bound(demand: Criterion | NotWors
         (lambda: NotWorse("recall", by=-0.1), "the margin for recall is -0.1; it must be finite and 0 or above"),
     ],
 )
-def test_reject_invalid_declarations(act: Callable[[], Any], message: str) -> None:
+def test_invalid_declarations_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -246,7 +248,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
         ),
     ],
 )
-def test_the_comparison_tests_the_worse_end_of_the_interval(
+def test_the_comparison_uses_the_worse_end_of_the_confidence_interval(
     demand: NotWorse, difference: Estimate, passed: bool, told: str
 ) -> None:
     verdict = judge({}, [], keeps_up(demand, {demand.metric: difference}))

@@ -52,7 +52,7 @@ def test_the_interval_contains_the_middle_95_percent_of_the_resamples() -> None:
     assert [found.low, found.high] == np.percentile(means[1:], [2.5, 97.5]).tolist()
 
 
-def test_two_groups_have_an_interval() -> None:
+def test_two_groups_are_enough_for_an_interval() -> None:
     found = evaluate([0, 1], [0.5, 0.5], ["a", "b"], 0.5)["base_rate"]
     assert (found.low, found.value, found.high) == (0.0, 0.5, 1.0)
 
@@ -79,7 +79,7 @@ def test_intervals_depend_on_the_seed_and_not_on_the_row_order() -> None:
     assert values(evaluate(labels, scores, groups, 0.1, seed=1)) == values(first)
 
 
-def test_the_intervals_of_counts_are_the_counts() -> None:
+def test_the_interval_of_a_count_is_the_count_itself() -> None:
     labels, scores, groups = scored(500, 40)
     found = evaluate(labels, scores, groups, 0.1)
     assert found["rows"] == Estimate(500, 500, 500)
@@ -106,7 +106,7 @@ def test_resamples_without_positive_rows_are_ignored() -> None:
         (lambda: evaluate([0, 1], [0.5, 0.5], np.array(["a", None]), 0.5), "1 of 2 rows have no group"),
     ],
 )
-def test_reject_missing_groups(act: Callable[[], Any], message: str) -> None:
+def test_missing_groups_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)

@@ -76,7 +76,7 @@ def test_appended_texts_can_merge_groups_but_never_divide_them(before: list[str]
         ("a b", "b a", False),
     ],
 )
-def test_near_duplicates_share_two_fifths_of_their_bigrams(one: str, other: str, same: bool) -> None:
+def test_near_duplicates_share_at_least_two_fifths_of_their_bigrams(one: str, other: str, same: bool) -> None:
     first, second = near_duplicates([one, other])
     assert (first == second) == same
 
@@ -87,7 +87,7 @@ def test_near_duplicates_of_near_duplicates_are_in_one_group() -> None:
     assert len(set(near_duplicates(["a b c d e", "b c d e f", "c d e f g", "d e f g h"]))) == 1
 
 
-def test_keys_never_change() -> None:
+def test_the_keys_of_known_texts_never_change() -> None:
     assert near_duplicates(["a fire in the north", "nothing", "a fire in the north again"]) == [
         "6448377d9ae757b3",
         "1785cfc3bc6ac773",

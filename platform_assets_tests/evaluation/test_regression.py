@@ -78,14 +78,14 @@ def test_metrics_that_cannot_be_computed_are_nan() -> None:
         (["many", 2.0], np.zeros(2), "the labels are not all numbers"),
     ],
 )
-def test_reject_rows_that_cannot_be_measured(labels: Any, found: Any, said: str) -> None:
+def test_rows_that_cannot_be_evaluated_are_rejected(labels: Any, found: Any, said: str) -> None:
     with pytest.raises(TrainingError) as error:
         Errors(labels, found)
     assert said in str(error.value)
 
 
 @pytest.mark.requirement("ESI-7")
-def test_intervals_resample_blocks_and_are_wider_than_those_of_rows() -> None:
+def test_intervals_from_resampled_blocks_are_wider_than_from_resampled_rows() -> None:
     rows = judged()
     by_day = evaluate(rows, BASELINES)["mae"]
     alone = Judged(rows.examples.assign(day=np.arange(240)), "day", rows.labels, rows.found)
@@ -141,7 +141,7 @@ def test_criteria_on_regression_metrics_are_evaluated_and_invalid_criteria_refus
         Criterion("mape", at_least=0.1, lower_bound=True)
 
 
-def test_metrics_of_all_tasks_have_one_order_and_unknown_names_are_refused() -> None:
+def test_metrics_of_all_tasks_have_a_fixed_order_and_unknown_names_are_refused() -> None:
     assert metric_named("skill_over_naive").label == "Skill over naive"
     assert ordered(["unheard", "skill_over_b", "mae", "roc_auc", "skill_over_a"]) == [
         "roc_auc",

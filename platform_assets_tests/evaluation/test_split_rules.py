@@ -56,10 +56,10 @@ def examples(count: int, first: int = 0, share: float = 0.5) -> tuple[pd.DataFra
         ),
     ],
 )
-def test_models_of_earlier_releases_keep_their_rows_and_parameters(
+def test_models_of_earlier_releases_keep_their_split_and_parameters(
     spec: ModelSpec, identity: dict[str, float], sides: str, folds: str
 ) -> None:
-    """The digests were computed before models declared a rule."""
+    """The expected digests were computed before models could declare a split rule."""
     random = np.random.default_rng(5)
     groups = random.integers(0, 400, 2_000)
     days = pd.Series(pd.Timestamp("2026-01-01") + pd.to_timedelta(random.integers(0, 100, 2_000), "D"))
@@ -68,14 +68,14 @@ def test_models_of_earlier_releases_keep_their_rows_and_parameters(
     found = spec.split.split(frame, labels)
     assert digest([found.train, found.holdout]) == sides
     assert digest(side for fold in spec.split.folds(frame, labels, spec.folds) for side in fold) == folds
-    # These parameters are part of the fingerprint, which recognises earlier trainings.
+    # These parameters are part of the fingerprint by which an earlier training is recognised.
     assert spec.split.identity == identity
     assert set(found.recorded) == {"group", "holdout_groups", "holdout_newest"}
 
 
 @pytest.mark.requirement("SEN-2")
 @given(groups=GROUPS, seed=st.integers(0, 9))
-def test_a_stratified_split_keeps_groups_together_and_the_share_of_each_class(
+def test_a_stratified_split_keeps_groups_whole_and_preserves_class_shares(
     groups: dict[int, list[int]], seed: int
 ) -> None:
     rows = [(key, label) for key, labels in groups.items() for label in labels]
@@ -109,15 +109,15 @@ def test_a_stratified_split_depends_on_the_seed_and_not_on_the_order_of_rows() -
     assert sorted(order[again.holdout]) == found.holdout.tolist()
     other = StratifiedSplit("reading", seed=7).split(frame, labels)
     both = set(other.holdout) & set(found.holdout)
-    # If the two holdouts are independent, they share a fifth of a fifth of the rows.
+    # Two independent holdouts share a fifth of a fifth of the 1,500 rows, which is 60.
     assert len(both) == pytest.approx(60, abs=25)
-    # The hash is a literal, because another hash would change the holdout of every model.
+    # The expected digest is a literal, because a changed split would change the test set of every model.
     assert digest([found.train, found.holdout]) == "216c3dc65e7857dd"
     assert found.recorded["holdout_seed"] == "20260101"
 
 
 @pytest.mark.requirement("SEN-2")
-def test_new_rows_move_few_groups_to_the_other_side() -> None:
+def test_new_rows_move_few_groups_between_training_set_and_holdout() -> None:
     frame, labels = examples(1_500)
     more, more_labels = examples(150, first=1_500)
     before = RULE.split(frame, labels)
@@ -132,7 +132,7 @@ def test_new_rows_move_few_groups_to_the_other_side() -> None:
 
 @pytest.mark.requirement("SEN-2", "PRO-2")
 @given(groups=GROUPS, more=GROUPS)
-def test_rows_that_a_version_was_trained_on_are_recognised_when_the_table_grows(
+def test_training_rows_of_a_version_are_recognised_after_the_table_has_grown(
     groups: dict[int, list[int]], more: dict[int, list[int]]
 ) -> None:
     def table(of: dict[int, list[int]]) -> tuple[pd.DataFrame, Any]:
@@ -148,7 +148,7 @@ def test_rows_that_a_version_was_trained_on_are_recognised_when_the_table_grows(
     frame, labels = table(grown)
     held = frame["reading"][RULE.held_out(then.recorded, frame, labels)]
     assert not learned & set(held)
-    # On the same rows, a version recognises its whole holdout, except groups that have both labels.
+    # Given the same rows, `held_out` finds the version's whole holdout, except groups that have both labels.
     same, same_labels = table(groups)
     found = set(same["reading"][RULE.held_out(then.recorded, same, same_labels)])
     plain = {key for key, of in groups.items() if len(set(of)) == 1}
@@ -165,7 +165,7 @@ def test_rows_that_a_version_was_trained_on_are_recognised_when_the_table_grows(
         StratifiedSplit("reading", seed=1).split(*examples(100)).recorded,
     ],
 )
-def test_a_version_of_another_split_is_not_compared(recorded: dict[str, str]) -> None:
+def test_a_version_trained_with_another_split_cannot_be_compared(recorded: dict[str, str]) -> None:
     with pytest.raises(TrainingError, match="it may have been trained on held-out examples"):
         RULE.held_out(recorded, *examples(100))
 
@@ -189,7 +189,7 @@ def test_a_group_split_recognises_its_own_holdout() -> None:
         (lambda: RULE.split(pd.DataFrame({"reading": [None, "a"]}), np.array([0, 1])), "1 of 2 rows have no group"),
     ],
 )
-def test_a_split_that_is_not_possible_is_refused(call: Any, told: str) -> None:
+def test_an_impossible_split_is_refused(call: Any, told: str) -> None:
     with pytest.raises(TrainingError) as error:
         call()
     assert told in str(error.value)

@@ -87,7 +87,7 @@ def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[i
         ([UUID(int=1)], "is neither text, an integer nor a date"),
     ],
 )
-def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, message: str) -> None:
+def test_missing_groups_and_groups_without_a_stable_text_are_rejected(groups: Any, message: str) -> None:
     with pytest.raises(TrainingError) as error:
         in_holdout(groups, 0.5)
     assert message in str(error.value)
@@ -98,7 +98,8 @@ def test_reject_missing_groups_and_groups_without_a_stable_text(groups: Any, mes
 
 @pytest.mark.requirement("PLT-7")
 def test_the_hash_of_a_group_never_changes() -> None:
-    # The values are literals, because another hash would move clients from the holdout into the training set.
+    # The expected groups are literals, because a changed hash would move clients from the holdout into the training
+    # set.
     numbers = np.arange(5_000_000, 5_000_040)
     assert numbers[in_holdout(numbers, 0.2)].tolist() == NUMBERS_HELD_OUT
     words = ["alpha", "beta", "é", "", "7", "-1", "device-1", "device-2", "device-3", "device-4"]
@@ -120,7 +121,7 @@ def test_a_larger_share_only_adds_groups(groups: list[Any], one: float, other: f
 
 
 @given(st.lists(KEYS, min_size=1))
-def test_shares_of_0_and_1_hold_out_no_group_and_all_groups(groups: list[Any]) -> None:
+def test_a_share_of_0_holds_out_no_group_and_a_share_of_1_all_groups(groups: list[Any]) -> None:
     assert in_holdout(groups, 1).all()
     assert not in_holdout(groups, 0).any()
 
@@ -144,7 +145,7 @@ def test_the_share_of_held_out_groups_is_about_the_requested_share(share: float)
         (lambda: folds([1, 2], None, 1, 0.25), "the number of folds is 1; it must be 2 or more"),
     ],
 )
-def test_reject_shares_and_fold_counts_out_of_range(act: Callable[[], Any], message: str) -> None:
+def test_shares_and_fold_counts_out_of_range_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -192,7 +193,8 @@ def test_the_cut_date_is_the_day_nearest_to_the_requested_share_of_rows(
     "times",
     [
         pytest.param(
-            [dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)], id="times of one day are on one side"
+            [dt.datetime(2020, 1, day, 23, 59) for day in (1, 2, 3, 4)],
+            id="times of one day are on one side of the cut",
         ),
         pytest.param([dt.datetime(2020, 1, day, tzinfo=dt.UTC) for day in (1, 2, 3, 4)], id="with a time zone"),
         pytest.param(np.array(days(0, 1, 2, 3), dtype="datetime64[D]"), id="NumPy days"),
@@ -284,7 +286,7 @@ def test_later_rows_never_move_a_group_from_the_holdout_to_training(
         ),
     ],
 )
-def test_reject_rows_that_cannot_be_split(groups: list[Any], times: Any, message: str) -> None:
+def test_rows_that_cannot_be_split_are_rejected(groups: list[Any], times: Any, message: str) -> None:
     named = [NUMBERS_HELD_OUT[0] if group == "held" else group for group in groups]
     with pytest.raises(TrainingError) as error:
         split(named, times, Holdout(0.2, 0.25))
@@ -342,6 +344,6 @@ def test_folds_are_independent_of_the_holdout() -> None:
     assert [len(test) for _, test in folds(learned, None, 3, 0.25)] == pytest.approx([1000] * 3, abs=100)
 
 
-def test_reject_a_fold_without_test_rows() -> None:
+def test_a_fold_without_test_rows_is_rejected() -> None:
     with pytest.raises(TrainingError, match="^fold 2 of 3 has no test rows; load data with more groups$"):
         folds([GROUPS_BY_FOLD[0][0], GROUPS_BY_FOLD[2][0]], None, 3, 0.25)

@@ -1,4 +1,4 @@
-"""Threshold rules: minimum recall and maximum F1."""
+"""Threshold rules: minimum recall, maximum F1, and a limit on false alarms."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_no_row_is_flagged_if_the_highest_score_has_too_many_false_alarms() -> N
         (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so F1 is undefined"),
     ],
 )
-def test_reject_invalid_recalls_and_rows_without_positives(act: Callable[[], Any], message: str) -> None:
+def test_invalid_recalls_and_rows_without_positives_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)

@@ -61,14 +61,14 @@ def test_each_fold_is_trained_on_earlier_blocks_only(days: int, count: int, gap:
         assert set(training.tolist()) == set(np.flatnonzero(place < place[judging].min() - gap).tolist())
 
 
-def test_windows_have_the_declared_length() -> None:
+def test_each_test_window_has_the_declared_length() -> None:
     frame = series(12)
     folds = TimeSplit("at", "day", window=2).folds(frame, labels(frame), 3)
     assert [frame["day"].iloc[judging].nunique() for _, judging in folds] == [2, 2, 2]
 
 
 @pytest.mark.requirement("ESI-7", "PRO-2")
-def test_later_rows_are_recognised_as_held_out_of_an_older_version() -> None:
+def test_rows_after_the_training_period_of_a_version_count_as_held_out() -> None:
     old = series(10)
     recorded = RULE.split(old, labels(old)).recorded
     new = series(14)
@@ -93,12 +93,12 @@ def test_later_rows_are_recognised_as_held_out_of_an_older_version() -> None:
         (series(3).assign(at=pd.Series([pd.NaT] * 72)), "72 of 72 rows have no time"),
     ],
 )
-def test_reject_rows_that_cannot_be_split(frame: pd.DataFrame, said: str) -> None:
+def test_rows_that_cannot_be_split_are_rejected(frame: pd.DataFrame, said: str) -> None:
     with pytest.raises(TrainingError, match=said):
         RULE.split(frame, labels(frame))
 
 
-def test_reject_parameters_out_of_range_and_labels_that_are_not_classes() -> None:
+def test_parameters_out_of_range_and_labels_that_are_not_classes_are_rejected() -> None:
     with pytest.raises(TrainingError, match=r"TimeSplit.newest is 1; it must be"):
         TimeSplit("at", "day", newest=1.0)
     with pytest.raises(TrainingError, match="a gap of -1 and a window of None blocks"):

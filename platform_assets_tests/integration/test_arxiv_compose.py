@@ -85,7 +85,7 @@ def test_the_compose_file_contains_only_the_service_and_postgresql() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(2_400)
 @pytest.mark.requirement("ARX-6")
-def test_the_containers_answer_all_endpoints() -> None:
+def test_the_containers_serve_all_endpoints() -> None:
     with started(f"arxiv-test-{os.getpid()}") as service:
         found = service.ask("POST", "/arxiv", json={"author": "Maestro", "max_query_results": 3})
         assert found.status_code == 201, found.text

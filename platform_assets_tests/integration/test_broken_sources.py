@@ -56,7 +56,7 @@ class Platform:
         return run(self.home, url or self.url, source, **variables)
 
     def fail(self, source: str | Path) -> Done:
-        """Run with a broken source of loans. The other domains get missing sources, so that they fail fast."""
+        """Run with a broken source of loans. The other domains' sources do not exist, so that they fail fast."""
         return self.run(source, **dict.fromkeys(OTHER_SOURCES, str(self.home / "none")))
 
     def digests(self) -> Mapping[str, str | None]:

@@ -1,4 +1,4 @@
-"""Runs on Celery workers that are killed: each run ends, no table is half-written, and the next run completes."""
+"""Celery workers are killed during runs: each run ends, no table is half-written, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Runs:
     instance: dg.DagsterInstance
 
     def launch(self) -> str:
-        """Add a run to the queue of runs."""
+        """Add a run to Dagster's queue, and return its id."""
         return launched(self.instance, LOANS, FEATURES).run_id
 
     def status(self, run_id: str) -> dg.DagsterRunStatus:
@@ -140,7 +140,7 @@ def _is_failure(log: dg.EventLogEntry) -> bool:
 @pytest.mark.release
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-9", "PLT-10")
-def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
+def test_runs_end_if_their_workers_are_killed_and_the_next_run_succeeds(
     redis_server: str, warm: WarmParent, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = SlowSource(generate(tmp_path / "loans.csv", ROWS).read_bytes())
@@ -163,7 +163,8 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         of_runs = workers.start("runs", "runs")
         of_steps = [workers.start(name, "steps") for name in ("steps0", "steps1")]
 
-        # A worker of steps is killed while it reads the source. The run's process, on another worker, ends the run.
+        # Kill the worker of the first step while it reads the source. The run's process, on another worker, ends the
+        # run.
         killed = runs.launch()
         name = runs.worker_of_first_step(killed)
         assert fail_dead_runs(instance) == []
@@ -173,7 +174,7 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         assert "its Celery worker has died" in runs.messages(killed)
         assert services.tables.current(TABLE) is None
 
-        # The worker of runs is killed. The released lock shows that the run is dead.
+        # Kill the worker that executes runs. The lock that it released shows that the run is dead.
         orphaned = runs.launch()
         runs.worker_of_first_step(orphaned)
         of_runs.kill_group()
@@ -181,7 +182,7 @@ def test_runs_whose_workers_are_killed_end_and_the_next_run_completes(
         assert "the process of this run has died" in runs.messages(orphaned)
         assert services.tables.current(TABLE) is None
 
-        # The step of the dead run ends, and the next run completes on the remaining worker of steps.
+        # Let the step of the dead run end. The next run succeeds, on the remaining worker for steps.
         source.released.set()
         workers.start("runs1", "runs")
         completed = runs.launch()

@@ -1,6 +1,6 @@
 """Dagster's commands and UI share one run history, which contains no secrets.
 
-They run in the project's root, without DAGSTER_HOME.
+The commands and the UI run in the project's root, without DAGSTER_HOME.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 ROWS = 5_000
-# Of the demo data, 25 lines are bad (four of them with a negative amount), and three are duplicates. The tests add one
-# bad line.
+# The demo data have 25 bad lines (four of them with a negative amount) and three duplicates. The tests add one line
+# with a negative amount.
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1
 NEGATIVE = "-4321.5"
@@ -114,7 +114,7 @@ def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.Temp
 
 
 def fails_without_sources(project: Project) -> int:
-    """Run everything with an unreachable source; return the exit code."""
+    """Run `platform-assets run` with an unreachable source; return the exit code."""
     return project.run(
         command,
         "run",
@@ -222,7 +222,7 @@ def asked(address: str, query: str) -> Any:
 
 
 def runs(address: str, query: str = RUNS) -> list[Any]:
-    """Return the GraphQL fields that `query` selects of all runs, newest first."""
+    """Send a GraphQL query about all runs, and return the selected fields of each run, newest first."""
     found: list[Any] = asked(address, query)["runsOrError"]["results"]
     return found
 

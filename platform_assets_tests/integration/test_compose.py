@@ -1,6 +1,6 @@
 """The whole platform in real containers, as `docker/compose.yaml` and `make deploy` start it.
 
-The project runs as the environment `staging`, so in production mode: decisions need a key, and the service's role
+The project runs as the environment `staging`, which uses production mode: decisions need a key, and the service's role
 cannot write the ledger.
 """
 
@@ -116,7 +116,7 @@ class Platform:
     probability: float
 
     def predicts(self) -> bool:
-        """Return whether the service gives the champion's answer."""
+        """Return whether the service responds with the champion's probability."""
         with suppress(requests.RequestException):
             answer = self.project.ask("POST", "/predictions/credit-risk", self.key, ASKED)
             return answer.ok and answer.json()["probability"] == self.probability
@@ -130,7 +130,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     # Turn automation off to limit the load. The test starts the one sensor that it needs.
     project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
-        # The build needs the project's own folder. Its secrets must exist, but they are not used.
+        # The build needs the project's folder. The secret files in it must exist, although the build does not use them.
         project.run(*project.command, "--file", _linked(project), "build", *BUILT, IMAGE_EXTRAS="celery k8s")
         project.admin("platform-assets", "migrate")
         development = ("-e", "PLATFORM_ENV=development", "-e", "PLATFORM_SOURCES=demo")
@@ -147,7 +147,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def _linked(project: Project) -> Path:
-    """Return a copy of the compose file from which the images can be built."""
+    """Return a copy of the compose file whose build contexts are the repository, so that it can build the images."""
     file = project.folder / "build.yaml"
     file.write_text((project.folder / "compose.yaml").read_text().replace("context: ..", f"context: {ROOT}"))
     return file
@@ -239,7 +239,7 @@ def test_the_role_of_the_containers_cannot_forge_a_decision(platform: Platform) 
 
 
 @pytest.mark.requirement("OPS-1")
-def test_crashed_containers_recover_and_the_service_answers_unless_it_crashes_itself(platform: Platform) -> None:
+def test_crashed_containers_recover_and_predictions_need_only_service_and_database(platform: Platform) -> None:
     project = platform.project
     for service in ("mlflow", "code", "webserver", "daemon"):
         with always_predicting(platform) as answered:
@@ -310,7 +310,7 @@ def test_the_code_location_is_upgraded_without_a_failed_request(platform: Platfo
 
 
 @pytest.mark.requirement("OPS-1")
-def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Platform) -> None:
+def test_containers_stop_on_sigterm_and_the_port_of_the_service_can_be_set(platform: Platform) -> None:
     project = platform.project
     another = project.compose("run", "--detach", "--no-deps", "-e", "PORT=9100", "service").split()[-1]
 
@@ -318,7 +318,7 @@ def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Pl
         return project.run("docker", "inspect", "--format", "{{.State.Health.Status}}", another).strip()
 
     try:
-        # The health check uses the port in the variable.
+        # The health check uses the port in the variable `PORT`.
         wait_until(lambda: health() == "healthy", lambda: f"the container with PORT was healthy: {health()}", SECONDS)
     finally:
         project.run("docker", "rm", "--force", another)
@@ -334,7 +334,7 @@ def test_containers_stop_on_sigterm_and_the_service_listens_on_port(platform: Pl
 
 
 @pytest.mark.requirement("OPS-1", "PLT-14")
-def test_a_backup_restored_in_a_fresh_project_predicts_the_same(
+def test_a_backup_restored_in_a_fresh_project_gives_the_same_predictions(
     platform: Platform, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     project = platform.project
@@ -410,7 +410,7 @@ def celery_workers(project: Project) -> Iterator[None]:
     try:
         file.write_text(before + "".join(f"{name}={value}\n" for name, value in CELERY.items()))
         project.compose(*profile, "up", "--no-start", "redis")
-        # The volume must belong to the user of the container, also if the image has no folder /data.
+        # The volume must belong to the user of the container, even if the image has no folder /data.
         owner = ("--user", "0", "--volume", f"{project.name}_redis:/data", "--entrypoint", "chown", REDIS)
         project.run("docker", "run", "--rm", *owner, "redis", "/data")
         project.compose(*profile, "up", "--detach", "--no-build", "--scale", "worker-steps=2")

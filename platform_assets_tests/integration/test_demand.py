@@ -44,13 +44,13 @@ ISSUE = (defs.demand_features, defs.forecasts, defs.forecast_errors, defs.recent
 
 
 class Team:
-    """The energy team's platform, and the operator's server."""
+    """The energy team's platform, and the sample values of the grid operator's server."""
 
     def __init__(self, series: demo.DemoSeries, services: Services) -> None:
         self.series, self.services = series, services
 
     def run(self, *assets: Any, days_back: int = 2) -> dg.ExecuteInProcessResult:
-        """Materialise some assets, for the months of the last days and the week ahead."""
+        """Materialise some assets for the months that contain the last `days_back` days and the week ahead."""
         months = months_around(self.series.now(), days_back, demo.DAYS_AHEAD)
         with empty_instance() as instance:
             return dg.materialize(
@@ -93,7 +93,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2", "MON-4")
 def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(team: Team) -> None:
-    # Issue the forecast two days ago at 10:00, so that the demand of its day is known now.
+    # Simulate 10:00 two days ago, so that the demand of the day of the forecast is known now.
     then = datetime.combine(today(datetime.now(UTC)) - 2 * DAY, datetime.min.time(), MADRID).replace(hour=10)
     day = then.date() + DAY
     hours = len(hours_of(day, day))
@@ -111,7 +111,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
     assert (found.day, found.hours, found.incomplete) == (day, hours, ())
     assert services.tables.current(FORECASTS.name) is None
 
-    # The next run copies the forecast to the lake, as after a run that was killed before it did.
+    # The next run copies the forecast to the lake, as if the first run had been killed before the copy.
     team.series.now = lambda: datetime.now(UTC)
     team.run(*HARVEST)
     result = team.run(*ISSUE)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = Path(__file__).with_name("example_domain")
 PAGE = ROOT / "docs" / "add-a-domain.md"
-# Folders of the example, and their places in the project.
+# Folders of the example, and the folders of the project to which they are copied.
 ADDED = {"stocks": "platform_assets/domains/stocks", "stocks_tests": "platform_assets_tests/domains/stocks"}
 HIDDEN = (".ci", ".github")
 """Hidden folders to copy. All other hidden folders are created by tools."""
@@ -134,7 +134,7 @@ def copy_of_the_project(root: Path) -> Path:
     root.mkdir()
     for source in ROOT.iterdir():
         if not source.name.startswith(".") or source.name in HIDDEN:
-            # Copy the compiled files as well, which saves each command seconds.
+            # Copy the compiled files as well, because this saves seconds in each command.
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / source.name)
     for name, place in ADDED.items():
         shutil.copytree(EXAMPLE / name, root / place)

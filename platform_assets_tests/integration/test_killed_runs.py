@@ -63,9 +63,9 @@ class Runs:
         return time.monotonic()
 
     def stay_at_line(self, number: int, seconds: float) -> None:
-        """Wait for a number of progress lines, and then some seconds more.
+        """Wait until the run has printed a number of progress lines, and then some seconds more.
 
-        The wait ends early at the next line, because runs differ in speed.
+        The wait ends early if the run prints the next line, because runs differ in speed.
         """
         end = self.moment_of_line(number) + seconds
         while time.monotonic() < end and self._progress() <= number:
@@ -122,7 +122,7 @@ def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_
     chance = random.Random(SEED)
     ends = []
     leftovers: set[str] = set()
-    # Choose most moments uniformly over the run, and the last four during the training and registration of the model.
+    # Choose most moments uniformly over the run, and four moments during the training and registration of the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,
@@ -154,7 +154,8 @@ def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_
         dg.DagsterRunStatus.SUCCESS,
         dg.DagsterRunStatus.NOT_STARTED,
     }
-    # There can be more successes, because a run can be killed after it has recorded its success.
+    # There can be more successful runs than exit codes of 0, because a run can be killed after it has recorded its
+    # success.
     assert statuses[dg.DagsterRunStatus.SUCCESS] >= 1 + ends.count(0)
     assert statuses[dg.DagsterRunStatus.FAILURE] > 0
 

@@ -120,7 +120,7 @@ def stuck(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Plant faults that the job `monitor` finds: half of the requests, with drift, failures and flipped labels."""
+    """Create faults that the job `monitor` finds: half the usual requests, drift, failures and flipped labels."""
     at.pass_days(6)
     asked = [at.answer(day, 50, shifted if day > 3 else stuck, failures=25) for day in range(6, 0, -1)]
     at.asked = asked[:2]
@@ -130,7 +130,7 @@ def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str)
 
 
 def label(at: WatchedPlatform, address: str, key: str, *, flipped: bool) -> None:
-    """Send a label for each answer of two requests."""
+    """Send a label for each prediction of the two requests in `at.asked`."""
     now = datetime.now(UTC).isoformat()
     labels = [
         {"request_id": request, "place": place, "label": float(positive != flipped), "observed_at": now}
@@ -143,7 +143,7 @@ def label(at: WatchedPlatform, address: str, key: str, *, flipped: bool) -> None
 
 
 def plant_elsewhere(at: WatchedPlatform) -> None:
-    """Plant faults that the sensors, the audit, `serve` and `up` find."""
+    """Create faults that the sensors, the audit, `serve` and `up` find."""
     at.loans.write_text("")
     assert not at.materialise(LOANS)
     at.history.ticked(SENSOR, timedelta(minutes=3), "no such folder")
@@ -171,7 +171,7 @@ def promote_without_file(at: WatchedPlatform) -> None:
 
 
 def mend(at: WatchedPlatform, loans: list[str]) -> None:
-    """Repair everything that can be repaired at once."""
+    """Repair all faults that can be repaired immediately."""
     at.load(loans[:-2])
     at.history.ticked(SENSOR, timedelta(0))
     at.history.ticked(SCHEDULE, timedelta(0))

@@ -158,7 +158,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
 
 
 def labels(services: Services, truths: list[float]) -> None:
-    """Store the truth of 30 hours; the first label is not a number."""
+    """Store labels for 30 hours. Also send a NaN label before them, which must be refused."""
     now = datetime.now(UTC)
     sent = [
         Label(truth, now + timedelta(seconds=30), request_id="r-1", subject=f"h{place}")

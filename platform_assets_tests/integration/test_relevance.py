@@ -90,7 +90,7 @@ def promoted(platform: Platform, request: Request) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("REL-2", "REL-3", "REL-4", "PRO-8")
-def test_the_service_uses_the_version_trained_on_a_new_archive_after_its_approval(
+def test_the_service_uses_a_version_trained_on_a_new_archive_once_it_is_approved(
     platform: Platform, archive: Path
 ) -> None:
     pack(archive, FIRST)

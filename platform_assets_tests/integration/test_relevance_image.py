@@ -136,7 +136,7 @@ def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, 
 
 @contextmanager
 def started(environment: dict[str, str]) -> Iterator[Service]:
-    """Start the service like Cloud Run, which passes the port in the variable PORT."""
+    """Start the service as Cloud Run does, with the port in the variable PORT."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment["PORT"] = str(port)
@@ -232,7 +232,7 @@ def test_dockerignore_allows_exactly_the_files_that_the_build_copies() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(2_400)
 @pytest.mark.requirement("REL-3", "OPS-3")
-def test_the_container_serves_on_port_read_only_and_stops_on_sigterm() -> None:
+def test_the_read_only_container_serves_on_the_given_port_and_stops_on_sigterm() -> None:
     compose_command()
     name, port = f"relevance-test-{os.getpid()}", free_port()
     locked = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")

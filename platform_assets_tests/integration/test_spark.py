@@ -65,7 +65,7 @@ def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
     assert version is not None
     written = services.tables.scan(LOAN_FEATURES.name)
     with services.engine.stage(written) as staged:
-        # The digest in the version equals the digest of its rows, independently of the engine that wrote them.
+        # The recorded digest equals the digest of the rows, no matter which engine wrote them.
         assert version.digest == staged.digest
     wanted = [(schema.name, check.name) for schema in (LOAN_FEATURES, CLIENT_FEATURES) for check in checks_of(schema)]
     keys = [dg.AssetCheckKey(dg.AssetKey(table.split("/")), check) for table, check in wanted]
@@ -76,7 +76,7 @@ def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
 
 
 def assert_same(services: Services, found: Expression, expected: Expression, rows: int) -> None:
-    """Compare the column of the mean within a relative difference, and all other columns by digest."""
+    """Compare the column `MEAN` with a relative tolerance, and all other columns by digest."""
     with services.engine.stage(found.drop(MEAN)) as ours, services.engine.stage(expected.drop(MEAN)) as theirs:
         assert (ours.rows, ours.digest) == (rows, theirs.digest)
     key = "loan_id"

@@ -112,7 +112,7 @@ def assert_trained_once(services: Services) -> None:
 
 
 def approve(services: Services) -> dict[str, Any]:
-    """Register and approve a version, and return the run's configuration that names its request."""
+    """Register and approve a version, and return a run configuration with the id of its approval request."""
     model = model_of(2.0)
     named: dict[str, Any] = {"digest": services.artefacts.save(model), "threshold": THRESHOLD}
     version = services.registry.register(registration(name=SENSORS.name, model=model, **named)).version
@@ -152,7 +152,7 @@ SEQUENCES = {
         Twice("load_esios_demand", assert_hours_loaded_once, [*MONTHS]),
     ],
 }
-"""Jobs of one test, in their order. A list as options means a backfill of these partitions."""
+"""The jobs of each test, in the order of execution. If the options are a list, the job backfills these partitions."""
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""The current code on a home that the previous version created; `upgrade_from.txt` contains its commit.
+"""The current code on a home that the previous version created.
 
-The previous code comes from the project's git history and runs with the installed libraries. `upgrade_part.py` contains
-the steps that run on either version, and this module the assertions.
+`upgrade_from.txt` contains the commit of the previous version. Its code comes from the project's git history and runs
+with the installed libraries. `upgrade_part.py` contains the steps that run on either version, and this module contains
+the assertions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A process that executes a job when a file appears, so that two processes do it at the same time."""
+"""A process that executes a job when a file appears, so that two such processes start the job at the same time."""
 
 import json
 import sys
@@ -15,7 +15,8 @@ from platform_assets.orchestration.storage import dagster_instance
 def main(job: str, gate: str, options: str) -> None:
     """Print `ready`, wait for the file `gate`, execute the job, and print the reasons of failed steps as JSON.
 
-    `options` are those of `execute_in_process` as JSON, or the first and the last partition of a backfill.
+    `options` is a JSON object with the options of `execute_in_process`, or a JSON list with the first and the last
+    partition of a backfill.
     """
     found = definitions.defs().resolve_job_def(job)
     with dagster_instance() as instance:

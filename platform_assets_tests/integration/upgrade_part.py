@@ -53,7 +53,7 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """Fill a new home: sentences get a champion and a pending request, credit risk a rejected and a pending request."""
+    """Fill a new home: sentences get a champion and a pending request; credit risk gets two requests, one rejected."""
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)
@@ -68,7 +68,7 @@ def before(_: Path) -> Facts:
 
 
 def after(folder: Path) -> Facts:
-    """Migrate the databases with the new code, approve and promote one pending request, and run everything."""
+    """Migrate the databases with the new code, approve and promote one pending request, and run the command `run`."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     found: Facts = {"migrate": command("migrate"), "audit": command("audit"), "facts": facts(secrets)}
     newest = numbers(SENTENCES)[0]
@@ -80,7 +80,7 @@ def after(folder: Path) -> Facts:
 
 
 def once_more(folder: Path) -> Facts:
-    """Run everything again in another process. This must not change anything."""
+    """Run the command `run` again in another process. This must not change anything."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     return {"run": command("run"), "made": made(), "audit": command("audit"), "facts": facts(secrets)}
 

@@ -1,4 +1,4 @@
-"""A platform with simulated traffic, faults and days, whose monitoring and alerts are on."""
+"""A platform with monitoring and alerts, and with simulated traffic, faults and days."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class WatchedPlatform:
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        Whether `serve` and `up` find the disk full, and the daemon dead.
+        Whether `serve` and `up` detect a full disk, and a dead daemon.
     asked
-        Requests whose answers get labels.
+        Requests whose predictions get labels.
     """
 
     def __init__(self, instance: dg.DagsterInstance, url: str, loans: Path) -> None:
@@ -142,7 +142,7 @@ class WatchedPlatform:
         self._rows = read_pinned_examples(services.tables, MODEL, version).training
 
     def answer(self, days_ago: int, rows: int, change: Callable[[Any], Any] | None = None, failures: int = 0) -> str:
-        """Log the predictions and requests of a day; return the id of the request."""
+        """Log a request of an earlier day with its predictions and statistics; return the id of the request."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - days_ago * DAY
         frame = self._rows.sample(rows, random_state=self._random)[list(MODEL.feature_names)].reset_index(drop=True)
         frame = change(frame) if change else frame
@@ -172,13 +172,13 @@ class WatchedPlatform:
         return request
 
     def decisions(self, request: str) -> list[bool]:
-        """Return the decisions of a request, in its order."""
+        """Return the decisions of a request, in the order of its rows."""
         query = b"select positive from platform.predictions where request_id = %s order by place"
         with self.services.database.pooled() as connection:
             return [positive for (positive,) in connection.execute(query, [request]).fetchall()]
 
     def pass_days(self, number: int) -> None:
-        """Make predictions, requests and measurements some days older."""
+        """Make predictions, requests and measurements older by a number of days."""
         moves = [
             ("predictions", "at = at - {}"),
             ("request_statistics", "at = at - {}"),

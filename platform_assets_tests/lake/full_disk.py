@@ -1,7 +1,7 @@
 """A process that publishes 16 MB in eight partitions, while its lake or its scratch folder is on a disk of 4 MB.
 
-`warm.py` starts it. Its arguments are the folders of the disk, of the lake and for scratch files. It prints the outcome
-as JSON.
+`warm.py` starts the process. The arguments are three folders: the disk, the lake, and the folder for scratch files. The
+process prints the outcome as JSON.
 """
 
 from __future__ import annotations

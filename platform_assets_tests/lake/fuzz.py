@@ -38,7 +38,7 @@ BATCH = 200
 FILE = "file"
 _BATCH_SCHEMA = replace(SCHEMA, columns=(*SCHEMA.columns, Column(FILE, "int64", "Seed.")), key=(FILE, "id"))
 _LINES = 1_000_000
-"""Multiple at which the line numbers of each file of a batch begin, so that they do not overlap."""
+"""Offset between the line numbers of consecutive files in a batch, so that the numbers do not overlap."""
 
 
 def outcomes(seeds: Iterable[int], engine: Engine, folder: Path) -> tuple[Counter[str], list[str]]:
@@ -114,7 +114,7 @@ def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]
     ids = Counter(row["id"] for row in file.rows)
     invented = sorted(set(by_id) - {row["id"] for row in file.rows})
     if invented or len(by_id) < len(good):
-        return f"rows are invented or doubled: {[by_id[key] for key in invented[:2]]}"
+        return f"rows were added or duplicated: {[by_id[key] for key in invented[:2]]}"
     for place, (row, lines) in enumerate(zip(file.rows, file.lines, strict=True)):
         is_quarantined = any(line in bad for line in lines)
         found = by_id.get(row["id"])
@@ -137,7 +137,7 @@ def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="first seed; the time if it is not given")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="first seed (default: the current time)")
     parser.add_argument("--files", type=int, default=5_000, help="number of files, one per seed")
     given = parser.parse_args()
     last = given.seed + given.files

@@ -1,7 +1,7 @@
 """A process that publishes to a lake, for tests of concurrent and killed writers.
 
-`warm.py` starts it. Its argument is its scratch folder. Each line of its standard input is a JSON object with a job for
-`work` or `die_while_publishing`. After each job, it prints the line `done`.
+`warm.py` starts the process. Its argument is its scratch folder. Each line of its standard input is a JSON object with
+a job for `work` or `die_while_publishing`. After each job, the process prints the line `done`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Job:
 
 
 def rows_of(job: Job, turn: int) -> pd.DataFrame:
-    """Return the rows of one turn. Each turn has a different number of rows, so that a mix of versions is detected."""
+    """Return the rows of one round. Each round has another number of rows, so that a mix of versions is detected."""
     frame = pd.DataFrame({"writer": job.writer, "turn": turn, "row": range(100 + turn)})
     return frame if job.partition is None else frame.assign(part=job.partition)
 

@@ -1,7 +1,7 @@
 """Unusual or damaged files of a known table. The same seed always writes the same file.
 
-A file varies in format, quotes, encoding, line ends, forms of numbers and dates, order and case of columns, types and
-encodings of parquet, and packing. It may repeat rows, contain values of another type, or be damaged.
+The files vary in format, quotes, text encoding, line ends, notation of numbers and dates, order and case of columns,
+Parquet types and encodings, and compression. A file may repeat rows, contain values of another type, or be damaged.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class OddFile:
 
 
 def odd_file(seed: int, folder: Path) -> OddFile:
-    """Make the file of a seed. The folder is needed for SQLite, which can only write files."""
+    """Make the file for a seed. Only SQLite uses the folder, because it cannot write to memory."""
     rng = random.Random(seed)
     rows = [_row(rng, number) for number in range(rng.choice((1, 2, 5, 30, 30, 120)))]
     unreadable = _repeat(rng, rows)
@@ -151,7 +151,7 @@ def _row(rng: random.Random, number: int) -> Row:
 
 
 def _repeat(rng: random.Random, rows: list[Row]) -> set[int]:
-    """Repeat some rows; return the places of rows that contradict each other, which must be quarantined."""
+    """Repeat some rows; return the positions of rows that contradict each other. These rows must be quarantined."""
     ids = [row["id"] for row in rows]
     rows[:] = [row for place, row in enumerate(rows) if row["id"] not in ids[:place]]
     if rng.random() < 0.2:
@@ -260,9 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, and usually close it in the same column of a later record. Return their places.
+    """Open a quote in a record, usually close it in the same column of a later one, and return the records' positions.
 
-    A quote at the end of an unquoted field is part of its value, so `file.rows` gets it too.
+    A quote at the end of an unquoted field is part of the field's value, so the quote is also added to `file.rows`.
     """
     column = rng.randrange(len(NAMES))
     if b'"' in records[place] or b"\n" in records[place].rstrip(b"\r\n"):
@@ -473,7 +473,7 @@ def _packed(rng: random.Random, file: OddFile) -> OddFile:
 
 
 def _flip(rng: random.Random, file: OddFile) -> None:
-    """Change up to three bytes of a packed file, whose checksum covers all of them."""
+    """Change up to three bytes of a compressed file, whose checksum covers the whole content."""
     content = bytearray(file.content)
     for _ in range(rng.choice((1, 1, 3))):
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)

@@ -62,7 +62,7 @@ def sales(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) 
 
 @table_asset(DOUBLED, owners=OWNERS)
 def doubled(sales: Expression) -> Expression:
-    """Each sale at twice its price. A price above 100 EUR prevents publication."""
+    """Each sale at twice its price. A doubled price above 100 EUR prevents publication."""
     return sales.select("sale_id", price_eur=sales.price_eur * 2)
 
 

@@ -30,7 +30,7 @@ def test_the_closure_contains_all_ancestors_back_to_the_sources(folder_lake: Lak
     assert ancestry.closure({"shop/gone": {3}}) == {"shop/gone": {3}}
 
 
-def test_removed_and_unknown_versions_are_described_as_far_as_possible(folder_lake: Lake) -> None:
+def test_the_reason_is_given_if_the_rows_or_the_metadata_of_a_version_are_missing(folder_lake: Lake) -> None:
     made(folder_lake, "shop/a")
     made(folder_lake, "shop/a", amounts=(2, 3))
     folder_lake.store.vacuum("shop/a", NOW)

@@ -124,7 +124,7 @@ def test_downstream_tables_inherit_the_demo_flag(shop: Shop, demo: bool) -> None
 
 
 @pytest.mark.requirement("PLT-7")
-def test_unchanged_data_make_no_new_version(shop: Shop) -> None:
+def test_unchanged_data_create_no_new_version(shop: Shop) -> None:
     shop.run(*ASSETS)
     names = tables_in_lake(shop.definitions())
 

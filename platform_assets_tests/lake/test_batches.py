@@ -51,7 +51,7 @@ def test_a_batch_is_added_once_in_one_commit(lake: Lake) -> None:
     assert len({first.digest, second.digest, third.digest}) == 3
 
 
-def test_a_batch_without_rows_makes_no_commit_but_creates_the_table(lake: Lake) -> None:
+def test_an_empty_batch_creates_a_missing_table_but_adds_no_version_to_an_existing_one(lake: Lake) -> None:
     empty = add(lake, 0, sales())
     assert (empty.rows, lake.store.last_batch(NAME)) == (0, 0)
     full = add(lake, 1, sales(1))
@@ -129,7 +129,7 @@ def test_adding_a_batch_does_not_read_existing_files(folder_lake: Lake) -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_a_batch_keeps_the_highest_input_versions(folder_lake: Lake) -> None:
+def test_the_lineage_of_batches_keeps_the_highest_version_of_each_input(folder_lake: Lake) -> None:
     other = folder_lake.publish(sales(1), name="shop/other")
     inputs: dict[str, TableVersion | None] = {"shop/other": other}
     version = add(folder_lake, 1, sales(1), lineage=Lineage(inputs, None, lambda _: 0))
@@ -138,7 +138,7 @@ def test_a_batch_keeps_the_highest_input_versions(folder_lake: Lake) -> None:
     assert folder_lake.store.current(NAME) == version
 
 
-def test_only_tables_that_accumulate_take_batches(engine: Engine) -> None:
+def test_only_tables_that_accumulate_accept_batches(engine: Engine) -> None:
     released = []
     validator = Validator(engine, 0.5)
     batch = RowBatch(sales(1), 1, release=lambda: released.append(1))
@@ -156,6 +156,6 @@ def test_only_tables_that_accumulate_take_batches(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("other", [{"partition_by": "id"}, {"store": "online"}])
-def test_a_table_with_partitions_or_online_cannot_accumulate(other: dict[str, Any]) -> None:
+def test_a_partitioned_or_online_table_cannot_accumulate(other: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="only a table of the lake without partitions can accumulate"):
         TableSchema(NAME, SALES.columns, SALES.key, accumulates=True, **other)

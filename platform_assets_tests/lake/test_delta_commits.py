@@ -76,7 +76,7 @@ def processes(warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.requirement("CRE-2")
-def test_partitions_are_replaced_by_value(lake: Lake) -> None:
+def test_publishing_replaces_only_the_given_partitions(lake: Lake) -> None:
     first = lake.publish(by_month(jan=1, feb=2), "month")
     second = lake.publish(by_month(feb=3), "month", partitions=["feb"])
     assert contents(lake.store.read(NAME)) == [("feb", 3.0), ("jan", 1.0)]

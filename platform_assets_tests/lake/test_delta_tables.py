@@ -81,7 +81,7 @@ def test_an_expression_can_replace_the_table_that_it_reads(lake: Lake) -> None:
     assert rows.count().to_pyarrow().as_py() == 3
 
 
-def test_table_names_with_a_common_prefix_are_separate_tables(lake: Lake) -> None:
+def test_tables_whose_names_share_a_prefix_are_separate(lake: Lake) -> None:
     lake.publish(sales(1), name="shop/sales")
     lake.publish(sales(2), name="shop/sales_quarantine")
     assert lake.store.uri("shop/sales") != lake.store.uri("shop/sales_quarantine")
@@ -89,7 +89,7 @@ def test_table_names_with_a_common_prefix_are_separate_tables(lake: Lake) -> Non
     assert not lake.store.exists("shop")
 
 
-def test_the_error_for_a_missing_table_or_version_names_it(lake: Lake) -> None:
+def test_the_error_for_a_missing_table_or_version_names_the_table_or_version(lake: Lake) -> None:
     for reads in (lake.store.read, lake.store.scan, lake.store.versions):
         with pytest.raises(TableError, match="no table shop/sales yet; materialise the asset first"):
             reads(NAME)

@@ -1,4 +1,4 @@
-"""Great Expectations finds the same bad rows as the predicates of the quarantine, without output or network."""
+"""Great Expectations finds the same bad rows as the quarantine's predicates, prints nothing and uses no network."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Return whether each row satisfies each rule; rules and rows are numbered."""
+    """Return a row for each line, with a column for each rule's number: true if the line satisfies the rule."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 
@@ -122,7 +122,7 @@ def which_hold(rows: ir.Table) -> ir.Table:
 WHICH_HOLD = Query(ibis.Schema.from_pyarrow(SCHEMA), which_hold)
 
 
-def test_every_helper_is_compared() -> None:
+def test_every_helper_for_expectations_is_compared_with_a_predicate() -> None:
     made = {name for name in vars(helpers) if name.startswith(("is_", "has_"))}
     compared = {name for name in globals() if name.startswith(("is_", "has_"))}
     assert made == compared

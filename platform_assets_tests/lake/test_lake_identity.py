@@ -35,7 +35,7 @@ BOTH_LAKES = "the database .* belongs to the lake .*one.* but this process uses 
 
 @pytest.fixture
 def machine(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Services]]:
-    """Return the services of a home that shares the database with the other homes."""
+    """Return a function that opens the services of a home. All homes share one database."""
     opened = []
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
 
@@ -193,7 +193,7 @@ def test_an_unreachable_lake_is_not_checked(database: Database, tmp_path: Path) 
     refuse_other_lake(database, "s3://bucket-without-credentials/lake?region=x")
 
 
-def test_only_one_of_several_new_lakes_is_bound(database: Database, tmp_path: Path) -> None:
+def test_only_one_of_several_new_lakes_is_bound_to_a_new_database(database: Database, tmp_path: Path) -> None:
     lakes = [str(tmp_path / name) for name in "abcd"]
     refused = []
 

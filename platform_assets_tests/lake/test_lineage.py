@@ -1,4 +1,4 @@
-"""Concurrent runs in any order of steps: older rows never replace newer rows, and each version records its inputs."""
+"""Concurrent runs with steps in any order: newer rows are never replaced, and each version records its inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each unusual file gives its table, the table without quarantined lines, or a refusal.
+"""Landing an unusual file gives exactly its table, the table without the quarantined lines, or a refusal.
 
 `make fuzz` lands thousands of such files.
 """
@@ -41,6 +41,6 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     ]
 
 
-def test_a_planted_quote_at_the_end_of_a_field_is_in_the_expected_rows(tmp_path: Path) -> None:
+def test_the_expected_rows_include_stray_quotes_at_the_end_of_a_field(tmp_path: Path) -> None:
     texts = {row[name] for seed in range(SEEDS) for row in odd_file(seed, tmp_path).rows for name in ("name", "note")}
     assert any(text and re.fullmatch(r'Inn \d+"', text) for text in texts)

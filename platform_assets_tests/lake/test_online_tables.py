@@ -62,7 +62,7 @@ class Shop:
         return sorted(rows, key=str)
 
     def written_by(self) -> dict[int, str]:
-        """The transaction that wrote each row."""
+        """Return the transaction that last wrote each row."""
         return dict(self.sql("select id, xmin::text from shop.prices"))
 
     def sql(self, query: str, *values: Any) -> list[Any]:
@@ -358,7 +358,7 @@ def test_connections_closed_while_idle_are_replaced(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("CRE-2")
-def test_the_error_for_a_missing_table_or_column_advises_a_migration(shop: Shop) -> None:
+def test_the_error_for_a_missing_table_or_column_suggests_a_migration(shop: Shop) -> None:
     for name in ("shop/none", "none/prices"):
         for use in (partial(shop.publish, prices(_1=1.0)), shop.online.read, partial(shop.get, id=1)):
             with pytest.raises(DatabaseError, match=f"no table for {name} .*; write a migration for it"):

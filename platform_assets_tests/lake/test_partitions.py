@@ -162,7 +162,7 @@ def test_each_partition_of_a_run_shows_its_own_number_of_rows(services: Services
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_table_is_published_in_spite_of_a_failed_warning(services: Services) -> None:
+def test_a_failed_check_with_severity_warn_does_not_prevent_publication(services: Services) -> None:
     factor["value"] = 10
     result = materialise(services, hourly, partition="2026-01")
     assert result.success

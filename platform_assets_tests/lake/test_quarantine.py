@@ -447,12 +447,12 @@ lines = st.lists(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=30)
 @given(lines)
-def test_every_line_is_published_quarantined_or_a_dropped_copy(sieve: Sieve, drawn: list[str]) -> None:
+def test_every_line_is_published_or_quarantined_or_dropped_as_a_copy(sieve: Sieve, drawn: list[str]) -> None:
     content = [f"1000,{DAY},5,x,", *drawn]
     good, bad, sifted = sieve.sift(HEADER + "\n".join(content))
     came = {number: line for number, line in enumerate(content, start=2) if line}
     assert len(good) + len(bad) + sifted.twins == len(came)
-    # The text of each quarantined row is that of its line.
+    # Each quarantined row contains the text of its line.
     for row in bad:
         raw = row["source_row"]
         values = json.loads(raw).values() if raw.startswith("{") else None
@@ -474,7 +474,7 @@ def test_a_source_without_a_declared_column_is_refused(sieve: Sieve) -> None:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_wrong_bounds_in_the_footer_do_not_hide_a_bad_row(sieve: Sieve) -> None:
+def test_wrong_statistics_in_a_parquet_footer_do_not_hide_a_bad_row(sieve: Sieve) -> None:
     sink = io.BytesIO()
     amounts = [1.0, -5.0, 2.0]
     table = pa.table({"id": [1, 2, 3], "day": [DAY] * 3, "amount": amounts, "note": ["x"] * 3})

@@ -65,7 +65,7 @@ def test_a_port_on_which_no_server_listens_is_reported(dialect: str) -> None:
     port, start = free_port(), time.monotonic()
     told = load(on(port, dialect))
     assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
-    # Microsoft's driver alone would wait for its whole time-out.
+    # Without the loader's own test of the port, Microsoft's driver would wait for its full time-out.
     assert time.monotonic() - start < sql_connection.CONNECT_SECONDS / 2
 
 
@@ -305,8 +305,8 @@ def test_each_problem_has_its_own_message() -> None:
     assert len({problem.fix for problem in PROBLEMS.values()}) >= len(PROBLEMS) - 1
 
 
-def test_the_driver_in_the_package_is_loaded() -> None:
-    """Microsoft's ODBC driver loads and reports a closed port. The tests have no server to connect it to."""
+def test_the_odbc_driver_in_the_python_package_can_be_loaded() -> None:
+    """Microsoft's ODBC driver loads and reports a closed port. The tests have no SQL Server to connect to."""
     pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     library = packaged_library()
     if library is None:

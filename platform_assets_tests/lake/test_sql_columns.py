@@ -1,4 +1,4 @@
-"""Types and lengths of a target's columns, and the conversion of values to them."""
+"""The types and lengths of a target's columns, and the conversion of values to these types."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ NOON = datetime(2017, 3, 26, 12, tzinfo=UTC)
         ("sqlite", sa.VARCHAR(3), Storage("text")),
     ],
 )
-def test_the_type_of_a_column_determines_the_values_that_it_stores(
-    dialect: str, kind: Any, expected: Storage | None
-) -> None:
+def test_the_type_of_a_column_determines_its_storage_type(dialect: str, kind: Any, expected: Storage | None) -> None:
     assert storage_of(kind, dialect) == expected
 
 

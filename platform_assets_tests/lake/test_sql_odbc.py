@@ -1,4 +1,7 @@
-"""The statements of a load through pyodbc, on PostgreSQL and SQLite, for which SQLAlchemy has no ODBC dialect."""
+"""The statements of a load, sent through pyodbc to PostgreSQL and SQLite.
+
+They are sent without SQLAlchemy, which has no ODBC dialect for these databases.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.requirement("ESI-3")
-# SQLAlchemy runs these queries when it connects.
+# Responses to the queries that SQLAlchemy sends when it connects.
 ANSWERS = {
     "SERVERPROPERTY": "16.0.4085.2",
     "@@version": "Microsoft SQL Server 2022 - 16.0.4085.2",
@@ -34,7 +34,7 @@ ANSWERS = {
 
 
 class Recorder:
-    """Replaces the driver: it records the statements and answers them like an empty server."""
+    """Replaces the driver: records the statements and responds like a server with an empty table."""
 
     paramstyle, apilevel, threadsafety, version, __version__ = "qmark", "2.0", 1, "5.3.0", "1.16.0"
     SQL_DRIVER_NAME, SQL_DBMS_VER, SQL_VARCHAR, SQL_WVARCHAR = 6, 18, 12, -9
@@ -180,7 +180,7 @@ def test_a_statement_stays_below_the_limits_of_sql_server(columns: int) -> None:
 
 
 class SqlServerInspector:
-    """Answers like SQLAlchemy's inspector of SQL Server."""
+    """Returns the answers of SQLAlchemy's inspector for SQL Server."""
 
     dialect: Any = mssql.dialect()  # type: ignore[no-untyped-call]
 
@@ -216,7 +216,7 @@ def test_names_are_quoted() -> None:
     assert statements.update() is None
 
 
-def test_the_ddl_in_docker_fits_the_rows() -> None:
+def test_the_ddl_in_docker_has_the_columns_and_the_key_of_the_rows() -> None:
     """Every column of the rows is in docker/demand_forecast_esios.sql, with the key that the asset uses."""
     text = (Path(__file__).parents[2] / "docker" / "demand_forecast_esios.sql").read_text()
     body = text[text.index("CREATE TABLE") : text.index("GO")]

@@ -1,4 +1,4 @@
-"""Targets: URLs, the five settings, and the driver that is chosen."""
+"""SQL targets: their URLs, the five separate settings, and the choice of the driver."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(**values: Any) -> Settings:
     return Settings(**{f"sql_target_{name}": value for name, value in values.items()})
 
 
-def test_five_settings_name_a_sql_server() -> None:
+def test_five_settings_can_replace_the_url_of_a_sql_server() -> None:
     target = target_of(settings(server="sql.example.com", database="energy", user="me", password=PASSWORD))
     assert target is not None
     url = target.url
@@ -43,7 +43,7 @@ def test_five_settings_name_a_sql_server() -> None:
         (r"host\instance", None),
     ],
 )
-def test_a_server_has_a_port_or_an_instance(server: str, expected: tuple[str, int] | None) -> None:
+def test_a_server_can_be_given_with_a_port_or_an_instance(server: str, expected: tuple[str, int] | None) -> None:
     target = target_from_parts("mssql", server, "energy", "me", "pw")
     assert _address(target) == expected
 
@@ -79,7 +79,7 @@ def test_a_bad_url_is_refused(url: str, told: str) -> None:
         ({"URL": "sqlite:///x", "USER": "me"}, "PLATFORM_SQL_TARGET_URL already names the target; unset it, or unset"),
     ],
 )
-def test_incomplete_or_doubled_settings_are_refused(
+def test_incomplete_or_conflicting_settings_are_refused(
     monkeypatch: pytest.MonkeyPatch, given: dict[str, str], told: str
 ) -> None:
     for name, value in given.items():
@@ -119,14 +119,14 @@ def test_the_password_is_masked_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
         ("mssql+mssqlpython://me@h/x", "mssql+mssqlpython", {}),
     ],
 )
-def test_the_driver_is_chosen(url: str, drivername: str, query: dict[str, str]) -> None:
+def test_the_driver_is_chosen_from_the_url(url: str, drivername: str, query: dict[str, str]) -> None:
     for module in ("pymysql", "pyodbc", "mssql_python"):
         pytest.importorskip(module, reason=f"needs {module} (no apt package): pip install {module}")
     chosen = with_driver(parse_target(url)).url
     assert (chosen.drivername, dict(chosen.query)) == (drivername, query)
 
 
-def test_sql_server_uses_the_driver_in_the_package() -> None:
+def test_sql_server_uses_the_odbc_driver_in_the_python_package() -> None:
     pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     pytest.importorskip("mssql_python_odbc", reason="needs mssql-python (no apt package): pip install mssql-python")
     driver = str(with_driver(parse_target("mssql://me:pw@h/x")).url.query["driver"])

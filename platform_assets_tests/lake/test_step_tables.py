@@ -102,7 +102,7 @@ def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_loaded_the
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_first_published_of_two_concurrent_source_files_stays(shop: Shop) -> None:
+def test_the_first_of_two_concurrently_loaded_files_stays_published(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)

@@ -1,4 +1,4 @@
-"""Valid loads of wrong data are undone by a new version with the old rows."""
+"""A load of wrong but valid data can be undone: a rollback publishes a new version with the old rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def undo(lake: Lake, number: int) -> TableVersion:
     return lake.store.restore(NAME, number, "anna", "wrong currency").version
 
 
-def test_a_rollback_is_a_new_version_with_the_old_rows_and_names_the_undone_versions(lake: Lake) -> None:
+def test_a_rollback_publishes_the_old_rows_as_a_new_version_and_names_the_undone_ones(lake: Lake) -> None:
     good = load(lake, "good", 1, 2)
     wrong = [load(lake, f"wrong {number}", number) for number in (8, 9)]
     restored = lake.store.restore(NAME, good.version, "anna", "wrong currency")
@@ -89,7 +89,7 @@ def test_a_rollback_can_be_repeated_after_an_interruption(folder_lake: Lake) -> 
     assert [one.version for one in again.undone] == [wrong.version]
 
 
-def test_columns_and_partitions_of_the_old_version_return(folder_lake: Lake) -> None:
+def test_a_rollback_restores_the_columns_and_partitions_of_the_old_version(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     folder_lake.publish(by_month(feb=9).assign(colour="red"), "month")
     folder_lake.store.restore(NAME, 0, "anna", "wrong")
@@ -116,7 +116,7 @@ def test_a_version_that_cannot_be_restored_is_refused(folder_lake: Lake, number:
     assert contents(folder_lake.store.read(NAME)) == contents(sales(9))
 
 
-def test_missing_and_accumulating_tables_are_refused(folder_lake: Lake) -> None:
+def test_a_rollback_of_a_missing_or_accumulating_table_is_refused(folder_lake: Lake) -> None:
     with pytest.raises(TableError, match="there is no table shop/sales"):
         undo(folder_lake, 0)
     for batch in (1, 2):

@@ -28,8 +28,8 @@ def test_vacuum_keeps_recent_versions_and_the_given_versions(lake: Lake) -> None
 
 
 @pytest.mark.requirement("PLT-10")
-def test_vacuum_removes_files_replaced_before_the_retention(folder_lake: Lake) -> None:
-    """The log is aged by 2 hours 45 minutes, and then the newest version is replaced."""
+def test_vacuum_removes_files_replaced_before_the_retention_period(folder_lake: Lake) -> None:
+    """Make the log 2 hours 45 minutes older, and then replace the newest version."""
     for amount in range(3):
         folder_lake.publish(sales(amount))
     _age(Path(folder_lake.store.uri(NAME)), timedelta(hours=2, minutes=45))

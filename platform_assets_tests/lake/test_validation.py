@@ -206,7 +206,7 @@ def test_identical_rows_count_once_in_the_share_of_bad_rows(engine: Engine, tmp_
 
 
 @pytest.mark.requirement("PLT-12")
-def test_bad_lines_are_counted_as_lines(engine: Engine, tmp_path: Path) -> None:
+def test_the_share_of_bad_rows_counts_each_line_of_a_bad_row(engine: Engine, tmp_path: Path) -> None:
     lines = [*good(90), '-9,2020-01-01,"-5\n\n\n\n\n"', *bad(1)]
     validated = Validator(engine, 0.05).validate(SALES, landed(engine, tmp_path, *lines))
     first = validated.judgements[0]
@@ -234,7 +234,7 @@ def version(rows: int, demo: bool = False) -> TableVersion:
         (7, [version(3, demo=True)], True),
     ],
 )
-def test_a_row_count_far_from_the_usual_one_is_a_warning(
+def test_an_unusual_row_count_causes_a_warning(
     engine: Engine, tmp_path: Path, rows: int, history: list[TableVersion], passed: bool
 ) -> None:
     validated = Validator(engine, 0).validate(SALES, landed(engine, tmp_path, *good(rows)), history)
@@ -273,7 +273,7 @@ def test_a_derived_table_is_checked_without_a_quarantine(
 
 
 @pytest.mark.requirement("PLT-5")
-def test_samples_of_a_derived_table_name_its_key_exactly(engine: Engine) -> None:
+def test_samples_of_a_derived_table_contain_its_exact_key(engine: Engine) -> None:
     validated = Validator(engine, 1).validate(TOTALS, frame(id=[2**53 + 1], amount=[-1.0]))
     assert validated.judgements[-1].samples == ({"amount": -1.0, "id": 2**53 + 1},)
     validated.discard()
@@ -282,7 +282,7 @@ def test_samples_of_a_derived_table_name_its_key_exactly(engine: Engine) -> None
 # Columns and types of a table
 
 
-def test_a_table_gets_the_declared_order_and_types(engine: Engine) -> None:
+def test_columns_get_the_declared_order_and_types(engine: Engine) -> None:
     rows = pd.DataFrame({"amount": [5], "day": [pd.Timestamp("2020-01-01")], "id": pd.array([1], "Int32")})
     validated = Validator(engine, 1).validate(TOTALS, rows)
     assert [(field.name, str(field.type)) for field in validated.table.schema] == [

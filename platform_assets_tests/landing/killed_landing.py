@@ -2,9 +2,9 @@
 
 A kill after a call equals a kill before the next call, because nothing else is written in between.
 
-`main` runs in its own process. It opens neither an engine nor a table, because their threads do not survive a fork, and
-forks once for each killed run and once for the next run. Its arguments are the URL of the database and a folder. For
-each kill, `main` prints a line that names what was lost or stored twice.
+`main` runs in its own process, which opens neither an engine nor a table, because their threads would not survive a
+fork. For each kill, it forks twice: for the run that is killed and for the next run. Then it prints a line that names
+what was lost or stored twice. The arguments are the URL of the database and a folder.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main(url: str, path: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("delete from platform.landing_files")
             connection.execute("delete from platform.landing_names")
-            # Each folder has a lake of its own.
+            # Delete the identity of the lake, because each folder has its own lake.
             connection.execute("delete from platform.lake")
         killed = forked(run_and_die, url, folder, calls)
         sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} ")

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def folders(engine: Engine) -> list[str]:
-    """Return the folders of landed files that were not removed."""
+    """Return the names of the folders for landed files that still exist."""
     return sorted(path.name for path in engine.folder("probe").parent.glob("landing-*"))
 
 

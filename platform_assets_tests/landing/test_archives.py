@@ -62,7 +62,7 @@ def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
 
 
 @pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
-def test_an_archive_is_unpacked_whatever_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+def test_an_archive_is_unpacked_regardless_of_the_name_of_its_file(tmp_path: Path, name: str) -> None:
     assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
 
 
@@ -97,7 +97,7 @@ def with_file(*others: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def sparse() -> bytes:
-    """Return an archive of a sparse file that is a hole of one terabyte."""
+    """Return an archive of a sparse file that has a size of one terabyte and no data."""
     made = tarfile.TarInfo("db")
     made.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 40)}
     return gzip.compress(tar_of((made, b"1\n0\n0\n".ljust(512, b"\0"))))
@@ -195,7 +195,7 @@ def test_errors_show_names_from_the_archive_on_one_short_line(tmp_path: Path) ->
 
 
 def bomb(layers: int = 1) -> bytes:
-    """Return a gigabyte of zeros, compressed to about a megabyte."""
+    """Return an archive with a gigabyte of zeros per layer, which is compressed to about a megabyte."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     described = tarfile.TarInfo("db")
     described.size = 1 << 30

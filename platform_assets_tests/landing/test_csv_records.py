@@ -109,7 +109,7 @@ def fields(found: int) -> str:
         pytest.param(b"a,b\n1,\0\n3,4\n", [bad(2, "it holds a zero byte", "1,\0"), good(3, "3", "4")], id="zero byte"),
     ],
 )
-def test_every_line_is_a_row_or_an_unreadable_line_with_the_reason(
+def test_every_line_gives_a_row_or_the_reason_why_it_is_unreadable(
     engine: Engine, tmp_path: Path, content: bytes, expected: list[Row]
 ) -> None:
     assert read(engine, tmp_path, content) == expected
@@ -142,7 +142,7 @@ def test_a_record_may_be_as_long_as_the_documented_limit(engine: Engine, tmp_pat
 
 
 @pytest.mark.requirement("PLT-6")
-def test_an_open_quote_loses_no_line_of_a_large_file(engine: Engine, tmp_path: Path) -> None:
+def test_no_line_of_a_large_file_is_lost_because_of_an_open_quote(engine: Engine, tmp_path: Path) -> None:
     lines = [f"{number},{'x' * 50}" for number in range(200_000)]
     broken = {3, 100_000, 199_999}
     for number in broken:

@@ -104,7 +104,7 @@ def test_incomplete_sample_data_are_never_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("REL-1")
-def test_only_archives_have_unpacking_rules_and_the_settings_set_their_limit(tmp_path: Path) -> None:
+def test_only_archives_are_unpacked_and_their_limit_comes_from_the_settings(tmp_path: Path) -> None:
     sources = Sources(settings(tmp_path, archive_max_bytes=7))
     demo = Generator().declared
     assert sources.unpacking(demo) is None
@@ -113,7 +113,7 @@ def test_only_archives_have_unpacking_rules_and_the_settings_set_their_limit(tmp
 
 
 @pytest.mark.requirement("PLT-12")
-def test_the_settings_set_the_limit_of_packed_files(tmp_path: Path) -> None:
+def test_the_limit_for_compressed_files_comes_from_the_settings(tmp_path: Path) -> None:
     declared = Generator().declared
     for uri in ("loans.csv.gz", ""):
         given = Sources(settings(tmp_path, unpacked_max_bytes=7), (CreditRiskSettings(credit_loans_uri=uri),))

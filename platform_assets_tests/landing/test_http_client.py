@@ -43,7 +43,7 @@ def client() -> Iterator[HttpClient]:
 def whole(answer: Answer) -> bytes:
     """Return the body; raise a temporary error if it is incomplete."""
     if not answer.body.startswith(BODY):
-        raise TemporaryError("the source answered with half of it", answer.status)
+        raise TemporaryError("the source returned only half of the body", answer.status)
     return answer.body
 
 
@@ -63,7 +63,7 @@ def test_values_and_headers_arrive_unchanged(server: DemoServer, client: HttpCli
         (silent, "the source did not answer within 0.3 s", None),
         (dropped, "the source cannot be reached: Server disconnected", None),
         (interrupted, "the source cannot be reached: peer closed connection", None),
-        (truncated, "the source answered with half of it", 200),
+        (truncated, "the source returned only half of the body", 200),
     ],
 )
 class TestATemporaryFault:
@@ -87,7 +87,9 @@ class TestATemporaryFault:
         assert len(server.requests) == 3
 
 
-def test_the_status_of_the_last_answer_is_kept(server: DemoServer, client: HttpClient) -> None:
+def test_the_status_of_the_last_response_is_kept_if_later_attempts_time_out(
+    server: DemoServer, client: HttpClient
+) -> None:
     server.faults.extend([status(429), silent, silent])
     with pytest.raises(UpstreamError, match="did not answer") as caught:
         client.get(server.url, {}, whole, PLENTY)
@@ -130,7 +132,7 @@ def test_there_is_no_retry_if_retry_after_exceeds_the_time_limit(server: DemoSer
     assert len(server.requests) == 1
 
 
-def test_every_attempt_waits_for_its_turn(server: DemoServer) -> None:
+def test_every_attempt_enters_the_given_context_with_the_remaining_time(server: DemoServer) -> None:
     turns: list[float] = []
 
     @contextmanager

@@ -118,7 +118,7 @@ def parquet_bytes(rows: int = 20_000) -> bytes:
 
 @pytest.mark.requirement("CRE-2")
 @pytest.mark.parametrize("kept", [4, 8, 100, 0.3, 0.9, -5, -1])
-def test_a_parquet_file_cut_anywhere_is_refused(engine: Engine, tmp_path: Path, kept: float) -> None:
+def test_a_truncated_parquet_file_is_refused(engine: Engine, tmp_path: Path, kept: float) -> None:
     path, whole = tmp_path / "file.parquet", parquet_bytes()
     path.write_bytes(whole[: int(kept * len(whole)) if 0 < kept < 1 else int(kept)])
     assert refused(engine, path).startswith(f"<uri> ({SETTING}) cannot be read: ")
@@ -151,7 +151,9 @@ def test_utf_16_with_a_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.requirement("PLT-12")
-def test_lines_of_another_encoding_are_unreadable_or_decide_the_encoding(engine: Engine, tmp_path: Path) -> None:
+def test_few_lines_in_another_encoding_are_unreadable_but_many_change_the_encoding(
+    engine: Engine, tmp_path: Path
+) -> None:
     path = tmp_path / "file.csv"
 
     def land_with(latin: int, utf_8: int) -> tuple[str, list[Row]]:
@@ -196,7 +198,7 @@ def test_lines_of_another_encoding_are_unreadable_or_decide_the_encoding(engine:
         (pa.array([[1], None]), "array<int64>", [[1], None]),
     ],
 )
-def test_a_parquet_type_lands_as_its_plain_counterpart(
+def test_a_parquet_type_is_converted_to_a_plain_type(
     engine: Engine, tmp_path: Path, column: pa.Array, kind: str, values: list[Any]
 ) -> None:
     path = tmp_path / "file.parquet"
@@ -207,7 +209,7 @@ def test_a_parquet_type_lands_as_its_plain_counterpart(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_bytes_that_are_not_text_make_their_column_unreadable(engine: Engine, tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_marked_as_unreadable_in_their_row(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"A": ["é".encode(), b"\xe9", None], "b": [1, 2, 3], "c": [b"\xff", b"\xff", b""]}), path)
     rows = [(row["a"], row["b"], row["c"], row[UNREADABLE], row[ERROR]) for row in landed(engine, path)]
@@ -215,7 +217,7 @@ def test_bytes_that_are_not_text_make_their_column_unreadable(engine: Engine, tm
 
 
 @pytest.mark.requirement("PLT-12")
-def test_an_index_that_pandas_saved_is_a_column(engine: Engine, tmp_path: Path) -> None:
+def test_an_index_saved_by_pandas_becomes_a_column(engine: Engine, tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pd.DataFrame({"a": [1, 2]}, index=pd.Index([5, 6], name="b")).to_parquet(path)
     assert [(row["a"], row["b"]) for row in landed(engine, path)] == [(1, 5), (2, 6)]

@@ -1,4 +1,4 @@
-"""Each file of a zone lands exactly once, whatever happens to its name, its time, the lake and the database."""
+"""Each file of a zone lands exactly once, even if it is renamed or touched, or if the lake or the database is lost."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_hidden_and_unfinished_files_are_ignored_but_files_with_odd_names_are_no
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_file_waits_until_it_is_unchanged_for_the_time_to_settle(any_yard: Yard, open_yard: OpenYard) -> None:
+def test_a_file_is_read_only_after_it_was_unchanged_for_the_settle_time(any_yard: Yard, open_yard: OpenYard) -> None:
     yard = open_yard(any_yard.uri, yard_settle_seconds=30)
 
     def look() -> tuple[int, int]:
@@ -191,7 +191,7 @@ def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_se
 
 
 @pytest.mark.requirement("SEN-1")
-def test_fields_come_from_the_columns_then_the_path_then_the_name(
+def test_fields_are_taken_from_the_columns_or_else_from_the_path(
     open_yard: OpenYard, instance: dg.DagsterInstance
 ) -> None:
     yard = open_yard(yard_pattern="{gate}/{weighed_at}.txt")
@@ -435,7 +435,9 @@ def test_landed_files_are_marked_as_processed_in_the_transaction_of_the_caller(
     assert sorted(yard.states().values()) == ["processed", "processed", "set_aside"]
 
 
-def test_sample_files_are_read_at_once_and_written_once(open_yard: OpenYard, instance: dg.DagsterInstance) -> None:
+def test_sample_files_need_no_settle_time_and_are_written_only_once(
+    open_yard: OpenYard, instance: dg.DagsterInstance
+) -> None:
     yard = open_yard("", yard_settle_seconds=3_600)
     assert metadata(yard.run(instance))["demo"] is True
     assert yard.rows() == [("north/sample.txt", 2, 1.5)]
@@ -458,9 +460,7 @@ def test_a_missing_folder_fails_the_run_and_its_files_land_later(yard: Yard, ins
 
 
 @pytest.mark.requirement("PLT-12")
-def test_times_with_an_offset_that_python_cannot_hold_go_to_quarantine(
-    yard: Yard, instance: dg.DagsterInstance
-) -> None:
+def test_times_that_python_cannot_represent_in_utc_are_quarantined(yard: Yard, instance: dg.DagsterInstance) -> None:
     times = ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00", "0001-01-01T00:00:00Z"]
     yard.drop("a.txt", f"weighed_at,{HEADER}" + "".join(f"{time},1,1\n" for time in times))
     yard.run(instance)

@@ -38,7 +38,7 @@ def model(services: Services) -> FittedModel:
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
-    """Make the model champion, and return the id of its approval request."""
+    """Make the model the champion, and return the id of its approval request."""
     return credit.crown(services, model, 3, THRESHOLD)
 
 
@@ -53,13 +53,13 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
 
 @pytest.fixture(scope="module")
 def shop(app: FastAPI, people: People) -> TestClient:
-    """Client with a key of scope `predict`."""
+    """HTTP client whose API key has the scope `predict`."""
     return api(app, people.program)
 
 
 @pytest.fixture(scope="module")
 def newest(services: Services, model: FittedModel) -> pd.DataFrame:
-    """The training features of each client's newest loan, with their score."""
+    """The training features and the score of each client's newest loan."""
     frame = credit.newest_rows(services)
     scores = dict(
         zip(credit.training_frame(services)["loan_id"], model.scores(credit.training_frame(services)), strict=True)
@@ -76,7 +76,7 @@ def plain(row: Any) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("CRE-4")
-def test_the_features_of_a_client_are_those_of_the_newest_loan(shop: TestClient, newest: pd.DataFrame) -> None:
+def test_the_features_of_a_client_are_those_of_its_newest_loan(shop: TestClient, newest: pd.DataFrame) -> None:
     for client in newest.index[:20]:
         row: Any = newest.loc[client]
         features = plain(row)
@@ -110,20 +110,22 @@ def test_a_prediction_contains_the_features_that_it_was_computed_from(
 
 
 @pytest.mark.requirement("CRE-4", "CRE-5")
-def test_a_thousand_clients_get_the_scores_and_features_of_training(shop: TestClient, newest: pd.DataFrame) -> None:
+def test_scores_and_features_of_a_thousand_clients_equal_those_in_training(
+    shop: TestClient, newest: pd.DataFrame
+) -> None:
     ids = [int(client) for client in newest.index]
     assert len(ids) == 1_000
     found = shop.post(PREDICTIONS, json={"client_ids": ids}).json()["predictions"]
     assert [one["client_id"] for one in found] == ids
     assert [one["probability"] for one in found] == newest["score"].tolist()
     assert [one["features"] for one in found] == [plain(newest.loc[client]) for client in ids]
-    # A request for one client gives the same numbers as a request for many.
+    # A request for one client returns the same numbers as a request for many clients.
     alone = [shop.post(PREDICTIONS, json={"client_id": client}).json() for client in ids[:50]]
     assert alone == found[:50]
 
 
 @pytest.mark.requirement("SRV-2")
-def test_predictions_keep_the_order_of_a_list_and_mark_unknown_clients(shop: TestClient) -> None:
+def test_predictions_are_in_request_order_and_mark_unknown_clients(shop: TestClient) -> None:
     asked = [CLIENT + 5, credit.NOBODY, CLIENT, CLIENT + 5, -1, 0, INT64]
     found = shop.post(PREDICTIONS, json={"client_ids": asked}).json()["predictions"]
     assert [one["client_id"] for one in found] == asked
@@ -133,7 +135,7 @@ def test_predictions_keep_the_order_of_a_list_and_mark_unknown_clients(shop: Tes
 
 
 @pytest.mark.parametrize("ids", [[], [credit.NOBODY]])
-def test_a_list_of_unknown_clients_needs_no_model(shop: TestClient, ids: list[int]) -> None:
+def test_a_list_may_be_empty_or_contain_only_unknown_clients(shop: TestClient, ids: list[int]) -> None:
     response = shop.post(PREDICTIONS, json={"client_ids": ids})
     assert response.json() == {"predictions": [{"client_id": client, "error": "not_found"} for client in ids]}
 
@@ -273,7 +275,7 @@ def test_the_error_for_an_invalid_path_names_the_field(shop: TestClient, path: s
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"])
 @pytest.mark.parametrize("path", [PREDICTIONS, f"{FEATURES}{CLIENT}", "/models", "/metrics"])
-def test_unsupported_methods_are_rejected_without_cors_headers(shop: TestClient, method: str, path: str) -> None:
+def test_unsupported_methods_get_405_without_cors_headers(shop: TestClient, method: str, path: str) -> None:
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     response = shop.request(method, path, headers=asks)
     assert response.status_code == 405
@@ -284,7 +286,7 @@ def test_unsupported_methods_are_rejected_without_cors_headers(shop: TestClient,
 
 
 @pytest.mark.requirement("SRV-1", "PRO-8")
-def test_the_route_models_lists_the_live_versions(shop: TestClient, services: Services, champion: int) -> None:
+def test_the_models_route_lists_the_live_versions(shop: TestClient, services: Services, champion: int) -> None:
     live = services.live_models.live(MODEL.name)
     response = shop.get("/models")
     [found] = [one for one in response.json() if one["model"] == MODEL.name]

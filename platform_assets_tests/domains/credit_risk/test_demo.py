@@ -1,4 +1,4 @@
-"""The sample loans are reproducible and complete, have the real file's irregularities, and can be learned from."""
+"""The sample loans are reproducible and complete, are irregular like the real file, and contain a learnable signal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def good(path: Path) -> list[Loan]:
     return list(brute_force.good_loans(path))
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path, path: Path) -> None:
     assert generate(tmp_path / "again.csv", ROWS).read_bytes() == path.read_bytes()
     assert generate(tmp_path / "other.csv", ROWS, seed=1).read_bytes() != path.read_bytes()
 
@@ -95,7 +95,7 @@ def test_one_line_in_two_hundred_is_bad_and_each_kind_of_error_occurs(lines: lis
         "a loan twice": 28,
     }
     different = Counter(loan_id for loan_id, _ in {(line[0], tuple(line)) for line in body})
-    assert sum(count - 1 for count in different.values()) == 14  # the other 14 repeated lines are identical
+    assert sum(count - 1 for count in different.values()) == 14  # the other 14 repeats are exact copies
     assert len(good) == ROWS - 14 - 15 - 15 - 14 - 14 - 14 - 2 * 14
 
 

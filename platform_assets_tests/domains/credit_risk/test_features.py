@@ -1,4 +1,4 @@
-"""The features match their definitions: by examples, by brute force and by properties."""
+"""Tests of the features: worked examples, comparison with a brute-force implementation, and generated cases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LOAN_SCHEMA = ibis.schema({column.name: column.type for column in LOANS.columns if column.name in Loan._fields})
-# Skip the phase `explain`, because it runs many more examples, each of them a query, and takes minutes.
+# Skip Hypothesis's phase `explain`, because it takes minutes: it runs many more examples, each with a query.
 LAW = settings(max_examples=40, phases=set(Phase) - {Phase.explain})
 PENSIONER = dt.date(3021, 9, 18)
 COMPUTE = Query(LOAN_SCHEMA, loan_features)
@@ -87,7 +87,7 @@ def loan(loan_id: int, loan_date: str, amount: float = 100.0, client: int = 1, c
         ),
     ],
 )
-def test_counts_and_averages_of_previous_loans(
+def test_counts_and_averages_cover_exactly_the_previous_loans(
     loans: list[Loan], expected: list[tuple[int, int, float | None]]
 ) -> None:
     found = [(row.loan_id, row.nb_previous_loans, row.avg_amount_loans_previous) for row in compute(loans)]
@@ -130,7 +130,9 @@ def test_age_and_years_on_the_job_are_completed_calendar_years(start: str, end: 
         (day("2018-05-02"), 0),
     ],
 )
-def test_years_on_the_job_are_null_without_a_job_on_that_day(job_start_date: dt.date | None, years: int | None) -> None:
+def test_years_on_the_job_are_null_without_a_job_on_the_loan_date(
+    job_start_date: dt.date | None, years: int | None
+) -> None:
     (row,) = compute([loan(1, "2019-05-01")._replace(job_start_date=job_start_date)])
     assert row.years_on_the_job == years
 
@@ -182,13 +184,13 @@ def differing(found: Sequence[Row], wanted: Sequence[Row]) -> list[tuple[Row, Ro
 
 
 @pytest.mark.requirement("CRE-1", "CRE-5")
-def test_every_row_of_the_demo_loans_equals_brute_force(demo_loans: list[Loan]) -> None:
+def test_features_of_all_demo_loans_equal_the_brute_force_results(demo_loans: list[Loan]) -> None:
     assert len(demo_loans) > 19_000
     assert differing(compute(demo_loans), brute_force.loan_features(demo_loans)) == []
 
 
 @pytest.mark.requirement("CRE-2", "CRE-5")
-def test_every_newest_row_of_the_demo_loans_equals_brute_force(demo_loans: list[Loan]) -> None:
+def test_newest_features_of_all_demo_clients_equal_the_brute_force_results(demo_loans: list[Loan]) -> None:
     newest = newest_per_client(loan_features(table(demo_loans))).order_by("client_id").to_pyarrow().to_pylist()
     wanted = brute_force.newest_per_client(compute(demo_loans))
     assert newest == [
@@ -200,7 +202,7 @@ def test_every_newest_row_of_the_demo_loans_equals_brute_force(demo_loans: list[
 
 @pytest.mark.real_data
 @pytest.mark.requirement("CRE-1", "CRE-5")
-def test_features_of_two_thousand_real_clients_equal_brute_force(real_data: Path) -> None:
+def test_features_of_two_thousand_real_clients_equal_the_brute_force_results(real_data: Path) -> None:
     source = ibis.memtable(pq.read_table(real_data / "credit" / "dataset_credit_risk.parquet"))
     typed = source.select(**{name: source[name].cast(type_) for name, type_ in LOAN_SCHEMA.items()}).to_pyarrow()
     loans = ibis.memtable(typed)
@@ -213,15 +215,15 @@ def test_features_of_two_thousand_real_clients_equal_brute_force(real_data: Path
 
 
 @pytest.mark.requirement("CRE-1", "CRE-5")
-def test_the_rows_of_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
-    # The table is large, because only in a large table would an average of floats differ in the last bit.
+def test_features_in_a_large_table_do_not_depend_on_later_loans(demo_loans: list[Loan]) -> None:
+    # If amounts were summed as floats, later loans could change the last bit of an average, but only in a large table.
     cut = sorted(loan.loan_date for loan in demo_loans)[len(demo_loans) // 2]
     whole = [row for row in compute(demo_loans) if row.loan_date <= cut]
     assert compute(loan for loan in demo_loans if loan.loan_date <= cut) == whole
 
 
 @pytest.mark.requirement("PLT-7", "CRE-5")
-def test_the_rows_of_a_large_table_do_not_depend_on_its_order(demo_loans: list[Loan]) -> None:
+def test_features_in_a_large_table_do_not_depend_on_the_order_of_rows(demo_loans: list[Loan]) -> None:
     shuffled = random.Random(7).sample(demo_loans, len(demo_loans))
     assert compute(shuffled) == compute(demo_loans)
 
@@ -251,7 +253,9 @@ def several_loans(draw: st.DrawFn) -> list[Loan]:
 @pytest.mark.requirement("CRE-1", "CRE-5")
 @LAW
 @given(several_loans(), several_loans(), st.integers(0, 24))
-def test_no_row_depends_on_its_own_or_a_later_loan(loans: list[Loan], others: list[Loan], place: int) -> None:
+def test_features_of_a_loan_do_not_depend_on_its_own_amount_or_on_later_loans(
+    loans: list[Loan], others: list[Loan], place: int
+) -> None:
     ordered = sorted(loans, key=lambda loan: (loan.loan_date, loan.loan_id))
     current = ordered[min(place, len(ordered) - 1)]
     known = [loan for loan in ordered if (loan.loan_date, loan.loan_id) <= (current.loan_date, current.loan_id)]
@@ -265,14 +269,14 @@ def test_no_row_depends_on_its_own_or_a_later_loan(loans: list[Loan], others: li
 @pytest.mark.requirement("PLT-7", "CRE-5")
 @LAW
 @given(several_loans(), st.randoms(use_true_random=False))
-def test_features_equal_brute_force_in_any_order_of_rows(loans: list[Loan], chance: random.Random) -> None:
+def test_features_equal_the_brute_force_results_in_any_order_of_rows(loans: list[Loan], chance: random.Random) -> None:
     found = compute(loans)
     assert differing(found, brute_force.loan_features(loans)) == []
     assert compute(chance.sample(loans, len(loans))) == found
 
 
 @pytest.mark.requirement("PLT-9", "CRE-5")
-def test_postgresql_computes_the_same_features(owner_url: str, demo_loans: list[Loan]) -> None:
+def test_features_computed_by_postgresql_equal_those_by_duckdb(owner_url: str, demo_loans: list[Loan]) -> None:
     clients = {loan.id for loan in demo_loans[:40]}
     some = [loan for loan in demo_loans if loan.id in clients] + [
         loan(1, "2020-02-29")._replace(job_start_date=None, birthday=day("1980-02-29"))

@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def good_loans(path: Path, rows: int) -> pd.DataFrame:
-    """Return the valid rows of a demo file, with the types of the lake."""
+    """Return the valid rows of a demo file, with the column types of the lake table."""
     loans = pd.read_csv(generate(path, rows), on_bad_lines="skip", dtype=dict.fromkeys(DATES, str))
     loans = loans.assign(**{column: pd.to_datetime(loans[column], errors="coerce").dt.date for column in DATES})
     loans = loans.assign(loan_amount=pd.to_numeric(loans["loan_amount"], errors="coerce")).dropna(
@@ -89,7 +89,7 @@ def test_a_profile_is_the_hash_of_all_columns_about_the_person(engine: Engine) -
     rows = pd.DataFrame([{**person, "loan_amount": place} for place, person in enumerate(people)])
     table = engine.as_expression(rows)
     profiles = as_frame(table.select("loan_amount", profile=profile(table)).order_by("loan_amount"))["profile"]
-    # The hashed text is a literal, because another text would change the holdout.
+    # The expected text is a literal, because a change to the hashed text would change the test set.
     text = "x|x|x|1|11250000|x|x|x|x|x|x|x|x||200|1980-02-29|3021-09-18"
     assert profiles[0] == profiles[1] == hashlib.sha256(text.encode()).hexdigest()
     assert profiles.nunique() == 1 + len(PERSON)
@@ -130,7 +130,7 @@ def test_candidates_accept_missing_values_and_reject_reordered_features(
 @pytest.mark.slow
 @pytest.mark.requirement("PRO-2", "CRE-3")
 @pytest.mark.parametrize("rows", [21_000, 21_750, 22_500, 23_000])
-def test_the_gate_passes_on_demo_loans_of_other_sizes(engine: Engine, tmp_path: Path, rows: int) -> None:
+def test_the_gate_passes_on_demo_files_of_several_sizes(engine: Engine, tmp_path: Path, rows: int) -> None:
     verdict = judged(demo_examples(engine, tmp_path, rows))
     assert verdict.passed, verdict
 

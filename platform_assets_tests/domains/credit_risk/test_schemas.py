@@ -1,4 +1,4 @@
-"""Each expectation on credit risk's tables detects its own kind of error, and no other kind."""
+"""Each expectation on the tables of credit risk detects the errors that it is meant for, and no others."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def numbered(row: dict[str, Any], changes: list[dict[str, Any]]) -> list[dict[st
 
 
 def breaks(schema: TableSchema, rows: ir.Table) -> ir.Table:
-    """Return a boolean column per row rule, which states for each row whether it breaks the rule."""
+    """Return one boolean column per row rule: true if the row breaks the rule."""
     return rows.select(**{rule.name: ~rule.holds(rows).fill_null(True) for rule in schema.expectations if rule.holds})
 
 
@@ -166,7 +166,7 @@ def broken_rules(schema: TableSchema, rows: ir.Table) -> list[set[str]]:
 
 @pytest.mark.requirement("PLT-5", "PLT-6", "CRE-5")
 @pytest.mark.parametrize(("schema", "good", "odd", "wrong"), TABLES)
-def test_each_wrong_row_breaks_its_rule_and_valid_rows_break_none(
+def test_each_invalid_row_breaks_one_rule_and_valid_rows_break_none(
     schema: TableSchema, good: dict[str, Any], odd: list[dict[str, Any]], wrong: list[tuple[dict[str, Any], str]]
 ) -> None:
     rows = table(schema, numbered(good, [*odd, *(change for change, _ in wrong)]))
@@ -228,6 +228,6 @@ possible_loans = st.fixed_dictionaries(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=60, phases=set(Phase) - {Phase.explain})
 @given(st.lists(possible_loans, max_size=4))
-def test_no_valid_loan_breaks_the_rules_of_the_features(drawn: list[dict[str, Any]]) -> None:
+def test_features_of_valid_loans_break_no_feature_rule(drawn: list[dict[str, Any]]) -> None:
     features = FEATURES_OF_GOOD_LOANS(numbered(GOOD_LOAN, drawn))
     assert [row for row in BROKEN_FEATURES(features) if any(row.values())] == []

@@ -1,4 +1,4 @@
-"""A server with sample values, and a client that retries after milliseconds."""
+"""A demo server with sample values, and a client whose retries wait only milliseconds."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ NOW = datetime(2018, 3, 10, 12, tzinfo=UTC)
 
 @pytest.fixture
 def series() -> demo.DemoSeries:
-    """Values of the server. They end seven days after 10 March 2018."""
+    """Sample values for the server, up to seven days after 10 March 2018."""
     return demo.DemoSeries(now=lambda: NOW)
 
 
 @pytest.fixture
 def server(series: demo.DemoSeries) -> Iterator[DemoServer]:
-    """A server that returns the values of `series` like the API."""
+    """A server that imitates the ESIOS API and returns the values of `series`."""
     with demo.server(series) as server:
         yield server
 
 
 @pytest.fixture
 def esios(server: DemoServer) -> Iterator[Esios]:
-    """A client of `server`."""
+    """An ESIOS client for `server`."""
     with quick_client(server) as esios:
         yield esios
 
@@ -52,7 +52,7 @@ def esios(server: DemoServer) -> Iterator[Esios]:
 def quick_client(
     server: DemoServer, series: Series = SERIES, token: str = demo.TOKEN, limits: Limits = QUICK
 ) -> Iterator[Esios]:
-    """A client that retries after milliseconds."""
+    """An ESIOS client whose retries wait only milliseconds."""
     with HttpClient("ESIOS", {"x-api-key": token}, limits) as http:
         yield Esios(http, server.url, series, "test", token)
 

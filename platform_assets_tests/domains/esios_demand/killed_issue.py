@@ -1,4 +1,4 @@
-"""Kill the step that issues a forecast before and after the database's commit, and let the next run complete it.
+"""Kill the step that issues forecasts, before or after the database commits; the next run must store every hour.
 
 `main` runs in its own process, and forks once for each run, because the libraries' threads do not survive a fork.
 """

@@ -1,4 +1,4 @@
-"""Runs that load months in the test process, with a Dagster instance in memory."""
+"""Dagster runs that load months of the series, in the test process and with an in-memory instance."""
 
 from __future__ import annotations
 

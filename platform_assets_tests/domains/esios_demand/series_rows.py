@@ -1,4 +1,4 @@
-"""Rows of the table `demand_forecast`, for tests of computations on it."""
+"""Sample rows of the table `demand_forecast`, for tests of the features and the forecasts."""
 
 from __future__ import annotations
 

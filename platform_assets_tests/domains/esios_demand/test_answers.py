@@ -1,4 +1,4 @@
-"""Recorded answers of the API: the client parses each one completely, or raises an error that names the cause."""
+"""Recorded API responses: the client parses each one completely, or raises an error that names the cause."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def same(parsed: _Object, body: dict[str, Any]) -> None:
 
 @pytest.mark.requirement("ESI-1", "ESI-6")
 @pytest.mark.parametrize(("name", "count"), RECORDED.items())
-def test_a_recorded_answer_is_parsed_completely(real_data: Path, name: str, count: int) -> None:
+def test_a_recorded_response_is_parsed_completely(real_data: Path, name: str, count: int) -> None:
     body = content(real_data / "esios" / name)
     parsed = parse(Answer(200, {}, body), IndicatorAnswer)
     assert len(parsed.indicator.values) == count
@@ -67,7 +67,7 @@ def test_a_recorded_answer_is_parsed_completely(real_data: Path, name: str, coun
     assert unknown_fields(parsed) == set()
 
 
-def test_the_recorded_search_is_parsed_completely(real_data: Path) -> None:
+def test_the_recorded_search_response_is_parsed_completely(real_data: Path) -> None:
     body = content(real_data / "esios" / "search_460_response.json")
     parsed = parse(Answer(200, {}, body), SearchAnswer)
     same(parsed, json.loads(body))
@@ -84,7 +84,7 @@ def test_the_recorded_search_is_parsed_completely(real_data: Path) -> None:
         ("old Authorization", r"refused the token \(HTTP 403: x{36}\)"),
     ],
 )
-def test_a_recorded_error_raises_the_right_message(real_data: Path, case: str, said: str) -> None:
+def test_a_recorded_error_response_raises_an_error_that_names_the_cause(real_data: Path, case: str, said: str) -> None:
     cases = json.loads(content(real_data / "esios" / "error_responses.json"))
     [found] = [one for one in cases if one["case"].startswith(case)]
     # For two cases, only the beginning or the length of the body was recorded.
@@ -94,7 +94,7 @@ def test_a_recorded_error_raises_the_right_message(real_data: Path, case: str, s
         parse(Answer(found["status"], {}, text.encode()), IndicatorAnswer)
 
 
-def test_the_recorded_empty_answer_has_no_values(real_data: Path) -> None:
+def test_the_recorded_empty_response_has_no_values(real_data: Path) -> None:
     cases = json.loads(content(real_data / "esios" / "error_responses.json"))
     [found] = [one for one in cases if one["case"].startswith("no values yet")]
     parsed = parse(Answer(200, {}, json.dumps(found["body"]).encode()), IndicatorAnswer)
@@ -103,7 +103,7 @@ def test_the_recorded_empty_answer_has_no_values(real_data: Path) -> None:
 
 
 @pytest.mark.requirement("ESI-1", "ESI-5")
-def test_the_client_reads_the_published_values_of_2017(real_data: Path) -> None:
+def test_the_hours_that_the_client_reads_for_2017_equal_the_published_values(real_data: Path) -> None:
     body = content(real_data / "esios" / "indicator_460_2017.json.gz")
 
     def respond(request: Request) -> Reply:
@@ -118,5 +118,5 @@ def test_the_client_reads_the_published_values_of_2017(real_data: Path) -> None:
         expected = {row["datetime"]: float(row["demand forecast"]) for row in csv.DictReader(file)}
     assert found == expected
     assert {one.state for one in answered[1:]} == {"complete"}
-    # The recording begins at midnight UTC, an hour after the start of the local year.
+    # January is partial, because the recording begins at midnight UTC, an hour after the start of the local year.
     assert answered[0].state == "partial"

@@ -74,7 +74,7 @@ def test_a_forecast_has_the_hours_of_its_local_day(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_day_without_a_forecast_is_not_found(app: FastAPI, people: People) -> None:
+def test_a_day_without_a_forecast_returns_404(app: FastAPI, people: People) -> None:
     with api(app, people.rita) as client:
         answer = client.get(PATH, params={"date": "2018-01-15"})
     assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""Holidays, bridge days and the types of days."""
+"""Holidays, bridge days and day types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from platform_assets.domains.esios_demand.calendar import calendar
         pytest.param(date(2018, 12, 8), "sunday", 1, 0, 1.0, id="a holiday on a Saturday"),
     ],
 )
-def test_days_have_their_type_and_share(
+def test_each_day_has_the_expected_type_and_holiday_share(
     day: date, day_type: str, is_holiday: int, is_bridge: int, holiday_share: float
 ) -> None:
     [found] = calendar(day, day)
@@ -33,7 +33,7 @@ def test_days_have_their_type_and_share(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_earlier_and_later_days_are_off_on_weekends_and_holidays() -> None:
+def test_day_off_columns_show_whether_nearby_days_are_weekends_or_holidays() -> None:
     wednesday, thursday, friday = calendar(date(2017, 10, 11), date(2017, 10, 13))
     assert (wednesday.day_off_before, wednesday.day_off_after) == (0.0, 1.0)
     assert (thursday.day_off_before, thursday.day_off_after) == (0.0, 0.0)

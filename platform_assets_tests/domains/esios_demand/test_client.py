@@ -1,4 +1,4 @@
-"""The client against a server like the API: its requests, and its message for each bad answer."""
+"""The ESIOS client against a server that imitates the API: its requests, and its error for each bad response."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_months_with_a_clock_change_are_complete(esios: Esios, key: str) -> None
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_partial_answer_differs_from_an_unpublished_month(
+def test_a_month_with_missing_hours_is_partial_and_a_future_month_is_unpublished(
     esios: Esios, server: DemoServer, series: demo.DemoSeries
 ) -> None:
     assert esios.hours(MARCH).state == "partial"
@@ -201,7 +201,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
     ("fault", "attempts", "upstream_status", "said"),
     [pytest.param(*row, id=name) for name, *row in BAD_ANSWERS],
 )
-def test_a_bad_answer_is_reported_with_its_cause(
+def test_a_bad_response_raises_an_error_that_names_the_cause(
     esios: Esios, server: DemoServer, fault: Fault, attempts: int, upstream_status: int | None, said: str
 ) -> None:
     server.constant_fault = fault
@@ -212,7 +212,7 @@ def test_a_bad_answer_is_reported_with_its_cause(
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_missing_answer_is_an_error_after_the_last_attempt(server: DemoServer) -> None:
+def test_a_request_without_a_response_fails_after_the_last_attempt(server: DemoServer) -> None:
     server.constant_fault = silent
     impatient = replace(QUICK, read_seconds=0.1)
     with quick_client(server, limits=impatient) as esios, pytest.raises(UpstreamError, match="within 0.1 s .last of 3"):
@@ -243,13 +243,13 @@ def test_the_search_for_the_series_ignores_accents_and_case(server: DemoServer, 
 
 
 def listed(answer: Reply) -> Reply:
-    """Fault: the server has no search."""
+    """Fault: the server has no route `/search`."""
     del answer
     return demo.as_json({"message": "not found"}, 404)
 
 
 @pytest.mark.requirement("ESI-1")
-def test_the_list_of_series_replaces_a_missing_search(esios: Esios, server: DemoServer) -> None:
+def test_the_series_is_looked_up_in_the_full_list_if_there_is_no_search(esios: Esios, server: DemoServer) -> None:
     series = [{"id": number, "name": name, "short_name": "", "description": "<p>"} for number, name in demo.OTHERS]
     found = demo.as_json({"indicators": [*series, {"id": 460, "name": demo.NAME}]})
     server.faults.extend([listed, lambda _: found])

@@ -1,4 +1,4 @@
-"""`esios backfill` loads two years in runs that Dagster records, and continues after an interruption."""
+"""`esios backfill` loads two years of data in recorded Dagster runs, and continues after an interruption."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KILLED_AFTER = (1, 13, 14, 26, 5, 12, 14, 13, 2, 14)
 
 @pytest.fixture
 def series() -> demo.DemoSeries:
-    """Values of the server, until 2019."""
+    """Sample values for the server, up to January 2019."""
     return demo.DemoSeries(now=lambda: datetime(2019, 1, 15, 12, tzinfo=UTC))
 
 
@@ -83,7 +83,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
     with dagster_instance() as instance:
         runs = [(run.job_name, run.status.value, run.tags["platform/backfill"]) for run in instance.get_runs()]
     assert runs == [("load_esios_demand", "SUCCESS", "2017-01-01..2018-12-01")] * 2
-    # A finished backfill is not continued. The command reads its months again.
+    # After a finished backfill, the command starts a new one and reads all the months again.
     assert platform_assets("esios", "backfill", *YEARS, **given).code == 0
     assert len(server.requests) == 2 * REQUESTS
     assert newest(tmp_path).version == 1
@@ -93,7 +93,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")
-def test_a_backfill_that_was_killed_ten_times_loads_the_same_rows(
+def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_undisturbed_one(
     warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
     esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
@@ -127,7 +127,7 @@ def test_an_interrupted_backfill_continues_with_the_remaining_months(
     tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
     given = variables(tmp_path, database_url, server)
-    # The 15th request is for the first month of the second run.
+    # The 15th request fails. It is for the first month of the second run.
     server.faults.extend([slow(0)] * 14)
     server.constant_fault = status(401)
     failed = platform_assets("esios", "backfill", *YEARS, **given)
@@ -155,7 +155,7 @@ def test_an_interrupted_backfill_continues_with_the_remaining_months(
         ("yesterday", "2017-01-01", "does not match the formats '%Y-%m-%d'"),
     ],
 )
-def test_a_wrong_period_is_refused(tmp_path: Path, database_url: str, start: str, end: str, said: str) -> None:
+def test_an_invalid_period_is_refused(tmp_path: Path, database_url: str, start: str, end: str, said: str) -> None:
     done: Done = platform_assets(
         "esios", "backfill", start, end, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url
     )

@@ -1,4 +1,4 @@
-"""The power demand in Dagster, with the real resources and over HTTP."""
+"""The assets of the power demand, run in Dagster with the real resources and an HTTP server."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_two_months_are_loaded_checked_and_exported(services: Services, loaded: 
 def test_missing_hours_are_listed_and_the_other_hours_published(services: Services, loaded: Loaded) -> None:
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
-    # The last published hour is years ago, so the remaining hours of March are missing.
+    # The newest published hour is years old, so the remaining hours of March count as missing.
     assert str(check.description).startswith("2018-03: 335 of 743 hours missing: 2018-03-17 23:00, 2018-03-18 00:00, ")
     assert str(check.description).endswith(" and 315 more UTC")
     assert check.metadata["months"].value == {
@@ -91,7 +91,7 @@ def test_missing_hours_are_listed_and_the_other_hours_published(services: Servic
 
 
 @pytest.mark.requirement("ESI-4")
-def test_reading_unchanged_months_again_makes_no_version(
+def test_loading_unchanged_months_again_creates_no_table_version(
     services: Services, loaded: Loaded, series: demo.DemoSeries
 ) -> None:
     assert loaded.result.success
@@ -160,7 +160,7 @@ def test_a_repeated_hour_is_an_error_and_nothing_is_published(
 
 
 @pytest.mark.requirement("ESI-5")
-def test_implausible_values_jumps_and_flat_lines_are_warnings(services: Services, series: demo.DemoSeries) -> None:
+def test_implausible_values_jumps_and_flat_lines_cause_warnings(services: Services, series: demo.DemoSeries) -> None:
     series.quarter_hourly = False
     series.changed |= {FEBRUARY.start + 40 * HOUR: 45_001, FEBRUARY.start + 50 * HOUR: 14_999}
     series.changed |= {FEBRUARY.start + number * HOUR: 25_000 for number in range(100, 106)}
@@ -185,7 +185,7 @@ def test_an_unpublished_month_does_not_fail_the_run(services: Services) -> None:
 
 
 @pytest.mark.requirement("ESI-6")
-def test_a_bad_answer_fails_the_step_with_its_message_and_changes_nothing(
+def test_an_api_error_fails_the_step_with_its_message_and_changes_nothing(
     services: Services, loaded: Loaded, server: DemoServer
 ) -> None:
     assert loaded.result.success
@@ -231,7 +231,9 @@ def test_sample_data_come_over_http_and_are_not_mixed_with_real_data(tmp_path: P
     )
 
 
-def test_the_table_of_another_series_is_refused(services: Services, loaded: Loaded, server: DemoServer) -> None:
+def test_a_table_that_contains_another_series_is_refused(
+    services: Services, loaded: Loaded, server: DemoServer
+) -> None:
     assert loaded.result.success
     other = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN, esios_indicator=1775)
     with closing(Services(services.settings, (other,))) as others:
@@ -239,7 +241,7 @@ def test_the_table_of_another_series_is_refused(services: Services, loaded: Load
 
 
 @pytest.mark.requirement("ESI-4", "PLT-2")
-def test_the_schedule_reads_the_months_around_today_again(services: Services) -> None:
+def test_the_schedule_loads_the_months_around_today_again(services: Services) -> None:
     schedule = defs.load_esios_demand_daily
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 9 * * *", "Europe/Madrid")
     assert (schedule.job_name, schedule.default_status) == ("load_esios_demand", dg.DefaultScheduleStatus.STOPPED)

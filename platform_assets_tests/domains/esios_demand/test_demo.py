@@ -28,7 +28,7 @@ def values(**query: str) -> list[float]:
     return [value["value"] for value in body["indicator"]["values"]]
 
 
-def test_the_values_are_like_those_of_the_real_series() -> None:
+def test_the_values_resemble_the_real_series() -> None:
     hours = {at: float(demo.megawatts(at)) for at in YEAR}
     assert 28_000 < mean(hours.values()) < 30_000
     assert 4_000 < stdev(hours.values()) < 5_200
@@ -41,7 +41,7 @@ def test_the_values_are_like_those_of_the_real_series() -> None:
     assert (found.jumps, found.flat) == ([], [])
 
 
-def test_the_mean_of_four_quarters_is_the_value_of_the_hour() -> None:
+def test_the_mean_of_four_quarter_hours_is_the_hourly_value() -> None:
     at = datetime(2017, 5, 3, 10, tzinfo=UTC)
     expected = [demo.megawatts(at), demo.megawatts(at + HOUR)]
     quarters = values()
@@ -64,7 +64,7 @@ def test_the_values_end_seven_days_ahead() -> None:
     assert (body["indicator"]["values"], body["indicator"]["values_updated_at"]) == ([], None)
 
 
-def test_wrong_requests_get_the_error_of_the_api() -> None:
+def test_invalid_requests_get_the_same_errors_as_from_the_real_api() -> None:
     assert answer(token="other") == (401, b"HTTP Token: Access denied.")
     assert answer("/indicators/1")[0] == 404
     assert answer(start_date="soon", end_date="later")[0] == 400

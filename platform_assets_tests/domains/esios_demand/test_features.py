@@ -1,4 +1,4 @@
-"""The features match their definitions, follow the local clock, and use nothing after the cut-off."""
+"""The features match their definitions, follow the local clock, and use no hours after the cut-off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from platform_assets_tests.domains.esios_demand.series_rows import SCHEMA, by_cl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Each example runs a query of 0.4 s.
+# Only a few examples, because each one runs a query that takes 0.4 s.
 LAW = settings(max_examples=8, deadline=None, phases=set(Phase) - {Phase.explain})
 DAY = timedelta(days=1)
 KNOWN_BEFORE = [column.name for column in (*FEATURES, NAIVE_D1)]
@@ -46,10 +46,13 @@ def march() -> dict[datetime, dict[str, Any]]:
 @pytest.mark.requirement("ESI-7")
 @pytest.mark.parametrize("hour", [0, 2, 9, 10, 23])
 @pytest.mark.parametrize("day", [date(2017, 3, 22), date(2017, 3, 30)])
-def test_lags_are_the_same_hour_by_the_local_clock(march: dict[datetime, dict[str, Any]], day: date, hour: int) -> None:
+def test_lags_refer_to_the_same_hour_by_the_local_clock(
+    march: dict[datetime, dict[str, Any]], day: date, hour: int
+) -> None:
     row = march[at(day, hour)]
     newest = 1 if hour < 10 else 2
-    # The days are a Wednesday and a Thursday. The day before is also a working day, and is not over at the cut-off.
+    # `day` is a Wednesday or a Thursday. The previous day is also a working day, but cannot be used as the last day of
+    # the same type, because it is not over at the cut-off.
     same_type = [2, 5, 6] if day.day == 22 else [2, 3, 6]
     assert {name: row[name] for name in row if name.startswith(("lag_", "naive_"))} == {
         "lag_newest_mw": by_clock(at(day - newest * DAY, hour)),
@@ -81,12 +84,12 @@ def test_rolling_means_end_at_the_cut_off(march: dict[datetime, dict[str, Any]],
 
 
 @pytest.mark.requirement("ESI-7", "ESI-5")
-def test_a_day_has_23_rows_in_march_and_25_in_october_and_lags_follow_the_clock(
+def test_days_with_a_clock_change_have_23_or_25_rows_and_lags_follow_the_clock(
     march: dict[datetime, dict[str, Any]],
 ) -> None:
     short = [row["local_hour"] for row in march.values() if row["local_day"] == date(2017, 3, 26)]
     assert sorted(short) == [0, 1, *range(3, 24)]
-    # The lag of an hour that the short day lacks is the mean of its neighbours.
+    # The short day has no hour 2, so the lag is the mean of the neighbouring hours.
     assert march[at(date(2017, 3, 28), 2)]["lag_2d_mw"] == by_clock(at(date(2017, 3, 26), 1)) + 1
     assert {march[at(date(2017, 3, day), 12)]["is_summer_time"] for day in (24, 25)} == {0}
     assert {march[at(date(2017, 3, day), 12)]["is_summer_time"] for day in (26, 27)} == {1}
@@ -105,9 +108,9 @@ def test_a_day_has_23_rows_in_march_and_25_in_october_and_lags_follow_the_clock(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_labels_are_hours_that_are_over_and_rows_end_with_the_next_day(march: dict[datetime, dict[str, Any]]) -> None:
+def test_only_past_hours_have_a_label_and_rows_end_with_the_next_day(march: dict[datetime, dict[str, Any]]) -> None:
     newest = max(at for at, row in march.items() if row["demand_mw"] is not None)
-    # The harvest was at 07:37 summer time, 05:37 UTC.
+    # The harvest was at 07:37 summer time (05:37 UTC), so the last complete hour began at 04:00 UTC.
     assert newest == datetime(2017, 3, 29, 4, tzinfo=UTC)
     assert max(row["local_day"] for row in march.values()) == TODAY + DAY
     assert all(row["demand_mw"] == by_clock(at) for at, row in march.items() if row["demand_mw"] is not None)
@@ -136,7 +139,7 @@ def test_no_feature_depends_on_hours_after_the_cut_off(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_missing_hours_leave_only_their_own_features_empty() -> None:
+def test_a_missing_hour_empties_only_the_features_computed_from_it() -> None:
     values = period(FIRST, TODAY + 7 * DAY)
     gap = at(TODAY - DAY, 15)
     del values[gap]
@@ -152,6 +155,6 @@ def test_missing_hours_leave_only_their_own_features_empty() -> None:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_an_empty_series_is_refused_with_the_command_to_run() -> None:
+def test_the_error_for_an_empty_series_names_the_command_to_run() -> None:
     with pytest.raises(TableError, match="platform-assets esios backfill"):
         demand_features(ibis.memtable(SCHEMA.empty_table()))

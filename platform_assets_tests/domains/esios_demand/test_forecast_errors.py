@@ -1,4 +1,4 @@
-"""Errors of issued forecasts: errors by hour, summaries and checks."""
+"""The hourly errors of issued forecasts, their summaries and their checks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 
 def issued(*days: date, error: float = 100.0) -> list[dict[str, Any]]:
-    """Return forecasts that are too high by `error`, with intervals of 500 MW to each side."""
+    """Return forecasts that are too high by `error`, with intervals that extend 500 MW to each side."""
     return [
         {
             "datetime_utc": at.replace(tzinfo=None),
@@ -85,7 +85,7 @@ def many(days: int, *, error: float = 100.0, naive: float = 700.0, covered: floa
 
 
 @pytest.mark.requirement("ESI-7")
-def test_each_past_hour_gets_its_error() -> None:
+def test_each_past_hour_gets_a_forecast_error() -> None:
     day = date(2017, 3, 25)
     found = errors_of(issued(day, day + DAY), day + DAY)
     assert list(found.columns) == [column.name for column in FORECAST_ERRORS.columns]
@@ -98,7 +98,7 @@ def test_each_past_hour_gets_its_error() -> None:
 
 
 @pytest.mark.requirement("ESI-7", "ESI-5")
-def test_the_horizon_counts_hours_when_the_clock_goes_back() -> None:
+def test_the_horizon_counts_elapsed_hours_when_the_clock_goes_back() -> None:
     found = issued(date(2017, 10, 29))
     assert len(found) == 25
     schema = ibis.schema({column.name: column.type for column in FORECASTS.columns}).to_pyarrow()
@@ -112,7 +112,7 @@ def test_the_horizon_counts_hours_when_the_clock_goes_back() -> None:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_summary_compares_with_the_naive_forecasts() -> None:
+def test_the_summary_compares_the_forecasts_with_the_naive_ones() -> None:
     found = summary(many(10))
     assert found["mae"] == found["bias"] == pytest.approx(100)
     assert found["mape"] == pytest.approx(0.005)
@@ -133,14 +133,14 @@ def test_the_summary_compares_with_the_naive_forecasts() -> None:
         pytest.param(many(1).iloc[:0], set(), id="no forecasts"),
     ],
 )
-def test_bad_forecasts_fail_their_checks(errors: Frame, failed: set[str]) -> None:
+def test_each_kind_of_bad_forecast_fails_its_check(errors: Frame, failed: set[str]) -> None:
     found = faults(errors)
     assert set(found) == set(CHECKS)
     assert {name for name, fault in found.items() if fault} == failed
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_asset_shows_metrics_breakdowns_and_plots() -> None:
+def test_the_metadata_contain_metrics_breakdowns_and_plots() -> None:
     facts = of_errors(many(10))
     assert facts["recent mae"] == pytest.approx(100)
     assert "recent skill_over_naive_d1_mw" not in facts

@@ -1,4 +1,4 @@
-"""Merging an answer with the stored hours."""
+"""Merging an API response with the stored hours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD, FOURTH = MONTH.hours()[:4]
 
 
 def merged(*hours: tuple[datetime, float], updated_at: datetime | None = NEW, **stored: float) -> Merged:
-    """Merge an answer with stored hours, which are named `first`, `second` .. and were updated at `OLD`."""
+    """Merge a response with the stored hours, which are given by name (`first=1.0`) and were last updated at `OLD`."""
     names = {"first": FIRST, "second": SECOND, "third": THIRD, "fourth": FOURTH, "march": MONTH.end}
     found = Merged()
     merge(Answered(MONTH, hours, updated_at), {names[name]: (value, OLD) for name, value in stored.items()}, found)
@@ -41,7 +41,7 @@ def test_an_hour_that_is_no_longer_returned_is_kept() -> None:
 
 
 @pytest.mark.requirement("ESI-4")
-def test_an_older_answer_does_not_replace_a_stored_value() -> None:
+def test_an_older_response_does_not_replace_a_stored_value() -> None:
     found = merged((FIRST, 5.0), (SECOND, 2.0), updated_at=OLD - timedelta(days=1), first=1.0)
     assert found.rows == [(FIRST, 1.0, OLD), (SECOND, 2.0, OLD - timedelta(days=1))]
     assert found.counts[MONTH] == {"older_than_stored": 1, "new": 1, "not_returned_any_more": 0}
@@ -53,7 +53,7 @@ def test_both_rows_of_a_repeated_hour_are_kept() -> None:
 
 
 @pytest.mark.requirement("ESI-2")
-def test_the_frame_has_the_series_and_sorted_times_without_zone() -> None:
+def test_the_frame_contains_the_series_with_sorted_times_without_time_zone() -> None:
     frame = as_frame(merged((SECOND, 2.5), (FIRST, 1.0)), SERIES)
     assert frame.to_dict("list") == {
         "name": [SERIES.name] * 2,
@@ -65,7 +65,7 @@ def test_the_frame_has_the_series_and_sorted_times_without_zone() -> None:
     assert as_frame(Merged(), SERIES).dtypes.to_dict() == frame.dtypes.to_dict()
 
 
-def test_the_metadata_have_the_state_of_each_month_and_some_corrections() -> None:
+def test_the_metadata_contain_the_state_of_each_month_and_some_corrections() -> None:
     found = merged(*((FIRST + number * HOUR, 5.0) for number in range(4)), first=1.0, second=2.0, third=5.0)
     told = facts([Answered(MONTH, ((FIRST, 5.0),), NEW)], found)
     assert told["months"]["2018-02-01"] == {

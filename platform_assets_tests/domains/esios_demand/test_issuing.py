@@ -40,7 +40,7 @@ def issued(tmp_path: Path, database_url: str) -> Iterator[IssuedForecasts]:
 
 
 def series_until(today: date) -> dict[datetime, float]:
-    """Return values as they are published on the morning of a day, from three weeks before to a week ahead."""
+    """Return the values that are published on the morning of a day: from three weeks before it to a week after it."""
     return period(today - 21 * DAY, today + 7 * DAY)
 
 
@@ -119,7 +119,7 @@ def test_a_day_with_a_clock_change_has_23_or_25_hours(issued: IssuedForecasts, t
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_forecast_names_incomplete_features_but_needs_the_mean(issued: IssuedForecasts) -> None:
+def test_a_forecast_lists_incomplete_features_but_is_refused_without_the_mean(issued: IssuedForecasts) -> None:
     values = series_until(TODAY)
     day = hours_of(TODAY - DAY, TODAY - DAY)
     old = {at: value for at, value in values.items() if at < day[12]}
@@ -132,7 +132,7 @@ def test_a_forecast_names_incomplete_features_but_needs_the_mean(issued: IssuedF
 
 
 @pytest.mark.requirement("ESI-7")
-def test_intervals_follow_the_coverage_of_earlier_days(issued: IssuedForecasts) -> None:
+def test_intervals_become_wider_after_days_with_low_coverage(issued: IssuedForecasts) -> None:
     widths = []
     for number in range(4):
         today = TODAY + number * DAY
@@ -140,7 +140,7 @@ def test_intervals_follow_the_coverage_of_earlier_days(issued: IssuedForecasts) 
         issue_on(today, issued, Steady(width=500))
         rows = issued.of_day(today + DAY)
         widths.append((rows[0]["upper_mw"] - rows[0]["demand_mw"]) / 500)
-    # On the second day, the day of the first forecast is not over.
+    # On the second day, the factor is still 1, because the day of the first forecast is not over.
     assert widths == pytest.approx([1, 1, interval_factor([1.0]), interval_factor([1.0, 1.0])])
 
 
@@ -149,18 +149,18 @@ def test_intervals_follow_the_coverage_of_earlier_days(issued: IssuedForecasts) 
     ("missed", "expected"),
     [([], 1.0), ([0.1, 0.1], 1.0), ([1.0], 1.716), ([0.0], 0.942), ([1.0] * 9, 3.0), ([0.0] * 99, 0.4)],
 )
-def test_the_factor_grows_after_misses_within_bounds(missed: list[float], expected: float) -> None:
+def test_the_interval_factor_grows_after_misses_and_stays_within_bounds(missed: list[float], expected: float) -> None:
     assert interval_factor(missed) == pytest.approx(expected, abs=0.001)
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_killed_run_is_completed_and_the_forecast_issued_once(
+def test_the_next_run_completes_a_killed_run_and_issues_the_forecast_once(
     warm: WarmParent, database_url: str, tmp_path: Path
 ) -> None:
     with warm.start(killed_issue.main, database_url, tmp_path) as process:
         told = [line.rstrip() for line in process.stdout]
         assert process.wait() == 0
-    # The first run was killed before it stored anything. The forecast of the second run stays.
+    # The first run was killed before it stored anything, so the forecast of version 2 from the second run is kept.
     assert told == [
         "killed before_the_commit",
         "killed after_the_commit",

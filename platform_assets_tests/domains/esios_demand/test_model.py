@@ -1,4 +1,4 @@
-"""The demand model on the real series of 2017, month by month, as the platform would have trained and issued it."""
+"""The demand model on the real series of 2017: trained and tested month by month, as the platform would have done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FIRST_MONTH, LAST_MONTH = 5, 12
 DAYS_UNTIL_KNOWN = 2
-"""Days after which the demand of a whole day is known at the cut-off."""
+"""Days between a forecast day and the newest day whose demand is fully known at the cut-off."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def _fit(rows: Frame) -> Any:
 
 
 def covered(found: Frame) -> pd.Series[bool]:
-    """Return whether each hour is inside its interval, whose width follows the coverage of earlier days."""
+    """Return whether each hour is inside its interval, whose width depends on the coverage of earlier days."""
     missed: dict[int, float] = {}
     inside = []
     for day, rows in found.groupby("day"):

@@ -31,12 +31,12 @@ def test_a_month_has_the_hours_of_its_local_days(key: str, hours: int, first: st
 
 @pytest.mark.requirement("ESI-5")
 @pytest.mark.parametrize(("day", "hours"), [(date(2017, 3, 26), 23), (date(2017, 10, 29), 25), (date(2017, 5, 1), 24)])
-def test_a_day_has_23_hours_in_march_and_25_in_october(day: date, hours: int) -> None:
+def test_days_with_a_clock_change_have_23_or_25_hours(day: date, hours: int) -> None:
     begin, end = start_of(day), start_of(date.fromordinal(day.toordinal() + 1))
     assert len([at for at in Month.of(day).hours() if begin <= at < end]) == hours
 
 
-def test_two_years_have_every_hour_once() -> None:
+def test_the_months_of_two_years_contain_each_hour_once() -> None:
     months = [Month(date(year, month, 1)) for year in (2017, 2018) for month in range(1, 13)]
     hours = [at for month in months for at in month.hours()]
     assert len(hours) == len(set(hours)) == 2 * 365 * 24

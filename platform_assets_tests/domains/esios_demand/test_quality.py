@@ -33,7 +33,7 @@ def test_every_hour_until_yesterday_is_expected() -> None:
 
 
 @pytest.mark.requirement("ESI-5")
-def test_later_hours_are_allowed() -> None:
+def test_values_for_future_hours_are_allowed() -> None:
     found = examine(alternating(MARCH, until=NOW + timedelta(days=7)), [MARCH], NOW)
     assert found.missing == {MARCH: []}
 

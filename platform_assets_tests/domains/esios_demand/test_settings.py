@@ -19,7 +19,7 @@ from platform_assets.settings import SettingsError, read_settings
         ("REREAD_DAYS", "soon", "PLATFORM_ESIOS_REREAD_DAYS: Input should be a valid integer"),
     ],
 )
-def test_the_error_for_a_wrong_value_names_the_setting_and_hides_the_token(
+def test_the_error_for_an_invalid_value_names_the_setting_and_hides_the_token(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv(f"PLATFORM_ESIOS_{name}", value)
@@ -29,7 +29,7 @@ def test_the_error_for_a_wrong_value_names_the_setting_and_hides_the_token(
     assert "contra" not in str(caught.value)
 
 
-def test_the_defaults_name_the_forecast_of_the_peninsula(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_series_is_the_demand_forecast_of_the_peninsula(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLATFORM_ESIOS_BASE_URL", "https://esios.test/")
     settings = read_settings(EsiosSettings)
     assert (settings.esios_indicator, settings.esios_geography) == (460, 8741)

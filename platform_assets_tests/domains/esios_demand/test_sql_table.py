@@ -81,7 +81,7 @@ def test_the_forecast_is_loaded_into_the_database_of_the_platform(
 
 
 @pytest.mark.requirement("ESI-3")
-def test_the_forecast_is_loaded_into_the_database_of_the_setting(tmp_path: Path, server: DemoServer) -> None:
+def test_the_forecast_is_loaded_into_the_configured_database(tmp_path: Path, server: DemoServer) -> None:
     file = tmp_path / "energy.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute(TABLE.format(type="REAL") + KEY)
@@ -94,7 +94,7 @@ def test_the_forecast_is_loaded_into_the_database_of_the_setting(tmp_path: Path,
 
 
 @pytest.mark.requirement("ESI-3", "PLT-3")
-def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request(tmp_path: Path) -> None:
+def test_sample_data_are_loaded_into_the_configured_database_only_on_request(tmp_path: Path) -> None:
     file = tmp_path / "energy.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute(TABLE.format(type="REAL") + KEY)
@@ -105,8 +105,8 @@ def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request
             refused
         )
         assert "PLATFORM_SQL_TARGET_DEMO=on" in failure(refused)
-        # The table still contains sample data after the settings have changed, so its rows are checked and not the
-        # settings.
+        # With live sources, the table still contains sample data. The load is refused, because the rows are checked
+        # and not the settings.
         real = Settings(sources="live", **settings)  # type: ignore[arg-type]
         with closing(Services(real, (EsiosSettings(),))) as services:
             assert "contains sample data" in failure(run(services, [defs.demand_forecast_esios])[0])
@@ -117,9 +117,7 @@ def test_sample_data_are_loaded_into_the_database_of_the_setting_only_on_request
 
 
 @pytest.mark.requirement("ESI-3")
-def test_a_bad_target_fails_the_step_with_its_message_and_keeps_the_forecast(
-    tmp_path: Path, server: DemoServer
-) -> None:
+def test_an_unsuitable_target_table_fails_the_step_and_keeps_the_forecast(tmp_path: Path, server: DemoServer) -> None:
     file = tmp_path / "energy.db"
     with closing(sqlite3.connect(file)) as database:
         database.execute(TABLE.format(type="TEXT") + KEY)

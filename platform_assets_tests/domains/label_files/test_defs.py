@@ -96,7 +96,7 @@ def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: S
         f"no_such_model,1,{OBSERVED},{request},,",
         f"{MODEL},1,2199-01-01T00:00:00Z,{request},,",
     )
-    # Content that appears under two names is read once.
+    # Two files with the same content are read once.
     (folder / "copy.csv").write_bytes((folder / "monday.csv").read_bytes())
     result = run(services)
     assert result.success, failure(result)
@@ -147,7 +147,7 @@ def test_a_correction_in_a_later_file_supersedes_the_label(services: Services, f
 
 
 @pytest.mark.requirement("MON-5", "PLT-12")
-def test_a_run_killed_before_it_stores_the_labels_loses_none(services: Services, folder: Path) -> None:
+def test_no_label_is_lost_if_a_run_fails_before_it_stores_the_labels(services: Services, folder: Path) -> None:
     drop(folder, "a.csv", f"{MODEL},1,{OBSERVED},,7,{OBSERVED}")
 
     def vanished() -> Any:

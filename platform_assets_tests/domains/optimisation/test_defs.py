@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 @pytest.mark.requirement("OPT-1")
-def test_every_row_has_its_distance(run: Run, tmp_path: Path) -> None:
+def test_every_readable_row_gets_its_distance(run: Run, tmp_path: Path) -> None:
     outcome = run(distances)
     assert outcome.success
     source = pd.read_csv(next((tmp_path / "home" / "demo").glob("speed*")), on_bad_lines="skip")
@@ -102,7 +102,7 @@ def test_a_row_with_a_missing_coordinate_has_no_distance(run: Run, tmp_path: Pat
     assert table.distance.iloc[3] == float(distance(4e5, -7.25))
 
 
-def test_the_error_names_a_source_without_coordinates(run: Run, tmp_path: Path) -> None:
+def test_the_error_for_missing_coordinate_columns_names_the_source(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "no_angles.csv"
     path.write_text("latitude,height\n1,2\n")
     (failure,) = run(distances, speed_data_uri=str(path)).failures
@@ -124,7 +124,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_the_metadata_show_column_forms_other_methods_and_encoding(run: Run) -> None:
+def test_the_metadata_show_columns_a_comparison_of_sizes_and_the_encoding(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
@@ -174,7 +174,7 @@ def test_a_parquet_file_is_accepted(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_compact, read_distances])
-def test_a_failure_names_the_source_and_leaves_no_files(tmp_path: Path, read: Callable[..., Any]) -> None:
+def test_a_failed_read_names_the_source_and_leaves_no_files(tmp_path: Path, read: Callable[..., Any]) -> None:
     path = tmp_path / "broken.csv"
     path.write_bytes(b"PAR1 and nothing more")
     given = OptimisationSettings(memory_data_uri=str(path), speed_data_uri=str(path))

@@ -27,7 +27,7 @@ def lines_of(path: Path, encoding: str) -> list[list[str]]:
 
 
 @BOTH
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, write: Generator, encoding: str) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path, write: Generator, encoding: str) -> None:
     first = write(tmp_path / "first.csv", 2_000)
     assert write(tmp_path / "again.csv", 2_000).read_bytes() == first.read_bytes()
     assert write(tmp_path / "other.csv", 2_000, seed=1).read_bytes() != first.read_bytes()

@@ -1,4 +1,4 @@
-"""The formula against 50-digit arithmetic, its special values, and the cache of its compiled code."""
+"""The distance formula: error against 50-digit arithmetic, special values, and the cache of the compiled code."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_exact_fallback_is_used_only_for_rows_that_need_it() -> None:
 
 @pytest.mark.requirement("OPT-1")
 @pytest.mark.parametrize("rows", [0, 1, 7, PIECE, PIECE + 1, 2 * PIECE + 3])
-def test_a_row_gives_the_same_bits_alone_and_in_threads(rows: int) -> None:
+def test_a_distance_is_bit_identical_in_a_small_batch_and_in_threads(rows: int) -> None:
     latitude, longitude = random_angles(rows)
     found = distance(latitude, longitude)
     assert found.shape == (rows,)
@@ -175,7 +175,7 @@ def test_arguments_are_not_changed_and_the_result_is_a_new_array() -> None:
         ([True], [1.0], TypeError, "latitude has the dtype bool"),
     ],
 )
-def test_arguments_other_than_numbers_of_one_shape_are_rejected(
+def test_arguments_of_other_types_or_unequal_shapes_are_rejected(
     latitude: Any, longitude: Any, error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
@@ -232,7 +232,7 @@ def test_the_kernel_is_compiled_once_and_cached_next_to_the_module(tmp_path: Pat
 
 
 @pytest.mark.requirement("OPT-1")
-def test_the_kernel_of_a_read_only_package_is_in_the_users_cache(tmp_path: Path) -> None:
+def test_the_kernel_of_a_read_only_package_is_cached_in_the_users_home(tmp_path: Path) -> None:
     folder, home = copy_of_module(tmp_path / "package"), tmp_path / "home"
     occupied(folder / "__pycache__")
     first, second = call(folder, home), call(folder, home)

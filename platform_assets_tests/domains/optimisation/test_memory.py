@@ -1,4 +1,4 @@
-"""Every table is read back bit for bit; the compressed table is small, and reading it takes little more memory."""
+"""Compression is lossless, the compressed table is small, and reading takes little more memory than the table."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def test_a_parquet_file_and_its_frame_give_the_same_table(tmp_path: Path) -> Non
 
 
 CELLS = st.one_of(
-    # A line with a zero byte is unreadable.
+    # Remove zero bytes, because a line that contains one is unreadable.
     TEXT.map(lambda text: text.replace("\0", "")),
     st.integers(-(2**65), 2**65).map(str),
     st.floats().map(str),
@@ -249,11 +249,11 @@ CELLS = st.one_of(
 
 @pytest.mark.requirement("OPT-2")
 @given(rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=20), times=st.integers(1, 3))
-def test_columns_of_mixed_texts_are_read_back_exactly(
+def test_text_columns_with_mixed_contents_are_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], times: int
 ) -> None:
     path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
-    # Because of the last row, both columns are text.
+    # The last row makes both columns text.
     lines = [*rows * times, ("words and", "words")]
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("a", "b"), *lines])
@@ -286,7 +286,9 @@ def test_columns_of_mixed_texts_are_read_back_exactly(
         (["2026-01-31", "2026-02-30"], "str", ["2026-01-31", "2026-02-30"]),
     ],
 )
-def test_the_type_of_a_column_loses_no_value(tmp_path: Path, cells: list[str], dtype: str, values: list[Any]) -> None:
+def test_the_inferred_type_of_a_column_preserves_every_value(
+    tmp_path: Path, cells: list[str], dtype: str, values: list[Any]
+) -> None:
     path = write(tmp_path / "x.csv", "x,y\n" + "".join(f"{cell},z\n" for cell in cells))
     series = read_small(path).frame()["x"]
     assert series.dtype == dtype
@@ -294,7 +296,7 @@ def test_the_type_of_a_column_loses_no_value(tmp_path: Path, cells: list[str], d
 
 
 @pytest.mark.requirement("OPT-2", "PLT-12")
-def test_a_declared_type_is_not_guessed(tmp_path: Path) -> None:
+def test_a_declared_type_is_used_instead_of_an_inferred_one(tmp_path: Path) -> None:
     cells = ["1E5,1,1", "+10101,2.5,0", "NA,,1", "1701.0,-0.0,1"]
     path = write(tmp_path / "x.csv", "Code,x,flag\n" + "".join(f"{line}\n" for line in cells * 3))
     table = read_small(path, types={"code": pa.string(), "x": pa.float64(), "flag": pa.int64()})
@@ -359,7 +361,9 @@ def test_each_row_has_its_line_number_and_no_line_is_lost(
         ("cp1250", "cp1250", "Zażółć gęślą jaźń"),
     ],
 )
-def test_encodings_are_detected_or_stated(tmp_path: Path, encoding: str, stated: str | None, word: str) -> None:
+def test_a_file_is_read_in_the_detected_or_the_stated_encoding(
+    tmp_path: Path, encoding: str, stated: str | None, word: str
+) -> None:
     path = write(tmp_path / "x.csv", f'name,n\n"{word}",1\nplain,2\n' + "plain,3\n" * 50, encoding)
     assert read_small(path, stated).frame()["name"].iloc[:2].tolist() == [word, "plain"]
 
@@ -395,7 +399,7 @@ from pathlib import Path
 import pyarrow as pa
 from platform_assets.domains.optimisation.memory import read_small
 first, second = map(Path, sys.argv[1:])
-read_small(first)  # imports, and what Arrow makes once
+read_small(first)  # keep imports and Arrow's first allocations out of the measurement
 tracemalloc.start()
 table = read_small(second)
 print(table.nbytes, tracemalloc.get_traced_memory()[1], pa.system_memory_pool().max_memory())
@@ -427,7 +431,7 @@ def test_the_hotels_take_less_memory_than_with_the_usual_methods(tmp_path: Path)
 
 
 @pytest.mark.requirement("OPT-2")
-def test_the_report_shows_each_column_before_and_after(tmp_path: Path) -> None:
+def test_the_report_shows_the_size_of_each_column_before_and_after_compression(tmp_path: Path) -> None:
     table = read_small(write(tmp_path / "x.csv", "n,t\n" + "1,a\n2,b\n" * 500))
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in report.per_column(table).splitlines()]
     assert lines[0] == ["column", "type", "form", "bytes before", "bytes after", "times smaller"]

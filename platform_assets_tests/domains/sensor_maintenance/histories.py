@@ -1,4 +1,4 @@
-"""Labelled readings for tests: sample data and the real history, with the types of the lake."""
+"""Labelled readings for tests, from sample data or the real history, with the column types of the lake table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.query_engine import Engine
 
 HISTORY = "sensor/historical_sensor_data.csv"
-"""The real history, in the folder of the real data."""
+"""Path of the real history in the folder of the real data."""
 
 
 def history_of(file: Path) -> pd.DataFrame:
@@ -29,7 +29,7 @@ def history_of(file: Path) -> pd.DataFrame:
 
 
 def demo_history(folder: Path, rows: int = 1_500) -> pd.DataFrame:
-    """Return the valid rows of sample data."""
+    """Return the valid rows of a sample history."""
     return history_of(generate(folder / "history.csv", rows))
 
 

@@ -1,8 +1,8 @@
-"""Kill the prediction step before each call to the database or the lake, and let the next run complete it.
+"""Kill the prediction step before each call to the database or the lake, and let the next run store the predictions.
 
 `main` runs in its own process and forks once for each kill, because the libraries' threads do not survive a fork. Each
-child completes the work of the killed child before it, and searches for faults. Then it lands more files and is killed
-while it predicts them. Each child prints one line with the faults.
+child first completes the work of the previous child, which was killed, and prints one line with the faults that it
+finds in the results. Then it lands more files, and is killed while it predicts them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plant for tests: a landing zone, champions, and runs that predict the files that landed."""
+"""A test plant: a landing zone, champions, and runs that make predictions for the landed files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def model_of(slope: float, ranges: bool = True) -> FittedModel:
 
 
 def open_plant(home: Path, url: str, **settings: Any) -> Services:
-    """Return services whose landing zone is the folder `zone` in a home. Files have no settle time."""
+    """Return services whose landing zone is the folder `zone` in `home`. They read files without a settle time."""
     (home / "zone").mkdir(parents=True, exist_ok=True)
     own = SensorMaintenanceSettings(
         sensor_landing_uri=str(home / "zone"),

@@ -42,7 +42,7 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Services with files of a landing zone and stored predictions, shared by the tests of a module."""
+    """Services whose database has landing files and predictions, shared by the tests of a module."""
     with empty_databases(postgres_server) as url:
         home, owner = tmp_path_factory.mktemp("home"), SecretStr(owner_of(url))
         settings = Settings(
@@ -72,7 +72,7 @@ def approval(services: Services) -> int:
 
 @pytest.fixture(scope="module")
 def client(services: Services, people: People, approval: int) -> Iterator[TestClient]:
-    """Client with a key of scope `predict`."""
+    """HTTP client whose API key has the scope `predict`."""
     assert approval
     app = application(services)
     with api(app):
@@ -143,7 +143,9 @@ def test_the_error_for_an_invalid_body_names_the_field(client: TestClient, name:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_each_route_requires_a_key_and_predicting_requires_its_scope(client: TestClient, people: People) -> None:
+def test_each_route_requires_a_key_and_predictions_require_the_scope_predict(
+    client: TestClient, people: People
+) -> None:
     def statuses(secret: str) -> tuple[int, int]:
         other = api(client.app, secret)  # type: ignore[arg-type]  # the application of the client
         return other.get(PATH, params={"file": "pump_1/a.txt"}).status_code, other.post(PATH, json=READING).status_code
@@ -163,7 +165,7 @@ def expected(*keys: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_stored_prediction_has_all_stored_columns(client: TestClient) -> None:
+def test_the_response_contains_all_columns_of_a_stored_prediction(client: TestClient) -> None:
     response = client.get(PATH, params={"file": DIGESTS["first"], "items_per_page": 1})
     [row] = response.json()
     assert row.pop("predicted_at").endswith("Z")
@@ -217,9 +219,7 @@ def test_pages_show_the_lines_of_a_file_in_order(client: TestClient, file: str, 
         ("%", "No file '%' was found"),
     ],
 )
-def test_a_file_without_predictions_is_not_found_and_the_reason_is_given(
-    client: TestClient, file: str, told: str
-) -> None:
+def test_a_file_without_predictions_returns_404_with_the_reason(client: TestClient, file: str, told: str) -> None:
     found = problem(client.get(PATH, params={"file": file}))
     assert (found["status"], found["type"]) == (404, "urn:platform-assets:not-found")
     assert told in found["detail"]

@@ -72,14 +72,14 @@ def test_bad_rows_are_quarantined_and_equal_readings_are_kept(
     opened = services(file, max_bad_rows=0.9)
     materialise(opened)
     table = opened.tables.read(NAME).sort_values("row")
-    # Rows are numbered by their place in the file, even if the source has its own column `row`.
+    # Rows are numbered by their line in the file, even if the source has its own column `row`.
     assert table.to_numpy().tolist() == [[2, 0.25, 0.5, 1], [3, 0.25, 0.5, 1], [4, 0.25, 0.5, 0], [11, 0.001, -0.5, 0]]
     bad = opened.tables.read(f"{NAME}_quarantine").sort_values("source_line")
     assert bad["source_line"].tolist() == [5, 6, 7, 8, 9, 10]
 
 
 @pytest.mark.real_data
-def test_the_real_history_arrives_completely(services: Callable[..., Services], real_data: Path) -> None:
+def test_the_real_history_is_loaded_completely(services: Callable[..., Services], real_data: Path) -> None:
     opened = services(real_data / HISTORY, sources="live")
     found = materialise(opened)
     table = opened.tables.read(NAME)

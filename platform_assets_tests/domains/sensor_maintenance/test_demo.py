@@ -18,7 +18,7 @@ from platform_assets_tests.domains.sensor_maintenance.histories import HISTORY, 
 READINGS = ["sensor_1", "sensor_2"]
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path) -> None:
     one = generate(tmp_path / "one.csv", 1_000).read_bytes()
     assert generate(tmp_path / "again.csv", 1_000).read_bytes() == one
     assert generate(tmp_path / "other.csv", 1_000, seed=1).read_bytes() != one
@@ -57,7 +57,7 @@ def test_the_sample_files_raise_a_drift_alarm_that_begins_with_the_drifting_devi
 
 
 def shape(history: pd.DataFrame) -> list[float]:
-    """Return the moments that describe a history: of all readings, and of each class."""
+    """Return the means and standard deviations of a history: of all readings, and of each class."""
     of_classes = history.groupby("label")[READINGS]
     return [
         *history[READINGS].mean(),
@@ -68,7 +68,7 @@ def shape(history: pd.DataFrame) -> list[float]:
     ]
 
 
-def test_sample_readings_are_standardised_and_their_classes_equally_frequent(tmp_path: Path) -> None:
+def test_sample_readings_are_standardised_and_classes_are_equally_frequent(tmp_path: Path) -> None:
     found = shape(demo_history(tmp_path, 20_000))
     assert found[:5] == pytest.approx([0, 0, 1, 1, 0.5], abs=0.02)
 

@@ -27,7 +27,7 @@ def test_the_identity_of_a_reading_is_a_digest_of_its_values(engine: Engine) -> 
         pd.DataFrame({"row": [1, 2, 3], "sensor_1": [-0.25, 0.0, -0.0], "sensor_2": [1e6, 1 / 3, 1 / 3]})
     )
     found = table.select("row", reading=reading(table)).order_by("row").to_pyarrow()["reading"].to_pylist()
-    # The expected texts are literals, because any other text would change the holdout.
+    # The expected texts are literals, because a change to the hashed texts would change the test set.
     texts = ["-250000000|1000000000000000", "0|333333333", "0|333333333"]
     assert found == [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
@@ -82,7 +82,7 @@ newest = Query(ibis.schema({column.name: column.type for column in PREDICTIONS.c
         ([], {}),
     ],
 )
-def test_each_device_gets_its_newest_decision(
+def test_the_newest_decision_is_selected_for_each_device(
     rows: list[tuple[str, str, int, float | None, float]], expected: dict[str, tuple[str, int]]
 ) -> None:
     for order in (rows, rows[::-1]):

@@ -1,4 +1,4 @@
-"""New readings land from the real file and from sample files. Without a location, live runs are refused."""
+"""New readings land from the real file and from sample files. Live runs are refused if no folder is configured."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_sample_files_land_in_the_first_run_with_the_time_of_each_reading(servic
     )
 
 
-def test_without_a_location_live_runs_are_refused(services: Callable[..., Services]) -> None:
+def test_live_runs_are_refused_without_a_configured_folder(services: Callable[..., Services]) -> None:
     result = run(services("live"))
     assert not result.success
     assert "PLATFORM_SENSOR_LANDING_URI is not set; set it to the folder" in failure(result)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RECALL = "recall_lower_bound_is_at_least_0_95"
 FAST = replace(MODEL, candidates=MODEL.candidates[1:2] + MODEL.candidates[4:], learning_curve=())
-"""The declaration with the two fastest candidates: the approximation and the support vector machine."""
+"""The model's declaration with only the two fastest candidates: the approximation and the support vector machine."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def sides(examples: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def judged(examples: pd.DataFrame, spec: Any = FAST) -> tuple[Fitted, Verdict]:
-    """Fit on the training set, and apply the gate on the holdout."""
+    """Fit on the training set, and apply the gate to the test set."""
     learned, held = sides(examples)
     fitted = fit(spec, learned, lambda _: None)
     scores = fitted.model.scores(feature_frame(held, spec))
@@ -79,7 +79,8 @@ def test_each_candidate_scales_its_input_and_can_be_stored_and_served(
             if hasattr(scaled, "decision_function")
             else scaled.predict_proba(1_000 * rows + 5)[:, 1]
         )
-    # The pipeline scales, so other units give equal probabilities. Rounding may change the splits of trees.
+    # The pipeline scales its input, so other units give the same probabilities. The median is compared, because
+    # rounding may change some splits of trees.
     assert np.median(np.abs(fitted.model.scores(rows) - expected)) < 1e-6
     store = ArtefactStore(str(tmp_path))
     served = store.load(store.save(fitted.model))
@@ -92,7 +93,7 @@ def test_each_candidate_scales_its_input_and_can_be_stored_and_served(
 
 
 @pytest.mark.requirement("SEN-3", "SEN-4")
-def test_the_threshold_is_the_lowest_with_the_allowed_false_alarms(examples: pd.DataFrame) -> None:
+def test_the_threshold_is_the_lowest_that_keeps_false_alarms_within_the_limit(examples: pd.DataFrame) -> None:
     fitted, verdict = judged(examples)
     assert verdict.passed, verdict
     negatives = int((labels_of(MODEL, sides(examples)[0]) == 0).sum())
@@ -100,7 +101,7 @@ def test_the_threshold_is_the_lowest_with_the_allowed_false_alarms(examples: pd.
     for line in fitted.leaderboard:
         recall, precision = (line.metrics[name] or 0.0 for name in ("recall", "precision"))
         if line.candidate == REFERENCE:
-            # The reference has equal scores for all rows. Flagging all would exceed the bound, so nothing is flagged.
+            # The reference gives all rows the same score. Flagging all rows would exceed the limit, so none is flagged.
             assert recall == 0
             continue
         assert recall > 0.95
@@ -110,7 +111,7 @@ def test_the_threshold_is_the_lowest_with_the_allowed_false_alarms(examples: pd.
 
 
 @pytest.mark.requirement("SEN-4", "PRO-2")
-def test_the_gate_fails_on_random_labels_and_says_why(examples: pd.DataFrame) -> None:
+def test_the_gate_fails_on_random_labels_and_gives_the_reason(examples: pd.DataFrame) -> None:
     mixed = examples.assign(label=np.random.default_rng(3).permutation(examples["label"]))
     _, verdict = judged(mixed)
     assert not verdict.passed
@@ -123,7 +124,7 @@ def test_the_gate_fails_on_random_labels_and_says_why(examples: pd.DataFrame) ->
 @pytest.mark.real_data
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-3", "SEN-4", "SEN-9")
-def test_the_real_history_passes_and_the_approximation_is_faster(engine: Engine, real_data: Path) -> None:
+def test_the_real_history_passes_the_gate_and_the_approximation_trains_faster(engine: Engine, real_data: Path) -> None:
     examples = examples_of(engine, history_of(real_data / HISTORY))
     fitted, verdict = judged(examples, replace(MODEL, candidates=MODEL.candidates[:2], learning_curve=(100, 800)))
     assert verdict.passed, verdict
@@ -138,5 +139,6 @@ def test_the_real_history_passes_and_the_approximation_is_faster(engine: Engine,
     assert abs(exact.mean - approximate.mean) < 0.005
     assert (exact.artefact_bytes or 0) > 10 * (approximate.artefact_bytes or 0) > 0
     times = {point.examples: point.fit_seconds for point in fitted.curve if point.candidate == exact.candidate}
-    # For eight times as many readings, quadratic time would give a factor of 64. Constant costs lower it.
+    # Training takes more than linear time. With eight times as many readings, quadratic time would give a factor of
+    # 64, but constant costs lower the factor.
     assert times[800] > 8 * times[100]

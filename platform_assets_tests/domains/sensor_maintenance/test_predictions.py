@@ -69,7 +69,7 @@ def test_each_reading_gets_the_score_and_the_decision_of_the_champion(plant: Pla
 
 
 @pytest.mark.requirement("SEN-6")
-def test_without_a_champion_waiting_files_are_reported_and_predicted_later(plant: Plant) -> None:
+def test_files_wait_for_a_champion_and_are_predicted_after_its_promotion(plant: Plant) -> None:
     plant.drop(NEW, (1.0, 0.0))
     facts = plant.run()
     assert facts[WAITS].startswith(f"1 file is waiting: {MODEL.name} has no champion")
@@ -132,14 +132,14 @@ def test_all_predictions_of_a_run_have_one_version_even_if_the_champion_changes(
     outcome = predictor.predict(plant.services.tables.scan(READINGS_INCOMING.name), "run", rows_at_once=5)
     assert (outcome.files, outcome.rows, outcome.waiting) == (6, 12, 0)
     stored = plant.in_database("predicted_at", "file_digest", "model_version")
-    # Two files fit into one transaction.
+    # Each transaction stores two files, which have four rows.
     assert sorted(Counter(at for at, _, _ in stored).values()) == [4, 4, 4]
     assert {version for _, _, version in stored} == {1}
     assert plant.versions == 2
 
 
 @pytest.mark.requirement("SEN-6")
-def test_without_training_ranges_outside_training_range_is_null(plant: Plant) -> None:
+def test_outside_training_range_is_null_if_the_model_has_no_training_ranges(plant: Plant) -> None:
     plant.promote(2.0, ranges=False)
     plant.drop(NEW, (1.0, 0.0))
     plant.run()

@@ -1,4 +1,4 @@
-"""Simulated devices write every kind of file, reproducibly for a seed, and leave no file half-written."""
+"""Simulated devices write every kind of file. The seed makes the files reproducible, and no file stays half-written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.requirement("SEN-1")
-def test_the_first_files_show_every_kind() -> None:
+def test_the_first_files_include_every_kind() -> None:
     found = {drop.kind: drop for drop in generated(len(KINDS))}
     assert [*found] == [*KINDS]
     assert found["on time"].name.endswith("/20260301T120000.000000Z.txt")
@@ -84,7 +84,7 @@ def test_a_stopped_simulation_leaves_no_half_written_file(tmp_path: Path) -> Non
     assert told[-1] == f"{found[place].name}: completed"
 
 
-def test_the_error_for_an_unwritable_folder_names_it(tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_folder_names_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match=r"pump_.* cannot be written to .*/file"):
         simulate(str(tmp_path / "file"), iter(generated(1)), lambda: True, lambda _: None)

@@ -1,4 +1,4 @@
-"""Convert archives to tables of labelled sentences, without Dagster, lake and database."""
+"""Convert archives to tables of labelled sentences, without Dagster, the lake or the database."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def model() -> FittedModel:
 
 @pytest.fixture(scope="module")
 def champion(services: Services, model: FittedModel) -> int:
-    """Make the model champion, and return the id of its approval request."""
+    """Make the model the champion, and return the id of its approval request."""
     return sentences.crown(services, model, 3)
 
 
@@ -58,7 +58,7 @@ def app(services: Services, champion: int) -> Iterator[FastAPI]:
 
 @pytest.fixture(scope="module")
 def desk(app: FastAPI, people: People) -> TestClient:
-    """Client with a key of scope `predict`."""
+    """HTTP client whose API key has the scope `predict`."""
     return api(app, people.program)
 
 
@@ -209,14 +209,14 @@ def test_an_empty_list_returns_an_empty_list(desk: TestClient) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_only_a_key_of_scope_predict_is_accepted(app: FastAPI, people: People) -> None:
+def test_only_keys_with_the_scope_predict_are_accepted(app: FastAPI, people: People) -> None:
     asked = {secret: api(app, secret).post(PREDICTIONS, json={"sentence": FIRE}).status_code for secret in ("", "x")}
     assert asked == {"": 401, "x": 401}
     assert api(app, people.rita).post(PREDICTIONS, json={"sentence": FIRE}).status_code == 403
 
 
 @pytest.mark.requirement("REL-3", "SRV-1")
-def test_the_documented_examples_have_the_fields_of_real_answers(desk: TestClient, app: FastAPI) -> None:
+def test_the_documented_examples_have_the_same_fields_as_real_responses(desk: TestClient, app: FastAPI) -> None:
     described = app.openapi()["paths"][PREDICTIONS]["post"]
     asked = described["requestBody"]["content"]["application/json"]["examples"]
     answered = described["responses"]["200"]["content"]["application/json"]["examples"]

@@ -55,7 +55,7 @@ def test_an_existing_file_is_replaced_only_with_force(tmp_path: Path) -> None:
     ],
     ids=["no archive", "no database", "damaged", "missing"],
 )
-def test_a_broken_archive_prints_one_line_and_keeps_the_existing_file(
+def test_a_broken_archive_causes_a_one_line_error_and_keeps_the_existing_file(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     packed, target = tmp_path / "db.tar.gz", tmp_path / "out.sqlite"
@@ -87,7 +87,7 @@ def test_a_missing_table_and_an_archive_over_the_limit_are_rejected(tmp_path: Pa
     ("target", "message"),
     [("", "is a folder; give the name of a file"), ("none/out", "cannot be written: No such file or directory")],
 )
-def test_the_error_for_an_unwritable_target_says_why(tmp_path: Path, target: str, message: str) -> None:
+def test_the_error_for_an_unwritable_target_gives_the_reason(tmp_path: Path, target: str, message: str) -> None:
     packed = archive(tmp_path, *TEXTS)
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / target))
     assert (done.code, done.out) == (1, "")
@@ -115,7 +115,7 @@ def test_a_packed_database_is_unpacked_byte_for_byte(tmp_path: Path) -> None:
         (b"Dear colleagues", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
         (None, 10**6, "SourceError: {made} (DATABASE) does not exist; point DATABASE at a file"),
         (b"", 10**6, "NotADatabaseError: {made} (DATABASE) is not a SQLite database"),
-        # The base64 text is a third larger than the database of 8,192 bytes.
+        # The limit applies to the base64 text, which is a third larger than the database of 8,192 bytes.
         (TEXTS, 9_000, "TooLargeError: {made} (DATABASE) has more than 9,000 bytes when unpacked"),
     ],
     ids=["no database", "missing", "empty", "beyond the limit"],

@@ -1,4 +1,4 @@
-"""Dagster builds both tables from sample data, bad rows, broken archives and the real archive."""
+"""Dagster runs of both tables, with sample data, bad rows, broken archives and the real archive."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ BROKEN = [
 
 
 @pytest.mark.requirement("REL-1")
-def test_a_broken_archive_fails_with_one_line_and_keeps_the_last_good_tables(run: Run, tmp_path: Path) -> None:
+def test_a_broken_archive_fails_with_a_one_line_error_and_keeps_the_last_good_tables(run: Run, tmp_path: Path) -> None:
     first = run(archive(tmp_path, ("a fire", "Relevant"), ("a song", "Not Relevant")))
     assert first.success, first.failures
     broken = tmp_path / "broken"
@@ -179,7 +179,7 @@ def test_the_error_for_an_archive_over_the_limit_names_the_setting(run: Run, tmp
 
 
 @pytest.mark.requirement("REL-1")
-def test_the_error_for_a_missing_column_names_it(run: Run, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_column_names_the_column(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "db.tar.gz"
     file.write_bytes(pack(database(tmp_path, [], TABLE.replace("choose_one", "chosen"))))
     assert (
@@ -205,7 +205,7 @@ def test_the_real_archive_gives_the_documented_counts(run: Run, real_data: Path)
     assert archived["text"].duplicated().sum() == 566
     assert (archived.groupby("text")["choose_one"].nunique() > 1).sum() == 72
     told = outcome.metadata[SENTENCES]
-    # The counts exceed those of the raw texts, because more texts are equal after cleaning.
+    # More sentences are repeated or conflicting than in the raw archive, because more texts are equal after cleaning.
     assert {name: told[name] for name in told if name.startswith(("learned", "relevant", "set_aside"))} == {
         "learned_from": 8_495,
         "relevant": 3_442,

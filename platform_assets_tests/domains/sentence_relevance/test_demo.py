@@ -1,4 +1,4 @@
-"""The sample archive is reproducible, resembles the real archive, and can be learned from."""
+"""The sample archive is reproducible, resembles the real archive, and contains a learnable signal."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def good(rows: list[tuple[Any, ...]]) -> Frame:
     return found[found["choose_one"].map(LABELS).eq(found["class_label"])]
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes(tmp_path: Path, path: Path) -> None:
+def test_the_same_number_of_rows_and_seed_give_the_same_file(tmp_path: Path, path: Path) -> None:
     assert generate(tmp_path / "again.tar.gz", ROWS).read_bytes() == path.read_bytes()
     assert generate(tmp_path / "other.tar.gz", ROWS, seed=1).read_bytes() != path.read_bytes()
 
 
 @pytest.mark.requirement("REL-1")
-def test_the_sample_is_packed_like_the_real_archive(path: Path) -> None:
+def test_the_sample_is_packed_in_the_same_way_as_the_real_archive(path: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(path.read_bytes()))) as archive:
         [member] = archive.getmembers()
         packed = archive.extractfile(member)

@@ -1,4 +1,4 @@
-"""Examples of sentences that are used for training, and of the reasons for excluding others."""
+"""Which sentences are used for training, and the reasons for which the others are excluded."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 WORDS_ONLY = with_encoders(MODEL, {})
-"""The declaration as it is trained without a sentence encoder."""
+"""The model's declaration without the candidates that need a sentence encoder."""
 ROWS = 4_000
 ARCHIVE = "sentences/db.sqlite.base64.tar.gz"
 
@@ -237,7 +237,7 @@ def test_obvious_sentences_are_classified_correctly(fitted: Fitted, text: str, r
 
 
 @pytest.mark.requirement("REL-3")
-def test_scores_do_not_depend_on_the_batch(model: FittedModel, texts: list[str]) -> None:
+def test_a_score_does_not_depend_on_the_other_texts_of_its_batch(model: FittedModel, texts: list[str]) -> None:
     some = texts[:50]
     assert [scores(model, [text])[0] for text in some] == scores(model, some).tolist()
 
@@ -298,7 +298,7 @@ def test_the_real_encoder_improves_f1_in_cross_validation(real_data: Path, engin
 
 
 def out_of_fold(spec: ModelSpec, examples: pd.DataFrame) -> Any:
-    """Return the scores of each training example by a model that was fitted on the other folds."""
+    """Return the score of each training example from a model that was fitted on the other folds."""
     [candidate] = spec.candidates
     settings = {name: values[0] for name, values in candidate.grid.items()}
     rows, labels = feature_frame(examples, spec), examples["relevant"].to_numpy()

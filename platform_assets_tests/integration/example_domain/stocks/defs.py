@@ -16,7 +16,7 @@ OWNERS = ["team:stocks"]
 
 @table_asset(schemas.PRICES, owners=OWNERS)
 def prices(sources: dg.ResourceParam[Sources], engine: dg.ResourceParam[Engine]) -> Landed:
-    """One row per share and trading day, as the source delivers them."""
+    """The prices of the source, one row per share and trading day."""
     return read_prices(sources, engine)
 
 

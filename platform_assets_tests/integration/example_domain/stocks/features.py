@@ -1,4 +1,4 @@
-"""Computation of the features, with pure functions from Ibis table to Ibis table."""
+"""Pure functions that compute the features as Ibis expressions."""
 
 from __future__ import annotations
 

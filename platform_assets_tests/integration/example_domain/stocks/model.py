@@ -37,7 +37,9 @@ CARD = Card(
     label="`rose_next_day` is 1 if the next close was higher. It is known one trading day later.",
     objective="Training minimises the log-loss. Scores are then calibrated, and the threshold maximises F1.",
     data="One row per share and trading day, with features as of that day's close.",
-    limits=("It uses only prices and volumes. It ignores news and trading costs, and is no advice to buy.",),
+    limits=(
+        "The model uses only prices and volumes. It ignores news and trading costs, and is not investment advice.",
+    ),
 )
 
 MODEL = ModelSpec(
