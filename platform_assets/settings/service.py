@@ -22,13 +22,25 @@ class ServiceSettings(SettingsGroup):
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
     service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = 8000
     dagster_url: Annotated[
-        str, Field(description="Address of Dagster's UI for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of Dagster's UI for links. If empty, links point to the server that `make up` "
+            "starts; in production there are no links."
+        ),
     ] = ""
     mlflow_url: Annotated[
-        str, Field(description="Address of MLflow for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of MLflow for links. If empty, links point to the server that `make up` starts; in "
+            "production there are no links."
+        ),
     ] = ""
     service_url: Annotated[
-        str, Field(description="Address of the service for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of the service for links. If empty, links point to the server that `make up` starts; "
+            "in production there are no links."
+        ),
     ] = ""
     serve_workers: Annotated[
         int, Field(ge=1, le=256, description="Number of processes of the HTTP service, which share its port.")
@@ -58,7 +70,7 @@ class ServiceSettings(SettingsGroup):
         Path | None,
         Field(
             description="Folder written by `platform-assets export`. `platform-assets serve` then serves only this "
-            "model, without database and lake."
+            "model and needs neither the database nor the lake."
         ),
     ] = None
 
@@ -66,7 +78,7 @@ class ServiceSettings(SettingsGroup):
     @classmethod
     def _address(cls, text: str) -> str:
         if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
-            raise ValueError("must be an address without user and query, for example https://dagster.example.org")
+            raise ValueError("must be a URL without user name or query, for example https://dagster.example.org")
         return text.rstrip("/")
 
     @field_validator("rate_limit")

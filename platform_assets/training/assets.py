@@ -26,7 +26,7 @@ USER = "user"
 EVALUATION = "criteria_hold_on_newest_examples"
 """Name of the check that evaluates a model on newly labelled examples."""
 SENSOR_SECONDS = 60
-"""Minimum interval between two evaluations of the sensor for new data."""
+"""Minimum interval between two evaluations of `new_data_sensor`."""
 
 
 def model_definitions(spec: ModelSpec) -> dg.Definitions:
@@ -166,7 +166,7 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
 
 
 def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Return the id of an unfinished run that materialises the asset, of any job; None without such a run."""
+    """Return the id of an unfinished run, in any job, that materialises the asset; None if there is none."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
@@ -234,5 +234,5 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 
 
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
-    """Return the criteria and the comparison, in the order of the verdict's reasons."""
+    """Return the criteria, then the comparison with the champion: the order of `verdict.reasons`."""
     return [*spec.criteria, spec.not_worse]

@@ -1,4 +1,4 @@
-"""Sentence encoders as sources: landed from the folder in a setting, and kept next to the artefacts by digest."""
+"""Copy sentence encoders from the folder in a setting to the artefact store, where the digest is the file's name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """Lands encoders and stores them next to the artefacts.
+    """Copies encoders to the artefact store.
 
     Parameters
     ----------
@@ -87,7 +87,10 @@ class Encoders:
             raise SourceError(str(error)) from None
 
     def bound(self, spec: ModelSpec, progress: Callable[[str], None]) -> ModelSpec:
-        """Return a declaration with the encoders that are configured now. Candidates of other encoders are removed."""
+        """Return a declaration with the encoders that are configured now.
+
+        Candidates whose encoder is not configured are removed.
+        """
         digests: dict[str, str] = {}
         for declared in dict.fromkeys(one.encoder for one in spec.candidates if one.encoder):
             if reason := self.why_not(declared):
@@ -111,13 +114,13 @@ class Encoders:
 
 
 def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the digests in a training's leaderboard, by hyperparameter."""
+    """Return the digests of the encoders in a training's leaderboard, by name of the hyperparameter."""
     parameters = {one.encoder.parameter for one in spec.candidates if one.encoder}
     return {name: value for line in leaderboard for name, value in line["parameters"].items() if name in parameters}
 
 
 def with_encoders(spec: ModelSpec, digests: Mapping[str, str]) -> ModelSpec:
-    """Return a declaration whose candidates have these digests in their grids.
+    """Return a declaration that has the digests in the grids of its candidates.
 
     Candidates whose encoder has no digest are removed. Candidates that need no encoder are kept.
     """

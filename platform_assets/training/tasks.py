@@ -35,11 +35,11 @@ class OutOfFold:
     examples
         The examples with all their columns, (n,).
     labels
-        (n,) as the task converts them.
+        Labels as the task converts them, (n,).
     raw
-        (n,) from `Learner.raw`.
+        Uncalibrated predictions from `Learner.raw`, (n,).
     fold
-        (n,) number of the fold in which each example was a test row, from 0.
+        Number of the fold whose test rows contain the example, counted from 0, (n,).
     group
         Column of the group key.
     """
@@ -101,7 +101,7 @@ class Learner(Protocol):
 
 
 class Task(Protocol):
-    """A kind of model, with its parameters as a model declares them."""
+    """A kind of model, with the parameters from the model's declaration."""
 
     @property
     def name(self) -> str:
@@ -113,11 +113,11 @@ class Task(Protocol):
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
-        """Functions and classes that training uses for this task, for its fingerprint."""
+        """Functions and classes that training uses for this task. The training fingerprint covers their code."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The parameters that affect the model, as JSON values, for its fingerprint."""
+        """Parameters that affect the model, as JSON values. The training fingerprint covers them."""
 
     @property
     def rankings(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class Task(Protocol):
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card, each with its name there."""
+        """Metrics that the model card shows by subgroup: the text on the card, by name of the metric."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -193,4 +193,4 @@ class Task(Protocol):
         """Return paragraphs of the model card about these numbers, by title."""
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:
-        """Draw the plots: PNG bytes by file name."""
+        """Draw the plots and return them as PNG bytes by file name."""

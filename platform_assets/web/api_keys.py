@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FRESH_SECONDS = 1.0
-"""Seconds for which a key is cached. A key that another process revokes may work until the end of this time."""
+"""Seconds for which a key is cached. If another process revokes a key, the key may work for this long."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"
@@ -216,7 +216,7 @@ class Keys:
         identity
             Name that the provider gives.
         allowed
-            Scopes that the groups of the person give; None if groups give no scopes.
+            Scopes of the person's groups at the provider; None if the groups are not used for scopes.
         via
             `oidc` or `proxy`.
         vouching_secret
