@@ -47,7 +47,7 @@ def bound_sockets(host: str, port: int, *, is_shared: bool = False) -> list[sock
         try:
             found.append(_bound_socket(family, address, is_shared=is_shared))
         except OSError as error:
-            # Skip addresses that cannot be used: without IPv6, `localhost` still has an IPv6 address.
+            # Skip addresses that cannot be used: `localhost` may resolve to an IPv6 address on a machine without IPv6.
             if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                 raise
             refused = error

@@ -16,7 +16,8 @@ REFUSALS = {
     "unprintable_name": "the key {name}: its owner contains control or invisible characters; remove them",
     "needs_owner": "the key {name} has the scope identify, so only the database's owner can create it; set "
     "PLATFORM_MIGRATION_DATABASE_URL",
-    "identifies_only": "the key {name}: the scope identify is for the service's own key; give it no other scope",
+    "identifies_only": "the key {name}: the scope identify is only for the service's own key, which has no other "
+    "scope; remove the other scopes",
     "malformed_key": "the key {name}: its name or hash is malformed, its hash is that of a session, or its owner is "
     "longer than 200 characters",
 }

@@ -56,7 +56,10 @@ def plain_digits(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Return a number with the fraction 0 as an integer, because JSON Schema counts 5.0 as one; refuse booleans."""
+    """Return the value as an integer. A float such as 5.0 is accepted, because it is an integer in JSON Schema.
+
+    Booleans are refused.
+    """
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:
             raise ValueError(
@@ -232,8 +235,8 @@ async def respond(
     NotFound
         The request has one item, and it does not exist.
     """
-    # Answer few items on the event loop, because a thread would add a third to the time and hold the GIL just as long.
-    # Answer many in a thread, because on the event loop they would delay all other requests.
+    # Answer few items on the event loop, because a thread would take a third longer and hold the GIL just as long.
+    # Answer many items in a thread, because on the event loop they would delay all other requests.
     on_loop = few is not None and len(asked.items) <= few
     found = answers() if on_loop else await run_in_threadpool(answers)
     if asked.is_many:

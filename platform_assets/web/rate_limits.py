@@ -32,7 +32,7 @@ LIMIT_HEADERS = "limit_headers"
 """Entry of a request's state with the headers about its limit, as the bytes of a response."""
 LIMIT_NAMES = (b"ratelimit-policy", b"ratelimit")
 PER_PROCESS = "-per-process"
-"""Suffix for the name of a quota that each of several processes counts separately."""
+"""Suffix of a quota's name in the headers if several processes each count their own requests."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 
