@@ -199,7 +199,7 @@ def sign_in(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_only_the_key_of_the_service_signs_people_in(
+def test_only_the_key_of_the_service_can_sign_people_in(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
 ) -> None:
     number = required.open_request(proposal()).id
@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_signs_people_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Neither the service role nor an approver can create such a key, and a session cannot replace the key.
+    # Neither the service role nor an approver can create a key with the scope identify. A session cannot replace it.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -245,7 +245,7 @@ def test_the_service_role_cannot_enrol_approvers_or_replace_people(
     number = required.open_request(proposal()).id
     assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
     assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
-    # The session of a person whose groups do not give approve cannot create a key that approves.
+    # If the groups of a person do not grant the scope approve, the person's session cannot create a key that approves.
     digest = hashlib.sha256(b"ps_reading").hexdigest()
     arguments = ["anna@example.com", ["read"], "proxy", enrolled, digest, 60]
     assert called(role, "sign_in_person", *arguments)["outcome"] == "recorded"
@@ -315,7 +315,7 @@ def test_no_session_or_key_replaces_the_secret_of_another_person(
         required._prepare(one)
     of_anna = hashlib.sha256(ANNA.secret.encode()).hexdigest()
     assert called(role, "sign_in", bert.secret, of_anna, 60) is False
-    # Otherwise, this would be recorded as an approval by Bert, although Anna launched the training.
+    # If Bert could start a session with the hash of Anna's secret, Anna's approval would be recorded as Bert's.
     assert decide(role, number, ANNA.secret)["why"] == "involved"
     token = hashlib.sha256(b"ps_token").hexdigest()
     assert called(role, "sign_in", ANNA.secret, token, 60) is True

@@ -41,7 +41,7 @@ def test_deleted_mlflow_version_is_restored_from_ledger_and_lake(mlflow_works: W
     bad = works.crown("second")
     newest = works.train("third")
     client(works).delete_model_version(MODEL, "1")
-    # The version that is rolled back is also deleted, from MLflow and from the lake.
+    # Also delete version 2, the champion before the rollback, from MLflow and from the lake.
     client(works).delete_model_version(MODEL, "2")
     works.file(bad).unlink()
     assert works.promoter.rollback(MODEL, ANNA, REPORT).version == 1
