@@ -186,7 +186,7 @@ def test_settings_that_differ_from_the_recorded_rules_are_refused_until_a_migrat
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_has_the_statement_to_run(
+def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_contains_the_statement_to_run(
     external: Database, database_url: str
 ) -> None:
     name = f"{external.name('platform')}_poor"

@@ -158,7 +158,7 @@ def test_migrations_after_the_baseline_only_add(external: Database) -> None:
         assert any("create" in one or "alter" in one for one in statements), path
         if "\noldest_code = " not in path.read_text() and (found := removals(statements)):
             harmful[path.name] = found
-    assert harmful == {}, "do this one release later, and set oldest_code; see database/migrate.py"
+    assert harmful == {}, "run these statements one release later, and set oldest_code; see database/migrate.py"
 
 
 @pytest.mark.parametrize(
