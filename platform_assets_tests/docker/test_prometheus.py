@@ -211,7 +211,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     finally:
         process.kill()
         process.wait()
-    # Only the queries about predictions, champions and shadows are empty, because the service has no model.
+    # Only the queries about predictions, champions and shadows are empty, because the service has no champion.
     empty = {name for expression, result in found.items() if not result for name in METRIC.findall(expression)}
     assert empty <= {
         *("platform_predictions_total", "platform_prediction_score_bucket", "platform_model_info"),
