@@ -52,7 +52,7 @@ def _is_ours(variable: str) -> bool:
 
 def pytest_configure() -> None:
     # Clean the environment before collection, because collection imports definitions, which read variables. Clean it
-    # only once, because fixtures of modules set variables. Workers inherit the cleaned environment.
+    # only once, because module-scoped fixtures set variables. Workers inherit the cleaned environment.
     for variable in filter(_is_ours, list(os.environ)):
         if variable != REAL_DATA:
             del os.environ[variable]

@@ -49,7 +49,7 @@ class ServiceSettings(SettingsGroup):
         Literal["after", "before"],
         Field(
             description="`after`: the service logs a prediction within about 0.2 s of its response. `before`: it logs "
-            "the prediction before it responds, which is slower but loses none if the process is killed."
+            "the prediction before it responds, which is slower, but no prediction is lost if the process is killed."
         ),
     ] = "after"
     rate_limit: Annotated[

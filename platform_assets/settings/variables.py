@@ -17,7 +17,7 @@ USERINFO = re.compile(
 )
 """Pattern of the user and password of a URI."""
 SHORTEST_SECRET = 12
-"""Minimum length of a query value, or of a user without password, that is masked in a URI."""
+"""Minimum length of a query value, or of a user name without a password, that is masked in a URI."""
 SHORTEST_NAMED_SECRET = 6
 """Minimum length at which the value of a variable that matches `SECRET_NAME` is masked.
 

@@ -116,8 +116,8 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=EVALUATION,
-        description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
-        "labelled since it was trained, or on the holdout if there are too few.",
+        description=f"The champion of {spec.key} meets the criteria; without a champion, the newest version does. The "
+        "examples are those labelled since the version was trained, or the holdout if they are too few.",
         metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:

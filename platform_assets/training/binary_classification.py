@@ -84,7 +84,7 @@ class Sigmoid:
         return f"{flat}threshold {self.threshold:.4f}. {self.rule}"
 
     def complete(self, estimator: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 - the signature of all tasks
-        """Return the fitted pipeline with its sigmoid."""
+        """Return the fitted pipeline followed by the calibrating sigmoid."""
         from platform_assets.models.calibration import CalibratedEstimator
 
         return CalibratedEstimator(estimator, self.slope, self.intercept)
@@ -154,7 +154,7 @@ class BinaryClassification:
     threshold
         Rule for the decision threshold.
     costs
-        Assumed costs of errors, which are reported and drawn; None if none are known.
+        Assumed costs of errors, which are reported and plotted; None if they are unknown.
     """
 
     positive: str
@@ -170,7 +170,7 @@ class BinaryClassification:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
         return {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
 
     @property
@@ -226,7 +226,7 @@ class BinaryClassification:
         )
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences, each model at its own threshold."""
+        """Compute the differences of the metrics, each model at its own threshold."""
         ours, theirs = ((one.scores, _threshold(one)) for one in (challenger, champion))
         return classifiers.compare(challenger.labels, challenger.groups, ours, theirs, resamples=resamples)
 
@@ -256,8 +256,8 @@ class BinaryClassification:
         at = "if nothing is flagged" if lowest is None else f"at a threshold of {lowest:.3g}"
         return {
             "Costs": f"Assumption: a missed positive costs as much as {costs['missed']:g} false alarms. {costs['why']} "
-            f"On the holdout, errors cost {costs['per_100_rows']:.3g} false alarms per 100 examples at the threshold. "
-            f"The lowest cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
+            f"On the holdout, the errors at the threshold cost as much as {costs['per_100_rows']:.3g} false alarms "
+            f"per 100 examples. The lowest cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
         }
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:  # noqa: ARG002 - the signature of all tasks

@@ -74,7 +74,7 @@ class _Module:
     name
         Full name of the module.
     definitions
-        For each name that the module defines, the statements that define it, without what the digest ignores.
+        Statements that define each name, stripped of everything that the digest ignores.
     imports
         Imported definitions, by their names in this module.
     """

@@ -198,7 +198,7 @@ def _identity(transformers: Any) -> str:
 
 
 def _divided(pipeline: Any) -> tuple[Any, Any]:
-    """Return the transformers of a pipeline, or None if there are none, and its estimator."""
+    """Split a pipeline into transformers and estimator. The transformers are None if there are none."""
     from sklearn.pipeline import Pipeline
 
     if isinstance(pipeline, Pipeline) and len(pipeline) > 1:

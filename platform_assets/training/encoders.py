@@ -1,4 +1,4 @@
-"""Copy sentence encoders from the folder in a setting to the artefact store, where the digest is the file's name."""
+"""Copy sentence encoders from the folder that a setting names to the artefact store. The digest is the file name."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Encoders:
         self._scratch = scratch
 
     def files(self, declared: DeclaredEncoder) -> list[Source]:
-        """Return the model and the tokenizer in the folder of the setting; empty if the setting is empty."""
+        """Return model and tokenizer in the folder that the setting names; empty if the setting is empty."""
         uri: str = getattr(self._sources.settings_of(declared.settings), declared.setting)
         names = (MODEL_FILE, TOKENIZER_FILE)
         return [Source(declared.variable, f"{uri.rstrip('/')}/{name}") for name in names] if uri else []
 
     def why_not(self, declared: DeclaredEncoder) -> str | None:
-        """Return the reason why candidates with the encoder are left out, or None if they take part."""
+        """Return the reason why candidates with the encoder are left out, or None if they are included."""
         if not self.files(declared):
             return f"{declared.variable} is not set"
         if missing := missing_libraries():
@@ -120,7 +120,7 @@ def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> di
 
 
 def with_encoders(spec: ModelSpec, digests: Mapping[str, str]) -> ModelSpec:
-    """Return a declaration that has the digests in the grids of its candidates.
+    """Return a declaration in which the grids of the candidates contain the encoders' digests.
 
     Candidates whose encoder has no digest are removed. Candidates that need no encoder are kept.
     """

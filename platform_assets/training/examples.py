@@ -171,7 +171,10 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
-    """Return, for each row, whether the version's split holds it out. With another split rule, return all False."""
+    """Return, for each row, whether the version's split holds it out.
+
+    If the version was trained with another split rule, all values are False.
+    """
     import numpy as np
 
     try:

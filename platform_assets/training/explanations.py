@@ -1,6 +1,6 @@
 """Model explanations: permutation importance, top words and decision surface. `ModelSpec.explanations` selects them.
 
-They only use the model's scores on held-out examples, so they work for any estimator.
+They use only the model's scores on held-out examples, so they work for any estimator.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Explained(Protocol):
 
     @property
     def task(self) -> Explainable:
-        """Kind of the model."""
+        """Task of the model."""
 
     @property
     def ranked_by(self) -> str:

@@ -22,7 +22,7 @@ VERDICT = "verdict"
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
 LONGEST_TEXT = 300
-"""Characters after which a text in a table is truncated."""
+"""Maximum number of characters of a text in a table; the rest is cut."""
 KIB = 1_024
 LARGE = 100
 """Means of the ranking metric that are at least this large are shown with fewer decimals."""
@@ -90,14 +90,14 @@ def told(verdict: Verdict) -> str:
 def awaited(request: Request | None) -> str:
     """Return the state of a version's approval request in one line."""
     if request is None:
-        return "no new request: this version was already decided"
+        return "no new request: this version has been decided on before"
     if request.state is State.PENDING:
         return f"request {request.id} is awaiting approval: platform-assets decide show {request.id}"
     return f"request {request.id} is {request.state}"
 
 
 def faults(verdict: Verdict) -> list[str]:
-    """Return the sentences of the reasons that failed."""
+    """Return one sentence for each reason that did not pass."""
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 

@@ -195,7 +195,7 @@ class Regression:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
         return {"mae": f"MAE in {self.unit}", "mape": "MAPE", "bias": "bias", "interval_coverage": "interval coverage"}
 
     @property
@@ -262,7 +262,7 @@ class Regression:
         return regression.evaluate(judged, self.baselines, resamples=resamples)
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences."""
+        """Compute the differences of the metrics."""
         return regression.compare(challenger, champion, self.baselines, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:

@@ -71,7 +71,7 @@ class Calibrated(Protocol):
 
 
 class Learner(Protocol):
-    """Fits models of a task. A change of its code changes the fingerprint of trainings."""
+    """Fits models of a task. If its code changes, the training fingerprint changes."""
 
     @property
     def reference(self) -> str:
@@ -133,7 +133,7 @@ class Task(Protocol):
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics that the model card shows by subgroup: the text on the card, by name of the metric."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class Task(Protocol):
         """Compute the paired differences of the metrics, challenger minus champion, with 95 % intervals."""
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute the metrics of each subgroup; `values` are the rows' subgroups, (n,)."""
+        """Compute the metrics of each subgroup; `values` contains the subgroup of each row, (n,)."""
 
     def worst(self, judged: Judged, most: int) -> dict[str, NDArray[np.int64]]:
         """Return the indices of the worst predictions by kind of error, at most `most` each, worst first."""

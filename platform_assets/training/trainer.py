@@ -143,7 +143,7 @@ class Trainer:
             assessment=self._assess(spec, (model, version.threshold), holdout, self._beside(spec, version)),
             record=record,
             first_table_rows=examples.inputs[spec.tables[0]].rows,
-            # An imported version may come from sample data, although this environment has real data.
+            # An imported version may have been trained on sample data, although this environment has real data.
             demo=examples.demo or version.tags.get("demo") == "true",
         )
 
@@ -244,7 +244,7 @@ class Trainer:
         outputs = [model.outputs(rows) for model in (then, now.model)]
         judged = Judged(examples.holdout, spec.group, labels, outputs[1], now.threshold)
         estimates = spec.task.evaluate(judged, spec.resamples)
-        # Compare only recorded metrics, because versions of older releases have fewer.
+        # Compare only recorded metrics, because older releases recorded fewer metrics.
         estimates = {name: one for name, one in estimates.items() if name in record["metrics"]}
         found: dict[str, float | None] = {**flat_metrics(estimates), "threshold": now.threshold}
         recorded: dict[str, float | None] = {**version.metrics, "threshold": version.threshold}

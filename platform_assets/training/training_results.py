@@ -106,7 +106,10 @@ class Training:
 
 
 def curve_plots(record: Mapping[str, Any]) -> dict[str, bytes]:
-    """Draw the learning curve of a training's record: PNG bytes by file name; empty without a curve."""
+    """Return plots of the learning curve in a training's record, as PNG bytes by file name.
+
+    Without a learning curve, the result is empty.
+    """
     from platform_assets.evaluation import learning_plots
 
     if not (curve := record.get("learning_curve")):

@@ -193,7 +193,7 @@ class Keys:
         if key is None or APPROVE in key.scopes:
             self._fresh.pop(wanted, None)
         else:
-            # Unknown keys are not cached, because they would let the cache grow without a bound.
+            # Unknown keys are not cached, because they would let the cache grow without bound.
             self._fresh[wanted] = key, now + self._fresh_seconds
         return key
 
@@ -314,7 +314,7 @@ def _by_hash(rows: Iterable[tuple[Any, ...]]) -> dict[str, Key]:
 
 
 def key_with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
-    """Return the key with the wanted hash, compared in constant time; None if there is no such key."""
+    """Return the key with this hash, compared in constant time; None if there is no such key."""
     return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
 
 

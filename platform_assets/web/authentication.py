@@ -139,7 +139,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one.
+            401: the key or session is missing or unknown.
         """
         found = self._identified(request) or self._by_session(request)
         if not isinstance(found, Caller):
@@ -152,7 +152,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one. 403: a key without such a scope.
+            401: the key or session is missing or unknown. 403: the key has none of these scopes.
         """
         if self._identified(request) is None:
             if self._open_locally and _is_local(request):
@@ -169,7 +169,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one. 403: a key without such a scope.
+            401: the key or session is missing or unknown. 403: the key has none of these scopes.
         """
         caller = self.caller(request)
         if not set(scopes) & set(caller.key.scopes):
@@ -205,7 +205,7 @@ class Access:
         Raises
         ------
         PersonRefused
-            The person is unknown or revoked, or no group gives a scope.
+            The person is unknown or revoked, or none of the person's groups grants a scope.
         """
         return Session(self.ways.begin_session(identity), new=True)
 

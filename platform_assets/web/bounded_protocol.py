@@ -49,7 +49,7 @@ class Bounds:
     body_seconds
         Maximum time from the end of the head to the end of the body.
     write_seconds
-        Maximum time without progress when a response is sent, because the client does not read.
+        Maximum time without progress while a response is sent to a client that does not read.
     descriptors
         If a new connection gets this file descriptor number or a higher one, the oldest unfinished connection is
         closed.

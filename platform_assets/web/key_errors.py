@@ -1,4 +1,4 @@
-"""Errors about keys and people, and messages for refusals by the database functions that create them."""
+"""Errors about keys and people, and the messages for refusals by the database functions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ REFUSALS = {
 }
 _MALFORMED_NAME = "the name {name} cannot be used: it is reserved, too long, or the name of a key"
 PERSON_REFUSALS = {
-    "unknown_service": "the service may not sign people in: PLATFORM_SIGN_IN_KEY must be a key with the scope identify "
-    "that is not revoked; `platform-assets doctor` checks it",
+    "unknown_service": "the service may not sign people in: PLATFORM_SIGN_IN_KEY must be an unrevoked key with the "
+    "scope identify; `platform-assets doctor` checks it",
     "malformed_session": _MALFORMED_NAME,
     "unknown_person": "{name} is not enrolled; an administrator can run `platform-assets people add {name} --scope "
     "read`",

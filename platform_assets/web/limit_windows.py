@@ -144,7 +144,7 @@ def trouble_with_redis(url: str) -> str:
 
 
 def _options() -> dict[str, Any]:
-    """Return the options of the connections. There are no retries, because HTTP requests wait for Redis meanwhile."""
+    """Return the options of the connections. There are no retries, because an HTTP request would wait for them."""
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 

@@ -39,7 +39,7 @@ UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 
 
 def no_boolean(value: Any) -> Any:
-    """Refuse true and false as a number; pydantic alone would accept them as 1 and 0."""
+    """Refuse true and false where a number is expected; pydantic alone would accept them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("Send a number, not true or false.")  # noqa: TRY004 - pydantic reports only a ValueError
     return value
@@ -203,8 +203,8 @@ def in_their_places(
     rows
         Row of each known item.
     answer
-        Function that returns one answer per item, from the known items and their rows. It is called only if there are
-        any.
+        Function that returns one answer per item, from the known items and their rows. It is not called if no item is
+        known.
     missing
         Function that returns the placeholder for an unknown item.
     """

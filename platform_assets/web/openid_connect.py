@@ -140,7 +140,7 @@ class Provider:
         Raises
         ------
         ProviderError
-            The provider does not answer, or its configuration is for another issuer or incomplete.
+            The provider does not answer, or its configuration is incomplete or belongs to another issuer.
         """
         found, now = self._found, time.monotonic()
         if found is None or now > found[1]:
@@ -262,8 +262,8 @@ class Provider:
             )
         if self.client.claim == "email" and claims.get("email_verified") not in (True, "true"):
             raise SignInFailed(
-                "the provider does not state that this mail address is verified (email_verified); verify it, or set "
-                "PLATFORM_OIDC_CLAIM to a claim that people cannot change"
+                "the provider does not state that this mail address is verified (email_verified); verify the address, "
+                "or set PLATFORM_OIDC_CLAIM to a claim that people cannot change"
             )
         groups = claims.get(self.client.groups_claim) or []
         listed = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []

@@ -1,6 +1,6 @@
 """HTML pages: rendering of templates, the variables that every page needs, and error pages.
 
-All values are escaped, and no page has scripts. Browsers get pages, programs get JSON.
+All values are escaped, and no page has scripts. Browsers get pages, and programs get JSON.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def from_elsewhere(request: Request) -> Response | None:
 def signed_in_page(target: str) -> Response:
     """Return a page that opens another page of this site.
 
-    The browser sends the session's cookie with that request, because it starts from a page of this site.
+    The browser sends the session's cookie to the other page, because the request comes from a page of this site.
     """
     return _stopover(path=safe_next(target), told="You are signed in.", moves=True)
 

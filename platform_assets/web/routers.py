@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 SENT_BELOW = {"/predictions/": PREDICT, "/labels/": LABEL}
-"""Scope that routes with other methods than GET need, by the prefix of their path."""
+"""Scope that routes with methods other than GET need, by the prefix of their path."""
 ALL_BELOW = {"/trace/": TRACE}
 """Scope that all routes need, by the prefix of their path."""
 _CHECKS_ITSELF = "checks_access_itself"

@@ -21,7 +21,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
-    """Return the keys of a service: those in PLATFORM_API_KEYS if the service has no database, else the database's.
+    """Return the keys of a service: from PLATFORM_API_KEYS if it has no database, otherwise from the database.
 
     Parameters
     ----------

@@ -56,7 +56,7 @@ class SignIn:
         Raises
         ------
         PersonRefused
-            The person is unknown or revoked, or no group gives a scope.
+            The person is unknown or revoked, or none of the person's groups grants a scope.
         """
         allowed = self.groups.of(identity.groups)
         if allowed is not None and not allowed:

@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 
 
 class WorkerCalls:
-    """Channels to the workers. Create it before the workers are forked.
+    """Channels between the workers. The object must be created before the workers are forked.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A process that has ended, with its exit code; negative for a signal."""
+    """A process that has ended, and its exit code. The code is negative if a signal ended the process."""
 
     place: _Place
     pid: int

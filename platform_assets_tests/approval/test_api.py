@@ -151,7 +151,7 @@ def test_a_body_with_an_unsupported_content_type_is_refused(
 
 
 @pytest.mark.parametrize("body", [b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--", b"\xff"])
-def test_malformed_form_is_a_client_error(app: FastAPI, people: People, pending: int, body: bytes) -> None:
+def test_a_malformed_form_gets_a_client_error(app: FastAPI, people: People, pending: int, body: bytes) -> None:
     for kind in ("multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded"):
         response = api(app, people.anna).post(
             f"/approvals/{pending}/decision", content=body, headers={"Content-Type": kind}

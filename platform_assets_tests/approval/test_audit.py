@@ -294,7 +294,7 @@ def test_a_second_vote_and_a_promotion_with_too_few_votes_are_found(written: Led
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_promotion_that_was_compared_with_an_older_champion_is_found(written: Ledger, owner_url: str) -> None:
+def test_a_promotion_without_a_comparison_with_the_current_champion_is_found(written: Ledger, owner_url: str) -> None:
     number = written.open_request(proposal(3)).id
     written.decide(number, "approve", ANNA, "good")
     forge(owner_url, "PROMOTED", "promote")
@@ -451,7 +451,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """Some of the texts look like two encoded fields, which a hash without the lengths of texts would confuse."""
+    """Some texts look like two encoded fields. A hash that ignored the lengths of texts could not distinguish them."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

@@ -308,7 +308,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 def test_no_session_or_key_replaces_the_secret_of_another_person(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
-    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people."""
+    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people's keys."""
     number = required.open_request(proposal(four_eyes=True, launched_by="anna")).id
     bert = person("bert")
     for one in (ANNA, bert):
@@ -353,7 +353,7 @@ def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.
 
 
 @pytest.mark.requirement("PRO-9")
-def test_long_texts_of_the_service_are_refused_or_shortened(
+def test_long_texts_from_the_service_are_refused_or_shortened(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
@@ -406,7 +406,7 @@ def test_a_version_is_promoted_only_if_the_approval_has_a_proof_of_identity(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_approval_without_a_key_is_not_promoted_after_identity_is_required(
+def test_a_version_approved_without_a_key_is_not_promoted_after_identity_is_required(
     database_url: str, ledger: Ledger
 ) -> None:
     from platform_assets.approval.requests import Actor

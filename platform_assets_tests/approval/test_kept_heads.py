@@ -1,4 +1,4 @@
-"""Copies of the ledger's heads in the lake, and the deletions that they reveal."""
+"""Copies of the heads of the ledger's hash chains in the lake, and the deletions that the copies reveal."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
 
 
 @pytest.mark.requirement("PRO-5")
-def test_deleted_end_of_the_ledger_is_found_with_the_registry_tags(works: Works, owner_url: str) -> None:
+def test_deleted_end_of_the_ledger_is_found_by_the_tags_in_the_registry(works: Works, owner_url: str) -> None:
     works.crown("first")
     works.crown("second", "other_model")
     with Database(make_url(owner_url)).connect("platform") as owner:

@@ -61,7 +61,7 @@ def insert_event(owner: psycopg.Connection[Any], number: int, state: str, kind: 
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-4")
-def test_decisions_of_an_earlier_version_keep_their_hashes_and_still_count(
+def test_decisions_from_an_earlier_release_keep_their_hashes_and_still_count(
     external: Database, limited: Database
 ) -> None:
     alembic(external, command.downgrade, "0003")
@@ -102,7 +102,7 @@ def test_decisions_of_an_earlier_version_keep_their_hashes_and_still_count(
 
 
 @pytest.mark.requirement("PRO-3", "PRO-9")
-def test_an_approval_of_an_earlier_version_is_still_promoted(external: Database, limited: Database) -> None:
+def test_a_version_approved_in_an_earlier_release_can_be_promoted(external: Database, limited: Database) -> None:
     alembic(external, command.downgrade, "0003")
     with closing(external.connect("platform")) as owner:
         number = insert_request(owner, 1, ApprovalPolicy())

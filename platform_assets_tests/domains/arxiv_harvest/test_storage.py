@@ -1,4 +1,4 @@
-"""Storage of searches: atomic writes, one row per paper, and result numbers without gaps."""
+"""Storage of searches: atomic writes, papers without duplicates, and result numbers without gaps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_query_and_its_results_are_stored(stored: Searches, own_services: Serv
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_paper_of_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
+def test_a_paper_found_by_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
     assert stored.store(search(paper(1), paper(2))) == 2
     assert stored.store(search(paper(2), paper(3), query='au:"y"')) == 1
     # A journal reference that arXiv adds later creates a new row for the paper. Results of earlier queries do not
