@@ -40,7 +40,7 @@ class SqlTargetSettings(SettingsGroup):
             description="Database user that loads the tables. The user needs SELECT, INSERT and UPDATE on the tables."
         ),
     ] = ""
-    sql_target_password: Annotated[SecretStr, Field(description="Password of that user.")] = SecretStr("")
+    sql_target_password: Annotated[SecretStr, Field(description="Password of the database user.")] = SecretStr("")
     sql_target_dialect: Annotated[
         str,
         Field(

@@ -176,7 +176,7 @@ def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 @dataclass(frozen=True)
 class LastTraining:
-    """Time of a model's last training, and the number of rows in its first table then."""
+    """Time of a model's last training, and the number of rows that the model's first table had at that time."""
 
     at: datetime
     rows: int

@@ -197,7 +197,7 @@ class BinaryClassification:
         """Accept all features."""
 
     def labels(self, column: pd.Series[Any]) -> NDArray[np.int64]:
-        """Return the labels, (n,) int64."""
+        """Return the labels as int64, (n,)."""
         if strange := int((~column.isin([0, 1])).sum()):
             raise TrainingError(f"{strange} examples have a {column.name} that is neither 0 nor 1; drop them")
         return column.to_numpy(dtype="int64")

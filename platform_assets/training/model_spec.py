@@ -86,7 +86,7 @@ class Kpi:
     name
         Quantity, with its unit.
     owner
-        Person or role responsible for it.
+        Person or role responsible for the indicator.
     target
         Target value and date.
     """

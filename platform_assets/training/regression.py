@@ -233,7 +233,7 @@ class Regression:
             )
 
     def labels(self, column: pd.Series[Any]) -> NDArray[np.float64]:
-        """Return the labels, (n,) float64."""
+        """Return the labels as float64, (n,)."""
         import numpy as np
         import pandas as pd
 

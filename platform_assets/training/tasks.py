@@ -1,7 +1,8 @@
 """The task of a model: everything that depends on the type of its label.
 
-`binary_classification.py` and `regression.py` implement it. All other code uses these protocols, and never checks which
-task a model has. `models/outputs.py` defines the numbers that a fitted model returns per row.
+`binary_classification.py` and `regression.py` implement the protocols in this module. All other code uses the
+protocols, and never checks which task a model has. `models/outputs.py` defines the numbers that a fitted model returns
+per row.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def path_of(request: Request) -> str:
 
 
 def safe_next(path: str) -> str:
-    """Return a path to redirect to after sign-in: the given one if it is allowed, else `/approvals`."""
+    """Return a path to redirect to after sign-in: the given path if it is allowed, else `/approvals`."""
     return path if _NEXT.fullmatch(path) else "/approvals"
 
 

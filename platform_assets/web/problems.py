@@ -90,7 +90,7 @@ class Problem(HTTPException):
     detail
         For people: the problem, the requirement and the fix.
     name
-        Type of the problem, for programs; empty if the status says enough.
+        Type of the problem, for programs; empty if the status is specific enough.
     headers
         Headers of the response.
     errors
