@@ -69,8 +69,8 @@ class ServiceSettings(SettingsGroup):
     bundle: Annotated[
         Path | None,
         Field(
-            description="Folder written by `platform-assets export`. `platform-assets serve` then serves only this "
-            "model and needs neither the database nor the lake."
+            description="Folder written by `platform-assets export`. If set, `platform-assets serve` serves only the "
+            "model in this folder and needs neither the database nor the lake."
         ),
     ] = None
 

@@ -1,4 +1,4 @@
-"""Copy sentence encoders from the folder that a setting names to the artefact store. The digest is the file name."""
+"""Copy sentence encoders from the folder that a setting names to the artefact store, which names files by digest."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def told(verdict: Verdict) -> str:
 def awaited(request: Request | None) -> str:
     """Return the state of a version's approval request in one line."""
     if request is None:
-        return "no new request: this version has been decided on before"
+        return "no new request: a decision about this version exists already"
     if request.state is State.PENDING:
         return f"request {request.id} is awaiting approval: platform-assets decide show {request.id}"
     return f"request {request.id} is {request.state}"

@@ -261,8 +261,8 @@ class _Exchange:
                 )
                 return Problem(
                     DatabaseError.status,
-                    "The prediction could not be logged, which this service requires before it answers. Try again in a "
-                    "moment.",
+                    "The prediction could not be logged, but this service must log it before it responds. Try again in "
+                    "a moment.",
                     DatabaseError.problem,
                     headers={"Retry-After": str(RETRY_SECONDS)},
                 )

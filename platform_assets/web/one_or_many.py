@@ -48,7 +48,7 @@ def no_boolean(value: Any) -> Any:
 def plain_digits(value: Any) -> Any:
     """Refuse a text that is not plain digits; pydantic alone would accept `+5`, `05`, `5_0` and `5.0`.
 
-    Accepting these would give one item several paths, which caches, logs and rate limits treat as different items.
+    Otherwise, one item would have several paths, and caches, logs and rate limits would treat them as different items.
     """
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         raise ValueError("Send a whole number in plain digits.")
@@ -92,7 +92,7 @@ class NothingFound(BaseModel):
     error: Literal["not_found"] = "not_found"
 
     def problem(self) -> NotFound:
-        """Return the error for a request for this item alone. A subclass names the item."""
+        """Return the error for a request that has only this item. A subclass returns an error that names the item."""
         return NotFound("There is no such item.")
 
 

@@ -70,7 +70,7 @@ def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
         if isinstance(one, APIRoute):
             one.app = answered or strict_app(one)
         (first if answered else others).append(one)
-    # Routes are tried in order, so the direct routes come first, because they get the most requests. Do not use
+    # Routes are tried in order. The direct routes come first, because they get the most requests. Do not use
     # `include_router`, because FastAPI would then search each router twice.
     app.router.routes[:0] = first
     app.router.routes += others
