@@ -46,7 +46,7 @@ AS_NO_USER = (
     *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
 )
 """Prefix with which root runs a command as the user `NO_USER`."""
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to change its user: run the tests as root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="must run commands as another user: run the tests as root")
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
 OTHER_ROWS = 200
@@ -112,7 +112,7 @@ def models(settings: Settings) -> Mapping[int, str]:
 def listening_to_interrupts() -> Iterator[None]:
     """Let child processes react to SIGINT until the context ends.
 
-    A shell ignores SIGINT for background processes, and children inherit that.
+    A shell starts background processes with SIGINT ignored, and their child processes inherit this.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

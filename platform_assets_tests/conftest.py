@@ -34,14 +34,14 @@ OPTIONAL = {
     "release": ("RELEASE_TESTS", ".ci/run runs it"),
     "nightly": ("NIGHTLY_TESTS", "the nightly workflow runs it"),
 }
-"""Markers of tests that are skipped by default, each with the variable that enables them and where they run."""
+"""Markers of tests that are skipped by default. For each: the variable that enables the tests, and what runs them."""
 CHROMIUM = "chromium"
 
 # Ignore the example domain, because its imports work only in the copy of the project in which
 # `test_example_domain.py` runs its tests.
 collect_ignore = ["integration/example_domain"]
 
-# Use the same examples on every machine, and no deadline, because tests must not fail on slow machines.
+# Use the same Hypothesis examples on every machine. Set no deadline, because tests must not fail on slow machines.
 hypothesis.settings.register_profile("platform", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("platform")
 
@@ -52,7 +52,7 @@ def _is_ours(variable: str) -> bool:
 
 def pytest_configure() -> None:
     # Clean the environment before collection, because collection imports definitions, which read variables. Clean it
-    # only once, because fixtures of modules set variables. Workers inherit the cleaned environment.
+    # only once, because module-scoped fixtures set variables. Workers inherit the cleaned environment.
     for variable in filter(_is_ours, list(os.environ)):
         if variable != REAL_DATA:
             del os.environ[variable]
@@ -118,9 +118,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, (name, where) in OPTIONAL.items():
             if item.get_closest_marker(mark) and os.environ.get(name) != "1":
                 item.add_marker(pytest.mark.skip(f"is a {mark} test (no apt package): {where}, or set {name}=1"))
-    # Start modules with slow tests first, among them integration tests, and slow tests first within a module, so that
-    # all workers finish at about the same time. Workers take modules in this order (--no-loadscope-reorder). A worker
-    # takes its next module when it has two tests left.
+    # Run modules with slow tests first, so that all workers finish at about the same time. Of these modules, run the
+    # integration tests first. Within a module, run slow tests first. Workers take modules in this order
+    # (--no-loadscope-reorder). A worker takes its next module when it has two tests left.
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     place = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
 

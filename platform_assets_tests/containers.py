@@ -125,7 +125,7 @@ class Project:
         return self.run(*self.command, *file, *arguments, given=given, **variables)
 
     def admin(self, *command: str) -> str:
-        """Run a command in the container `migrate`, which has the owner's role."""
+        """Run a command in the container `migrate`, which connects as the owner role."""
         return self.compose("run", "--rm", "-T", "migrate", *command)
 
     def inside(self, service: str, *command: str, given: str | None = None) -> str:

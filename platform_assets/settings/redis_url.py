@@ -1,4 +1,4 @@
-"""The URL of a Redis server, as the value of a variable."""
+"""Type of a setting that holds the URL of a Redis server."""
 
 from __future__ import annotations
 

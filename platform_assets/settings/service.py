@@ -22,13 +22,25 @@ class ServiceSettings(SettingsGroup):
     mlflow_port: Annotated[int, Field(ge=1, le=65535, description="Port of MLflow under `make up`.")] = 5000
     service_port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP service.")] = 8000
     dagster_url: Annotated[
-        str, Field(description="Address of Dagster's UI for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of Dagster's UI for links. If empty, links point to the server that `make up` "
+            "starts; in production there are no links."
+        ),
     ] = ""
     mlflow_url: Annotated[
-        str, Field(description="Address of MLflow for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of MLflow for links. If empty, links point to the server that `make up` starts; in "
+            "production there are no links."
+        ),
     ] = ""
     service_url: Annotated[
-        str, Field(description="Address of the service for links. Default: that of `make up`; in production no links.")
+        str,
+        Field(
+            description="Address of the service for links. If empty, links point to the server that `make up` starts; "
+            "in production there are no links."
+        ),
     ] = ""
     serve_workers: Annotated[
         int, Field(ge=1, le=256, description="Number of processes of the HTTP service, which share its port.")
@@ -37,7 +49,7 @@ class ServiceSettings(SettingsGroup):
         Literal["after", "before"],
         Field(
             description="`after`: the service logs a prediction within about 0.2 s of its response. `before`: it logs "
-            "the prediction before it responds, which is slower but loses none if the process is killed."
+            "the prediction before it responds, which is slower, but no prediction is lost if the process is killed."
         ),
     ] = "after"
     rate_limit: Annotated[
@@ -57,8 +69,8 @@ class ServiceSettings(SettingsGroup):
     bundle: Annotated[
         Path | None,
         Field(
-            description="Folder written by `platform-assets export`. `platform-assets serve` then serves only this "
-            "model, without database and lake."
+            description="Folder written by `platform-assets export`. If set, `platform-assets serve` serves only the "
+            "model in this folder and needs neither the database nor the lake."
         ),
     ] = None
 
@@ -66,7 +78,7 @@ class ServiceSettings(SettingsGroup):
     @classmethod
     def _address(cls, text: str) -> str:
         if text and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text):
-            raise ValueError("must be an address without user and query, for example https://dagster.example.org")
+            raise ValueError("must be a URL without user name or query, for example https://dagster.example.org")
         return text.rstrip("/")
 
     @field_validator("rate_limit")

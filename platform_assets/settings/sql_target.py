@@ -10,7 +10,7 @@ from platform_assets.settings.groups import SettingsGroup
 from platform_assets.settings.variables import variable
 
 SQL_TARGET_PARTS = ("sql_target_server", "sql_target_database", "sql_target_user", "sql_target_password")
-"""Settings that together name an SQL target, instead of its URL."""
+"""Settings that together replace `sql_target_url`."""
 
 
 class SqlTargetSettings(SettingsGroup):
@@ -27,15 +27,20 @@ class SqlTargetSettings(SettingsGroup):
     sql_target_server: Annotated[
         str,
         Field(
-            description="Server of that database, instead of a URL: `host`, `host:port`, or `host\\instance` of SQL "
-            "Server. The password may then contain any characters."
+            description="Server of the target database, if `PLATFORM_SQL_TARGET_URL` is empty: `host`, `host:port`, "
+            "or `host\\instance` for SQL Server. Unlike in a URL, the password is written without escaping."
         ),
     ] = ""
-    sql_target_database: Annotated[str, Field(description="Name of that database, or the path of a SQLite file.")] = ""
-    sql_target_user: Annotated[
-        str, Field(description="User that loads the tables. It needs SELECT, INSERT and UPDATE on them.")
+    sql_target_database: Annotated[
+        str, Field(description="Name of the target database, or the path of a SQLite file.")
     ] = ""
-    sql_target_password: Annotated[SecretStr, Field(description="Password of that user.")] = SecretStr("")
+    sql_target_user: Annotated[
+        str,
+        Field(
+            description="Database user that loads the tables. The user needs SELECT, INSERT and UPDATE on the tables."
+        ),
+    ] = ""
+    sql_target_password: Annotated[SecretStr, Field(description="Password of the database user.")] = SecretStr("")
     sql_target_dialect: Annotated[
         str,
         Field(
@@ -46,8 +51,8 @@ class SqlTargetSettings(SettingsGroup):
     sql_target_demo: Annotated[
         Literal["off", "on"],
         Field(
-            description="`on`: sample data may be loaded into the target database. `off`: they may be loaded only if "
-            "it is the platform's PostgreSQL; otherwise the load fails."
+            description="`on`: sample data may be loaded into any target database. `off`: loading sample data fails, "
+            "unless the target is the platform's PostgreSQL."
         ),
     ] = "off"
 

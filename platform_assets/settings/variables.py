@@ -17,9 +17,12 @@ USERINFO = re.compile(
 )
 """Pattern of the user and password of a URI."""
 SHORTEST_SECRET = 12
-"""Minimum length of a part of a URI that is masked regardless of its name."""
+"""Minimum length of a query value, or of a user name without a password, that is masked in a URI."""
 SHORTEST_NAMED_SECRET = 6
-"""Minimum length of a value that is masked if its variable matches `SECRET_NAME`; `on` or `100` is not a secret."""
+"""Minimum length at which the value of a variable that matches `SECRET_NAME` is masked.
+
+Shorter values such as `on` or `100` are not secrets.
+"""
 SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|webhook|(^|_)keys?(_|$)", re.IGNORECASE)
 """Pattern of the names of variables with secrets."""
 
@@ -50,7 +53,10 @@ def secrets_in_environment(without: Collection[str]) -> list[str]:
 
 
 def secrets_in_uri(uri: str) -> list[str]:
-    """Return the user, the password and the long query values; masking a short value would mask common words."""
+    """Return the user, the password and the long query values of a URI.
+
+    Short query values are not returned, because masking them would mask common words.
+    """
     found = []
     for userinfo in (match["userinfo"] for match in USERINFO.finditer(uri)):
         password = userinfo.partition(":")[2]

@@ -26,7 +26,7 @@ USER = "user"
 EVALUATION = "criteria_hold_on_newest_examples"
 """Name of the check that evaluates a model on newly labelled examples."""
 SENSOR_SECONDS = 60
-"""Minimum interval between two evaluations of the sensor for new data."""
+"""Minimum interval between two evaluations of `new_data_sensor`."""
 
 
 def model_definitions(spec: ModelSpec) -> dg.Definitions:
@@ -116,8 +116,8 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=EVALUATION,
-        description=f"The champion of {spec.key}, or its newest version, meets the criteria on the examples that were "
-        "labelled since it was trained, or on the holdout if there are too few.",
+        description=f"The champion of {spec.key} meets the criteria; without a champion, the newest version does. The "
+        "examples are those labelled since the version was trained, or the holdout if they are too few.",
         metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
@@ -166,7 +166,7 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
 
 
 def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
-    """Return the id of an unfinished run that materialises the asset, of any job; None without such a run."""
+    """Return the id of an unfinished run, in any job, that materialises the asset; None if there is none."""
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNFINISHED)):
         run = record.dagster_run
         if key in (run.asset_selection or ()) or run.job_name == f"train_{key.path[-1]}":
@@ -176,7 +176,7 @@ def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 @dataclass(frozen=True)
 class LastTraining:
-    """Time of a model's last training, and the number of rows in its first table then."""
+    """Time of a model's last training, and the number of rows that the model's first table had at that time."""
 
     at: datetime
     rows: int
@@ -234,5 +234,5 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 
 
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
-    """Return the criteria and the comparison, in the order of the verdict's reasons."""
+    """Return the criteria, then the comparison with the champion: the order of `verdict.reasons`."""
     return [*spec.criteria, spec.not_worse]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from platform_assets.training.tasks import Folds, OutOfFold
 
 LEADERBOARD_METRICS = ("recall", "precision", "f2", "roc_auc", "average_precision", "brier")
-"""Metrics of the leaderboard, on the out-of-fold scores at the candidate's own threshold."""
+"""Leaderboard metrics. They are computed on a candidate's out-of-fold scores at its own threshold."""
 RANKINGS = (
     "accuracy",
     "average_precision",
@@ -47,7 +47,7 @@ RANKINGS = (
 )
 """scikit-learn scorers for binary classifiers.
 
-The names are listed here, so that a declaration is checked without importing scikit-learn.
+The names are listed here, so that a declaration can be checked without importing scikit-learn.
 """
 REFERENCE = "always the base rate"
 """Name of the baseline without features in the leaderboard."""
@@ -79,12 +79,12 @@ class Sigmoid:
 
     @property
     def told(self) -> str:
-        """The threshold and its rule."""
+        """Threshold and rule as text, for progress messages."""
         flat = "" if self.slope else "calibration slope is not positive; predicting the base rate for every row; "
         return f"{flat}threshold {self.threshold:.4f}. {self.rule}"
 
     def complete(self, estimator: Any, names: Sequence[str]) -> Any:  # noqa: ARG002 - the signature of all tasks
-        """Return the fitted pipeline with its sigmoid."""
+        """Return the fitted pipeline followed by the calibrating sigmoid."""
         from platform_assets.models.calibration import CalibratedEstimator
 
         return CalibratedEstimator(estimator, self.slope, self.intercept)
@@ -120,13 +120,13 @@ class ClassifierLearner:
             positives = int(labels[indices].sum())
             if not 0 < positives < len(indices):
                 raise TrainingError(
-                    f"one of {len(parts)} folds has {positives} positive examples of {len(indices)}, but each fold "
+                    f"one of {len(parts)} folds has {positives} positives among {len(indices)} examples, but each fold "
                     f"needs both classes. In total, {int(labels.sum())} of {len(labels)} training examples are "
                     f"{self._positive}; load more data"
                 )
 
     def raw(self, estimator: Any, rows: Any) -> NDArray[np.float64]:
-        """Return the decision function, or else the probability of the positive class."""
+        """Return the values of the decision function; without one, the probabilities of the positive class."""
         from platform_assets.models.calibration import raw_scores
 
         return raw_scores(estimator, rows)
@@ -154,7 +154,7 @@ class BinaryClassification:
     threshold
         Rule for the decision threshold.
     costs
-        Assumed costs of errors, which are reported and drawn; None if none are known.
+        Assumed costs of errors, which are reported and plotted; None if they are unknown.
     """
 
     positive: str
@@ -170,7 +170,7 @@ class BinaryClassification:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
         return {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
 
     @property
@@ -180,12 +180,12 @@ class BinaryClassification:
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
-        """The learner, the evaluation, and the rule for the threshold."""
+        """Code of the learner, the evaluation and the threshold rule, for the training fingerprint."""
         return ClassifierLearner, classifiers.evaluate, self.threshold.choose
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Rule for the threshold."""
+        """Name and parameters of the threshold rule, for the training fingerprint."""
         return {"threshold": [self.threshold.name, dict(self.threshold.parameters)]}
 
     @property
@@ -197,26 +197,26 @@ class BinaryClassification:
         """Accept all features."""
 
     def labels(self, column: pd.Series[Any]) -> NDArray[np.int64]:
-        """Return the labels, (n,) int64."""
+        """Return the labels as int64, (n,)."""
         if strange := int((~column.isin([0, 1])).sum()):
             raise TrainingError(f"{strange} examples have a {column.name} that is neither 0 nor 1; drop them")
         return column.to_numpy(dtype="int64")
 
     def label_fault(self, label: float) -> str | None:
-        """Reject labels other than 0 and 1."""
+        """Return an error if the label is neither 0 nor 1; None if it is valid."""
         if label in (0, 1):
             return None
         return f"the label is {label:g}; send 0 or 1, where 1 is the positive class"
 
     def too_few(self, labels: NDArray[Any]) -> str | None:
-        """Require a number of labels of each class."""
+        """Return the requirement if a class has fewer than `FEWEST_OF_A_CLASS` labels; None if it is met."""
         positives = int(labels.sum())
         if min(positives, len(labels) - positives) >= FEWEST_OF_A_CLASS:
             return None
         return f"{FEWEST_OF_A_CLASS} of each class are required"
 
     def told_labels(self, labels: NDArray[Any]) -> str:
-        """Return the number of positive labels."""
+        """Return the number of positive labels as text."""
         return f"{int(labels.sum()):,} {self.positive}"
 
     def evaluate(self, judged: Judged, resamples: int) -> dict[str, Estimate]:
@@ -226,7 +226,7 @@ class BinaryClassification:
         )
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences, each model at its own threshold."""
+        """Compute the differences of the metrics, each model at its own threshold."""
         ours, theirs = ((one.scores, _threshold(one)) for one in (challenger, champion))
         return classifiers.compare(challenger.labels, challenger.groups, ours, theirs, resamples=resamples)
 
@@ -256,8 +256,8 @@ class BinaryClassification:
         at = "if nothing is flagged" if lowest is None else f"at a threshold of {lowest:.3g}"
         return {
             "Costs": f"Assumption: a missed positive costs as much as {costs['missed']:g} false alarms. {costs['why']} "
-            f"On the holdout, errors cost {costs['per_100_rows']:.3g} false alarms per 100 examples at the threshold. "
-            f"The lowest cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
+            f"On the holdout, the errors at the threshold cost as much as {costs['per_100_rows']:.3g} false alarms "
+            f"per 100 examples. The lowest cost would be {costs['lowest_per_100_rows']:.3g}, {at}."
         }
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:  # noqa: ARG002 - the signature of all tasks
@@ -277,7 +277,7 @@ class BinaryClassification:
 
 
 def _threshold(judged: Judged) -> float:
-    """Return the threshold; NaN, which evaluations reject, if it is missing."""
+    """Return the threshold, or NaN if there is none. Evaluations reject NaN."""
     return math.nan if judged.threshold is None else judged.threshold
 
 

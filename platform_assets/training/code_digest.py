@@ -26,7 +26,7 @@ MESSAGES = {"progress", "LOG"}
 """Names of functions and loggers whose calls are ignored, because they only report messages."""
 
 Definition = tuple[str, str]
-"""Module name and name of the definition in it; an empty name is the module itself."""
+"""Name of a module, and name of a definition in it. The second name is empty if the module itself is meant."""
 
 
 def code_digest(functions: Iterable[Callable[..., Any]], without: Iterable[Callable[..., Any]] = ()) -> str:
@@ -74,7 +74,7 @@ class _Module:
     name
         Full name of the module.
     definitions
-        Stripped statements, by the name that they define.
+        Statements that define each name, stripped of everything that the digest ignores.
     imports
         Imported definitions, by their names in this module.
     """
@@ -102,7 +102,7 @@ class _Module:
             yield self.imports[name]
 
 
-# Use the text as the cache key instead of the name, because files can change while the process runs.
+# `_parsed` is cached by the text of the module, because the file can change while the process runs.
 def _module(name: str, packages: frozenset[str]) -> _Module:
     spec = find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
@@ -155,7 +155,7 @@ def _is_module(name: str) -> bool:
     try:
         return find_spec(name) is not None
     except ModuleNotFoundError:
-        # The parent of the name is a module, so it cannot contain another module.
+        # `find_spec` raises if the parent of the name is a module instead of a package.
         return False
 
 

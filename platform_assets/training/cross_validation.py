@@ -145,7 +145,7 @@ class Trial:
         return Attempt(line, pipeline, calibrated)
 
     def forget(self) -> None:
-        """Clear the cached examples."""
+        """Clear the cache of transformed examples."""
         self._prepared = ("", [])
 
     def _out_of_fold(self, raw: Sequence[NDArray[np.float64]]) -> OutOfFold:
@@ -198,7 +198,7 @@ def _identity(transformers: Any) -> str:
 
 
 def _divided(pipeline: Any) -> tuple[Any, Any]:
-    """Split a pipeline into its transformers, None if it has none, and its estimator."""
+    """Split a pipeline into transformers and estimator. The transformers are None if there are none."""
     from sklearn.pipeline import Pipeline
 
     if isinstance(pipeline, Pipeline) and len(pipeline) > 1:

@@ -1,4 +1,4 @@
-"""Sentence encoders as sources: landed from the folder in a setting, and kept next to the artefacts by digest."""
+"""Copy sentence encoders from the folder that a setting names to the artefact store, which names files by digest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """Lands encoders and stores them next to the artefacts.
+    """Copies encoders to the artefact store.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ class Encoders:
         self._scratch = scratch
 
     def files(self, declared: DeclaredEncoder) -> list[Source]:
-        """Return the model and the tokenizer in the folder of the setting; empty if the setting is empty."""
+        """Return model and tokenizer in the folder that the setting names; empty if the setting is empty."""
         uri: str = getattr(self._sources.settings_of(declared.settings), declared.setting)
         names = (MODEL_FILE, TOKENIZER_FILE)
         return [Source(declared.variable, f"{uri.rstrip('/')}/{name}") for name in names] if uri else []
 
     def why_not(self, declared: DeclaredEncoder) -> str | None:
-        """Return the reason why candidates with the encoder are left out, or None if they take part."""
+        """Return the reason why candidates with the encoder are left out, or None if they are included."""
         if not self.files(declared):
             return f"{declared.variable} is not set"
         if missing := missing_libraries():
@@ -87,7 +87,10 @@ class Encoders:
             raise SourceError(str(error)) from None
 
     def bound(self, spec: ModelSpec, progress: Callable[[str], None]) -> ModelSpec:
-        """Return a declaration with the encoders that are configured now. Candidates of other encoders are removed."""
+        """Return a declaration with the encoders that are configured now.
+
+        Candidates whose encoder is not configured are removed.
+        """
         digests: dict[str, str] = {}
         for declared in dict.fromkeys(one.encoder for one in spec.candidates if one.encoder):
             if reason := self.why_not(declared):
@@ -111,13 +114,13 @@ class Encoders:
 
 
 def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the digests in a training's leaderboard, by hyperparameter."""
+    """Return the digests of the encoders in a training's leaderboard, by name of the hyperparameter."""
     parameters = {one.encoder.parameter for one in spec.candidates if one.encoder}
     return {name: value for line in leaderboard for name, value in line["parameters"].items() if name in parameters}
 
 
 def with_encoders(spec: ModelSpec, digests: Mapping[str, str]) -> ModelSpec:
-    """Return a declaration whose candidates have these digests in their grids.
+    """Return a declaration in which the grids of the candidates contain the encoders' digests.
 
     Candidates whose encoder has no digest are removed. Candidates that need no encoder are kept.
     """

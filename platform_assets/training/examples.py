@@ -107,7 +107,7 @@ def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVers
         if table.digest != version.table_digests[name]:
             raise TrainingError(
                 f"{spec.key} version {version.version} was trained on table {name} with digest "
-                f"{version.table_digests[name]}, but its version {table.version} now has digest {table.digest}. "
+                f"{version.table_digests[name]}, but table version {table.version} now has digest {table.digest}. "
                 "The table was replaced; train the model again"
             )
     return examples
@@ -139,7 +139,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
             f"the holdout of {len(chosen):,} examples, because only {len(fresh):,} were labelled since the version was "
             f"trained{about}; {too_few}"
         )
-    # Mark these examples, because metrics are optimistic for groups that the model was trained on.
+    # Mark examples of groups that the model was trained on, because metrics on them are optimistic.
     seen = ~_held_out(spec, version, chosen) & chosen[spec.group].isin(known[spec.group])
     return told, chosen.assign(**{KNOWN: np.where(seen, "seen in training", "never seen")})
 
@@ -147,8 +147,8 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
 def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Frame:
     """Return the examples of the current holdout that were also in the holdout of a version.
 
-    For a version of this environment, these are nearly always all. An imported version may have been trained on newer
-    examples.
+    If the version was trained in this environment, this is usually the whole holdout. An imported version may have
+    been trained on part of the current holdout.
 
     Raises
     ------
@@ -171,7 +171,10 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
 
 
 def _held_out(spec: ModelSpec, version: ModelVersion, rows: Frame) -> NDArray[np.bool_]:
-    """Return whether a version's split puts each row in the holdout; all False if the version used another split."""
+    """Return, for each row, whether the version's split holds it out.
+
+    If the version was trained with another split rule, all values are False.
+    """
     import numpy as np
 
     try:

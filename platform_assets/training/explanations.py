@@ -1,6 +1,6 @@
 """Model explanations: permutation importance, top words and decision surface. `ModelSpec.explanations` selects them.
 
-They only use the model's scores on held-out examples, so they work for any estimator.
+They use only the model's scores on held-out examples, so they work for any estimator.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
     Explain = Callable[["Explained", FittedModel, "HeldOut"], "Explanation"]
-    """Function from declaration, fitted model and held-out examples to an explanation."""
+    """Function that returns an explanation, given the declaration, the fitted model and held-out examples."""
 
 REPEATS = 5
 """Shuffles per feature."""
@@ -35,7 +35,7 @@ GRID = 80
 MARGIN = 0.25
 """Margin of the decision surface around the held-out examples, as a share of their range."""
 FEWEST_TEXTS = 10
-"""Minimum number of texts with a word. The effect of a rarer word is mostly noise."""
+"""A word is explained if at least this many texts contain it. The effect of a rarer word is mostly noise."""
 
 
 class Explainable(Protocol):
@@ -55,7 +55,7 @@ class Explained(Protocol):
 
     @property
     def task(self) -> Explainable:
-        """Kind of the model."""
+        """Task of the model."""
 
     @property
     def ranked_by(self) -> str:
@@ -75,9 +75,9 @@ class HeldOut:
     rows
         Features, one row per example.
     labels
-        (n,) as the task converts them.
+        Labels as the task converts them, (n,).
     threshold
-        Decision threshold. Scores at or above it are flagged. None if the model makes no decisions.
+        Decision threshold. Scores at or above it count as positive. None if the model makes no decisions.
     """
 
     rows: Frame
@@ -96,7 +96,7 @@ class Explanation:
     found
         Numbers, as JSON values.
     draw
-        Function that draws the plots: PNG bytes by file name.
+        Function that draws the plots and returns them as PNG bytes by file name.
     """
 
     name: str
@@ -134,7 +134,7 @@ def permutation_importance(spec: Explained, model: FittedModel, held_out: HeldOu
 
 
 def top_words(column: str) -> Explain:
-    """Return the explanation by occlusion importance of words.
+    """Return a function that computes the occlusion importance of words.
 
     The effect of a word is the mean drop in score when the word is removed from each held-out text that contains it.
     The effect includes the context: `fire` has different effects in `under fire` and `fire evacuation`.
@@ -171,7 +171,7 @@ def top_words(column: str) -> Explain:
 
 
 def decision_surface(spec: Explained, model: FittedModel, held_out: HeldOut) -> Explanation:
-    """Score a grid over the plane of the model's two features, beyond the range of the held-out examples.
+    """Score a grid of values of the model's two features. The grid extends beyond the range of the held-out examples.
 
     Examples with a missing feature are not drawn.
 

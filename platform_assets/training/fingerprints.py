@@ -45,8 +45,8 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
         "seed": spec.seed,
         **spec.task.identity,
     }
-    # Model and output are excluded, because scoring is not part of training. Golden rows verify that scores are
-    # unchanged.
+    # The code that scores rows (`FittedModel` and the output class) is excluded, because it does not affect training.
+    # Golden rows verify that scores are unchanged.
     of_model: tuple[Callable[..., Any], ...] = (
         spec.examples,
         type(spec.split),

@@ -111,9 +111,9 @@ def training_ranges(rows: Frame) -> dict[str, tuple[float, float]]:
 def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fitted:
     """Find the best candidate by cross-validation, and calibrate it.
 
-    The rule in the declaration splits the folds. The out-of-fold predictions of the best candidate calibrate it, and
-    determine its threshold or its prediction intervals. The returned model is fitted on all examples. Fitting uses one
-    thread, so that equal examples give equal models.
+    The split rule in the declaration defines the folds. The out-of-fold predictions of the best candidate calibrate it,
+    and determine its threshold or its prediction intervals. The returned model is fitted on all examples. Fitting uses
+    one thread, so that equal examples give equal models.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     Raises
     ------
     TrainingError
-        There are too few examples, or their labels cannot be learned.
+        There are too few examples, or the labels are too uniform for training.
     """
     import numpy as np
 

@@ -55,7 +55,7 @@ def learning_curve(
     Parameters
     ----------
     spec
-        Declaration of the model. Numbers of `learning_curve` that exceed a fold's training examples are left out.
+        Declaration of the model. A number in `learning_curve` is skipped if a fold has fewer training examples.
     attempts
         The candidates, unfitted.
     examples

@@ -22,7 +22,7 @@ VERDICT = "verdict"
 APPROVAL = "approval"
 """Metadata key of the state of the approval request."""
 LONGEST_TEXT = 300
-"""Characters after which a text in a table is truncated."""
+"""Maximum number of characters of a text in a table; the rest is cut."""
 KIB = 1_024
 LARGE = 100
 """Means of the ranking metric that are at least this large are shown with fewer decimals."""
@@ -90,14 +90,14 @@ def told(verdict: Verdict) -> str:
 def awaited(request: Request | None) -> str:
     """Return the state of a version's approval request in one line."""
     if request is None:
-        return "no new request: this version was already decided"
+        return "no new request: a decision about this version exists already"
     if request.state is State.PENDING:
         return f"request {request.id} is awaiting approval: platform-assets decide show {request.id}"
     return f"request {request.id} is {request.state}"
 
 
 def faults(verdict: Verdict) -> list[str]:
-    """Return the sentences of the reasons that failed."""
+    """Return one sentence for each reason that did not pass."""
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
@@ -137,7 +137,7 @@ def _subgroups(column: str, values: Mapping[str, Mapping[str, Estimate]]) -> str
 
 
 def _leaderboard(spec: ModelSpec, lines: Sequence[Mapping[str, Any]]) -> str:
-    """Return the candidates as a table. Lines from older releases have fewer numbers."""
+    """Return the leaderboard as a table. A cell is empty if an older release did not record the number."""
     rows = [
         [
             line["candidate"],
@@ -178,7 +178,7 @@ def _errors(rows: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """Escape a value for a Markdown table, because user texts can contain links, images and bars."""
+    """Escape a value for a Markdown table, because user texts can contain links, images and vertical bars."""
     if isinstance(value, float):
         return _number(value)
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in str(value)).split())
@@ -192,7 +192,7 @@ def _with_interval(one: Estimate) -> str:
 
 
 def _interval(one: Estimate) -> str:
-    # Rounding errors make the ends differ slightly even if all values are equal.
+    # If all bootstrapped values are equal, the ends of the interval still differ by rounding errors.
     if math.isnan(one.low) or math.isclose(one.low, one.high, rel_tol=1e-9):
         return ""
     # Non-breaking spaces keep the interval on one line in a narrow column.
@@ -213,5 +213,5 @@ def table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def image(name: str, png: bytes) -> str:
-    """Return a Markdown image that contains its bytes."""
+    """Return a Markdown image with the PNG embedded as a data URI."""
     return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

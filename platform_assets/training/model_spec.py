@@ -1,6 +1,7 @@
 """Declaration of a model as data: tables, features, candidates, quality gate and card.
 
-A domain's `model.py` contains one `ModelSpec`. `trainer.py` trains it, and `assets.py` makes Dagster definitions of it.
+A domain's `model.py` contains one `ModelSpec`. `trainer.py` trains it, and `assets.py` makes Dagster definitions from
+it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class DeclaredEncoder:
     setting
         The field of that class with the URI of the folder; the URI is empty if the variable is not set.
     parameter
-        The candidates' hyperparameter that takes the encoder's digest, as for `set_params`.
+        Hyperparameter of the candidates that takes the encoder's digest, named as in `set_params`.
     """
 
     settings: type[DomainSettings]
@@ -62,9 +63,10 @@ class Candidate:
     name
         Name in the leaderboard.
     build
-        Function from random seed to an unfitted scikit-learn pipeline, which takes a frame of the features.
+        Function that takes a random seed and returns an unfitted scikit-learn pipeline. The pipeline is fitted on a
+        frame of the features.
     grid
-        Values to try, by parameter name of `set_params`. Every combination is tried.
+        Values to try for each hyperparameter, named as in `set_params`. Every combination is tried.
     encoder
         Sentence encoder that the candidate needs. Without it, the candidate is left out.
     """
@@ -84,7 +86,7 @@ class Kpi:
     name
         Quantity, with its unit.
     owner
-        Person or role responsible for it.
+        Person or role responsible for the indicator.
     target
         Target value and date.
     """
@@ -139,7 +141,7 @@ class Retraining:
     min_new_rows
         Minimum number of new rows in the model's first table before the sensor launches a training.
     cool_down
-        Minimum time between the last training and one launched by the sensor.
+        Minimum time between any training and the next one that the sensor launches.
     """
 
     cron: str = "0 2 * * *"
@@ -176,7 +178,7 @@ class ModelSpec:
     Attributes
     ----------
     key
-        Asset key, `<domain>/<name>`. The name is also that of the registered model.
+        Asset key, `<domain>/<name>`. The registered model is called `<name>`.
     description
         Description of the asset.
     owners
@@ -184,7 +186,8 @@ class ModelSpec:
     tables
         Input tables in the lake. The first has one row per example.
     examples
-        Function from these tables, in this order, to a table of labelled examples with the columns named below.
+        Function that takes these tables, in this order, and returns a table of labelled examples. The table has the
+        columns named below.
     id
         Column that identifies an example. Examples are sorted by it.
     features
@@ -201,7 +204,7 @@ class ModelSpec:
     candidates
         Estimators to compare.
     ranked_by
-        scikit-learn scorer that ranks the candidates, one of the task's.
+        scikit-learn scorer that ranks the candidates: one of the task's `rankings`.
     criteria
         Bounds of the quality gate, on metrics of the holdout.
     not_worse
@@ -211,12 +214,12 @@ class ModelSpec:
     explanations
         Explanations to compute and plot.
     error_columns
-        Columns shown of the held-out examples with the worst predictions. If empty, no examples are shown, because
-        examples may be personal data.
+        The columns to show when the held-out examples with the worst predictions are listed. If empty, no examples
+        are listed, because they may be personal data.
     folds
         Number of cross-validation folds.
     learning_curve
-        Numbers of training examples for the learning curve and the times of fits; empty for none.
+        Numbers of training examples at which the learning curve measures score and fitting time; empty for no curve.
     resamples
         Number of bootstrap resamples for intervals.
     retraining
@@ -230,7 +233,7 @@ class ModelSpec:
     seed
         Random seed.
     prediction_tables
-        Tables of stored predictions that labels are matched with, in addition to the prediction log.
+        Tables of stored predictions that are joined with later labels, in addition to the prediction log.
     label_horizon
         Maximum time between a prediction about a subject and the time of a label about the same subject.
     monitoring

@@ -47,7 +47,7 @@ class MonitoringPolicy:
     Attributes
     ----------
     max_champion_age
-        Maximum time since its promotion for a champion to count as recent.
+        A champion counts as recent if it was promoted at most this long ago.
     work_list
         Declaration of the work list; None if the page has no list.
     """

@@ -33,8 +33,8 @@ class PredictionTable:
     model
         Column of the model's name; None if all rows belong to one model.
     beside
-        Further columns of numbers that the task's metrics need, by the name that the task uses: `lower` and `upper` for
-        the ends of prediction intervals, and the baselines.
+        Further columns that the task's metrics need, by the task's name for them: `lower` and `upper` for the ends of
+        prediction intervals, and the baselines.
     """
 
     name: str

@@ -50,7 +50,7 @@ class Calibration:
     intervals
         Declaration of the intervals.
     widths
-        Half-widths from the out-of-fold residuals.
+        Half-widths of the intervals, computed from the out-of-fold residuals.
     metrics
         Metrics of the out-of-fold predictions.
     """
@@ -126,9 +126,10 @@ class RegressionLearner:
         return values
 
     def calibrate(self, found: OutOfFold) -> Calibration:
-        """Compute the half-widths from all residuals, and the metrics.
+        """Compute the half-widths of the intervals from all residuals, and compute the metrics.
 
-        For a fair estimate of the coverage, the intervals of a fold are computed from the residuals of earlier folds.
+        The coverage of a fold is measured with half-widths from earlier folds only, because half-widths fitted on the
+        same residuals would overstate it.
         """
         residuals = found.labels - found.raw
         by = self._intervals.by
@@ -144,7 +145,10 @@ class RegressionLearner:
         return Calibration(self._intervals, widths(residuals, groups, self._intervals), metrics)
 
     def _bounds(self, found: OutOfFold, residuals: NDArray[np.float64], groups: Any) -> NDArray[np.float64]:
-        """Return value, lower and upper end of each row, (n, 3), with intervals from earlier folds."""
+        """Return the predicted value and both ends of its interval for each row, (n, 3).
+
+        The intervals of a fold use the residuals of earlier folds.
+        """
         import numpy as np
 
         half = np.zeros(len(residuals))
@@ -164,10 +168,10 @@ class Regression:
     unit
         Unit of the label, such as `MW`.
     intervals
-        Prediction intervals. The feature `by` must be one of the model's features.
+        Prediction intervals. If `by` is set, it must name one of the model's features.
     baselines
-        Columns of the examples with the values of simple forecasts, such as the value of a week before. The metric
-        `skill_over_<column>` compares the model with each.
+        Columns of the examples with simple forecasts, such as the value a week earlier. For each column, the metric
+        `skill_over_<column>` compares the model with this forecast.
     """
 
     unit: str
@@ -191,7 +195,7 @@ class Regression:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
         return {"mae": f"MAE in {self.unit}", "mape": "MAPE", "bias": "bias", "interval_coverage": "interval coverage"}
 
     @property
@@ -206,30 +210,30 @@ class Regression:
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
-        """The learner and the evaluation."""
+        """Code of the learner and the evaluation, for the training fingerprint."""
         return RegressionLearner, regression.evaluate
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Declaration of intervals and baselines."""
+        """Parameters of intervals and baselines, for the training fingerprint."""
         return {"intervals": asdict(self.intervals), "baselines": list(self.baselines)}
 
     @property
     def outcome(self) -> str:
-        """Meaning of a higher score: a higher value."""
+        """Meaning of a higher score: the predicted value is higher."""
         return "a higher value"
 
     def demand_declarable(self, features: Sequence[str]) -> None:
-        """Require that the widths depend on a feature of the model."""
+        """Reject an `Intervals.by` that is not a feature of the model."""
         by = self.intervals.by
         if by is not None and by not in features:
             raise TrainingError(
-                f"Intervals.by is {by}, which is not a feature; name one of {', '.join(features)}, because the widths "
-                "are looked up by the features of a prediction"
+                f"Intervals.by is {by}, which is not a feature of the model, but the width of an interval is looked up "
+                f"by a feature. Use one of: {', '.join(features)}"
             )
 
     def labels(self, column: pd.Series[Any]) -> NDArray[np.float64]:
-        """Return the labels, (n,) float64."""
+        """Return the labels as float64, (n,)."""
         import numpy as np
         import pandas as pd
 
@@ -242,15 +246,15 @@ class Regression:
         return labels
 
     def label_fault(self, label: float) -> str | None:
-        """Reject labels that are not finite."""
+        """Return an error if the label is not finite; None if it is valid."""
         return None if math.isfinite(label) else f"the label is {label:g}; send a finite number in {self.unit}"
 
     def too_few(self, labels: NDArray[Any]) -> str | None:
-        """Require a minimum number of labels."""
+        """Return the requirement if there are fewer than `FEWEST` labels; None if it is met."""
         return None if len(labels) >= FEWEST else f"{FEWEST} are required"
 
     def told_labels(self, labels: NDArray[Any]) -> str:
-        """Return the mean of the labels."""
+        """Return the mean of the labels as text."""
         return f"{labels.mean():,.4g} {self.unit} on average" if len(labels) else ""
 
     def evaluate(self, judged: Judged, resamples: int) -> dict[str, Estimate]:
@@ -258,7 +262,7 @@ class Regression:
         return regression.evaluate(judged, self.baselines, resamples=resamples)
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences."""
+        """Compute the differences of the metrics."""
         return regression.compare(challenger, champion, self.baselines, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
@@ -271,15 +275,15 @@ class Regression:
         return {"too_high": too_high, "too_low": too_low}
 
     def facts(self, judged: Judged) -> dict[str, Any]:  # noqa: ARG002 - the signature of all tasks
-        """Return the unit and the declared level, for pages."""
+        """Return the unit of the labels and the level of the intervals, which pages show."""
         return {"unit": self.unit, "interval_level": self.intervals.level}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
         """Return the paragraph about prediction intervals."""
-        by = f", with a width for each {self.intervals.by}" if self.intervals.by else ""
+        by = f" for each {self.intervals.by}" if self.intervals.by else ""
         return {
-            "Prediction intervals": f"They should contain {record['interval_level']:.0%} of the labels{by}. The widths "
-            "are quantiles of the residuals in cross-validation (split conformal prediction)."
+            "Prediction intervals": f"{record['interval_level']:.0%} of the labels should lie within the intervals. "
+            f"The widths{by} are quantiles of the residuals in cross-validation (split conformal prediction)."
         }
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:

@@ -1,7 +1,8 @@
 """The task of a model: everything that depends on the type of its label.
 
-`binary_classification.py` and `regression.py` implement it. All other code uses these protocols, and never checks which
-task a model has. `models/outputs.py` defines the numbers that a fitted model returns per row.
+`binary_classification.py` and `regression.py` implement the protocols in this module. All other code uses the
+protocols, and never checks which task a model has. `models/outputs.py` defines the numbers that a fitted model returns
+per row.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class OutOfFold:
     examples
         The examples with all their columns, (n,).
     labels
-        (n,) as the task converts them.
+        Labels as the task converts them, (n,).
     raw
-        (n,) from `Learner.raw`.
+        Uncalibrated predictions from `Learner.raw`, (n,).
     fold
-        (n,) number of the fold in which each example was a test row, from 0.
+        Number of the fold whose test rows contain the example, counted from 0, (n,).
     group
         Column of the group key.
     """
@@ -71,7 +72,7 @@ class Calibrated(Protocol):
 
 
 class Learner(Protocol):
-    """Fits models of a task. A change of its code changes the fingerprint of trainings."""
+    """Fits models of a task. If its code changes, the training fingerprint changes."""
 
     @property
     def reference(self) -> str:
@@ -101,7 +102,7 @@ class Learner(Protocol):
 
 
 class Task(Protocol):
-    """A kind of model, with its parameters as a model declares them."""
+    """A kind of model, with the parameters from the model's declaration."""
 
     @property
     def name(self) -> str:
@@ -113,11 +114,11 @@ class Task(Protocol):
 
     @property
     def code(self) -> tuple[Callable[..., Any], ...]:
-        """Functions and classes that training uses for this task, for its fingerprint."""
+        """Functions and classes that training uses for this task. The training fingerprint covers their code."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The parameters that affect the model, as JSON values, for its fingerprint."""
+        """Parameters that affect the model, as JSON values. The training fingerprint covers them."""
 
     @property
     def rankings(self) -> tuple[str, ...]:
@@ -133,7 +134,7 @@ class Task(Protocol):
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics by subgroup on the model card, each with its name there."""
+        """Metrics that the model card shows by subgroup, each with its text there."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -181,7 +182,7 @@ class Task(Protocol):
         """Compute the paired differences of the metrics, challenger minus champion, with 95 % intervals."""
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute the metrics of each subgroup; `values` are the rows' subgroups, (n,)."""
+        """Compute the metrics of each subgroup; `values` contains the subgroup of each row, (n,)."""
 
     def worst(self, judged: Judged, most: int) -> dict[str, NDArray[np.int64]]:
         """Return the indices of the worst predictions by kind of error, at most `most` each, worst first."""
@@ -193,4 +194,4 @@ class Task(Protocol):
         """Return paragraphs of the model card about these numbers, by title."""
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:
-        """Draw the plots: PNG bytes by file name."""
+        """Draw the plots and return them as PNG bytes by file name."""

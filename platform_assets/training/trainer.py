@@ -112,7 +112,7 @@ class Trainer:
                 return self._known(spec, examples, known)
             except (ArtefactError, RegistryError) as error:
                 progress(f"version {known.version} is unusable and will be retrained: {error}")
-                # Change the fingerprint, so that the next training finds the replacement.
+                # Give the replacement another fingerprint, so that the next training finds it and not this version.
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)
 
@@ -143,7 +143,7 @@ class Trainer:
             assessment=self._assess(spec, (model, version.threshold), holdout, self._beside(spec, version)),
             record=record,
             first_table_rows=examples.inputs[spec.tables[0]].rows,
-            # An imported version may come from sample data, although this environment has real data.
+            # An imported version may have been trained on sample data, although this environment has real data.
             demo=examples.demo or version.tags.get("demo") == "true",
         )
 
@@ -244,7 +244,7 @@ class Trainer:
         outputs = [model.outputs(rows) for model in (then, now.model)]
         judged = Judged(examples.holdout, spec.group, labels, outputs[1], now.threshold)
         estimates = spec.task.evaluate(judged, spec.resamples)
-        # Compare only recorded metrics, because versions of older releases have fewer.
+        # Compare only recorded metrics, because older releases recorded fewer metrics.
         estimates = {name: one for name, one in estimates.items() if name in record["metrics"]}
         found: dict[str, float | None] = {**flat_metrics(estimates), "threshold": now.threshold}
         recorded: dict[str, float | None] = {**version.metrics, "threshold": version.threshold}
@@ -258,7 +258,10 @@ class Trainer:
         )
 
     def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[Judged], _Comparison]:
-        """Return the function that compares a version with the champion; None stands for a new version."""
+        """Return a function that compares the output of a model with the champion.
+
+        `version` is the registered version of the model; None if it is not registered yet.
+        """
         demand, champion = spec.not_worse, self._registry.by_alias(spec.name, CHAMPION)
 
         def compared(judged: Judged) -> _Comparison:
@@ -276,8 +279,8 @@ class Trainer:
                 return _Comparison(Reason(demand.name, passed=False, told=told))
             reason = keeps_up(demand, difference)
             if len(shared.labels) < len(judged.labels):
-                some = f"{len(shared.labels):,} of {len(judged.labels):,} held-out examples"
-                told = f"{reason.told}; compared on {some}, those that the champion was not trained on"
+                some = f"the {len(shared.labels):,} of {len(judged.labels):,} held-out examples"
+                told = f"{reason.told}; compared on {some} that the champion was not trained on"
                 reason = replace(reason, told=told)
             return _Comparison(reason, difference)
 
@@ -314,7 +317,10 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Reason for the verdict, and differences from the champion. Both are None without a comparison."""
+    """Result of the comparison with the champion: the reason in the verdict, and the differences of the metrics.
+
+    `reason` is None if no comparison was requested. `difference` is None if nothing was compared.
+    """
 
     reason: Reason | None
     difference: Mapping[str, Estimate] | None = None

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 SAME_SCORE = 1e-9
 """Largest difference between two scores that count as equal, in units of `Output.scale`.
 
-Summation order changes the last bits.
+Scores are not compared exactly, because the order of a summation affects the last bits.
 """
 REPRODUCED_TAG = "reproduced_at"
-"""Tag of a version: when `reproduce` last retrained it identically; empty if its last attempt differed."""
+"""Tag of a version: the time of the last `reproduce` if its model was identical, empty if its model differed."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 
@@ -43,7 +43,7 @@ class Assessment:
     subgroups
         Metrics with intervals, by column and subgroup.
     difference
-        Challenger minus champion on the same examples; None if they were not compared.
+        Differences of the metrics, challenger minus champion on the same examples; None if they were not compared.
     verdict
         Verdict of the quality gate.
     explanations
@@ -78,7 +78,7 @@ class Training:
     version
         Registered version.
     is_new
-        True if the version was fitted now, False if it was found by its fingerprint.
+        True if the version was fitted now, False if a version with the same fingerprint existed.
     champion
         Current champion, if any.
     assessment
@@ -106,7 +106,10 @@ class Training:
 
 
 def curve_plots(record: Mapping[str, Any]) -> dict[str, bytes]:
-    """Draw the learning curve of a training's record: PNG bytes by file name; empty without a curve."""
+    """Return plots of the learning curve in a training's record, as PNG bytes by file name.
+
+    Without a learning curve, the result is empty.
+    """
     from platform_assets.evaluation import learning_plots
 
     if not (curve := record.get("learning_curve")):

@@ -26,7 +26,7 @@ Token = Annotated[str, Form(max_length=200)]
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; a service without a database has no sign-in.
+    """Return the routes. They include the sign-in only if the service has a database.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def return_from_provider(request: Request) -> Response:
     provider = _provider(access)
     flow = Flow.opened(access.sessions.take_flow(request), access.ways.flow_key)
     session = access.sign_in_person(provider.finish(flow, request.query_params))
-    # Return a page instead of a redirect, because a browser sends no strict cookie with a redirect from another site.
+    # Return a page instead of a redirect. The redirect would belong to a navigation from another site, for which a
+    # browser does not send `SameSite=Strict` cookies.
     response = signed_in_page(flow.next)
     access.sessions.keep(request, response, session, PERSON_SECONDS)
     access.sessions.end_flow(request, response)

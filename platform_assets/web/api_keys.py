@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FRESH_SECONDS = 1.0
-"""Seconds for which a key is cached. A key that another process revokes may work until the end of this time."""
+"""Seconds for which a key is cached. If another process revokes a key, the key may work for this long."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"
@@ -193,7 +193,7 @@ class Keys:
         if key is None or APPROVE in key.scopes:
             self._fresh.pop(wanted, None)
         else:
-            # Unknown keys are not cached, because they would let the cache grow without a bound.
+            # Unknown keys are not cached, because they would let the cache grow without bound.
             self._fresh[wanted] = key, now + self._fresh_seconds
         return key
 
@@ -216,7 +216,7 @@ class Keys:
         identity
             Name that the provider gives.
         allowed
-            Scopes that the groups of the person give; None if groups give no scopes.
+            Scopes of the person's groups at the provider; None if the groups are not used for scopes.
         via
             `oidc` or `proxy`.
         vouching_secret
@@ -314,7 +314,7 @@ def _by_hash(rows: Iterable[tuple[Any, ...]]) -> dict[str, Key]:
 
 
 def key_with_hash(found: Mapping[str, Key], wanted: str) -> Key | None:
-    """Return the key with the wanted hash, compared in constant time; None if there is no such key."""
+    """Return the key with this hash, compared in constant time; None if there is no such key."""
     return next((key for kept, key in found.items() if hmac.compare_digest(kept, wanted)), None)
 
 

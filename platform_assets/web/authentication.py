@@ -100,7 +100,10 @@ class Access:
         request.state.by_header = await self._by_header(request)
 
     def waits(self, request: Request) -> bool:
-        """Return whether the other methods block: if they look up a session, or count the request on another server."""
+        """Return whether the other methods block.
+
+        They block if they look up a session in the database or count the request on a Redis server.
+        """
         return request.state.by_header is None or (self._limits is not None and self._limits.waits)
 
     @property
@@ -109,7 +112,7 @@ class Access:
         return "off" if self._limits is None else self._limits.scope
 
     def limited(self, request: Request) -> Mapping[str, str]:
-        """Count a request for its key, or without a key for its address; return the headers about the limit.
+        """Count a request against the limit of its key or, without a key, of its address; return the limit's headers.
 
         Raises
         ------
@@ -136,7 +139,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one.
+            401: the key or session is missing or unknown.
         """
         found = self._identified(request) or self._by_session(request)
         if not isinstance(found, Caller):
@@ -149,7 +152,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one. 403: a key without such a scope.
+            401: the key or session is missing or unknown. 403: the key has none of these scopes.
         """
         if self._identified(request) is None:
             if self._open_locally and _is_local(request):
@@ -157,7 +160,7 @@ class Access:
             # Do not accept a session here, because a page of another site could make the browser send the request with
             # the session's cookie.
             if request.method not in _SAFE:
-                raise _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
+                raise _unknown(f"This request needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
         return self.demand(request, *scopes)
 
     def demand(self, request: Request, *scopes: str) -> Caller:
@@ -166,7 +169,7 @@ class Access:
         Raises
         ------
         Problem
-            401: no key or session, or an unknown one. 403: a key without such a scope.
+            401: the key or session is missing or unknown. 403: the key has none of these scopes.
         """
         caller = self.caller(request)
         if not set(scopes) & set(caller.key.scopes):
@@ -174,8 +177,8 @@ class Access:
             what, command = ("person", f"people add {key.name}") if key.is_person else ("key", "keys add NAME")
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this needs {_listed(scopes)}. The "
-                f"platform's administrator can give it: `platform-assets {command} --scope {scopes[0]}`.",
+                f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this request needs {_listed(scopes)}. "
+                f"The platform's administrator can give it: `platform-assets {command} --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
                 more={"scopes_needed": list(scopes)},
@@ -202,7 +205,7 @@ class Access:
         Raises
         ------
         PersonRefused
-            The person is unknown or revoked, or no group gives a scope.
+            The person is unknown or revoked, or none of the person's groups grants a scope.
         """
         return Session(self.ways.begin_session(identity), new=True)
 
@@ -258,7 +261,7 @@ class Access:
         return identity is not None and is_same_name(identity.name, name)
 
     def _count_guess(self, request: Request) -> None:
-        """Count an unknown key for the address that it came from.
+        """Count an unknown key against the limit of the address that it came from.
 
         The limit never affects valid keys, because many callers can share the address of a proxy, and a key of 256 bits
         cannot be guessed.
@@ -278,7 +281,7 @@ class Access:
             holds = key is not None and (key.via != PROXY or self._is_proxied(request, key.name))
             request.state.by_session = Caller(key, session, session.token) if key and holds else None
         found: Caller | None = request.state.by_session
-        return found or _unknown(f"This needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
+        return found or _unknown(f"This request needs a key: send `Authorization: Bearer <key>`. {_HOW_TO_GET_A_KEY}.")
 
 
 def access_of(request: Request) -> Access:
@@ -301,7 +304,7 @@ def _is_local(request: Request) -> bool:
     The header `Host` must be a loopback address, which prevents DNS rebinding.
     """
     headers = request.headers
-    # Read the header itself, because `request.url` replaces a malformed host by the name of the server.
+    # Read the header itself, because `request.url` replaces a malformed host with the name of the server.
     host = headers.get("host", "")
     own_page = headers.get("sec-fetch-site", "none") in {"none", "same-origin"}
     same = headers.get("origin", f"{request.url.scheme}://{host}") == f"{request.url.scheme}://{host}"

@@ -76,11 +76,11 @@ class AuthorizationMiddleware:
         self._gates = {method: [gate for gate in gates if method in gate.methods] for method in methods}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle an HTTP request: pass it on, or raise the reason for the refusal."""
+        """Pass an admitted request on to the application. Raise a `Problem` for a refused request."""
         if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
             request = Request(scope)
             await self._access.identify(request)
-            # `identify` has already looked up the key in the header.
+            # Use a thread only if the checks block. The key in the header is already looked up by `identify`.
             if self._access.waits(request):
                 await run_in_threadpool(self._admit, request)
             else:

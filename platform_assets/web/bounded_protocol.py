@@ -49,9 +49,10 @@ class Bounds:
     body_seconds
         Maximum time from the end of the head to the end of the body.
     write_seconds
-        Maximum time for which a client may read nothing of its response.
+        Maximum time without progress while a response is sent to a client that does not read.
     descriptors
-        File descriptor number from which a new connection closes the oldest unfinished connection.
+        If a new connection gets this file descriptor number or a higher one, the oldest unfinished connection is
+        closed.
     """
 
     head_bytes: int = 32 * 1024
@@ -114,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time limit of a request's head."""
         super().on_message_begin()
-        # uvicorn replaces `client` by the address in X-Forwarded-For, if it trusts the proxy.
+        # uvicorn replaces `client` with the address in X-Forwarded-For, if it trusts the proxy.
         self.scope[PEER] = self.client  # type: ignore[literal-required]  # an entry of our own
         self._receiving = True
         self._deadline = self.loop.time() + self.bounds.head_seconds
@@ -255,7 +256,7 @@ class _HeadTooLargeError(Exception):
 
 
 def _answer(status: HTTPStatus, detail: str, name: str, request_id: str) -> bytes:
-    """Return a problem as the bytes of a response, because the application never sees such a request."""
+    """Return the bytes of a response with a problem. The application cannot respond, as it never sees the request."""
     problem = {
         "type": f"{TYPE}{name}",
         "title": name.replace("-", " ").capitalize(),

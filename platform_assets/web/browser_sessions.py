@@ -1,7 +1,7 @@
 """Cookies of browsers, and the CSRF tokens of their forms.
 
-A session's cookie contains a random token. The database stores the hash of the token with the key. A form must contain
-a CSRF token, which is derived from the session's token and which only pages of this session contain.
+A session's cookie contains a random token. The database stores the token's hash and the session's key. A form must
+contain a CSRF token, which is derived from the session's token and which only pages of this session contain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 SESSION_SECONDS = 8 * 60 * 60
-"""Lifetime of a session in seconds: a working day of eight hours. The database allows no longer lifetime."""
+"""Lifetime of a session in seconds: a working day of eight hours. The database rejects longer lifetimes."""
 CSRF_FIELD = "csrf_token"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,100}", re.ASCII)
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -49,7 +49,7 @@ class Sessions:
     Parameters
     ----------
     insecure_loopback
-        Whether the cookie may be sent over plain HTTP to this machine itself.
+        Whether the cookie may be sent over plain HTTP to a loopback address.
     """
 
     def __init__(self, *, insecure_loopback: bool) -> None:
@@ -98,7 +98,10 @@ class Sessions:
         response.delete_cookie(_cookie(secure=secure), secure=secure, httponly=True, samesite="strict")
 
     def can_keep(self, request: Request) -> bool:
-        """Return whether the browser will keep the cookie: over HTTPS, or if allowed over HTTP to this machine."""
+        """Return whether the browser will keep the cookie.
+
+        It keeps the cookie over HTTPS and, if `insecure_loopback` is set, over HTTP to this machine.
+        """
         return request.url.scheme == "https" or not self._secure(request)
 
     def token(self, session: Session) -> str:

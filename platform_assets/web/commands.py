@@ -1,4 +1,4 @@
-"""`keys` and `people`: create, list and revoke keys, and people who sign in without a key."""
+"""Commands `keys` (create, list and revoke API keys) and `people` (manage people who sign in without a key)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _NO_BODY = {"type": "missing", "loc": ("body",), "msg": "Field required"}
 
 
 def direct_app(route: APIRoute) -> ASGIApp | None:
-    """Return an application that answers the requests of a route; None if the route needs FastAPI's handler.
+    """Return an ASGI application that answers the requests of a route; None if the route needs FastAPI's handler.
 
     The function of a direct route is a coroutine that takes path parameters, one JSON body and the request, and returns
     a response.

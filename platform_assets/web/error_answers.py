@@ -109,7 +109,10 @@ def _of_http(request: Request, error: HTTPException) -> Problem:
 
 
 def _allowed(error: HTTPException, request: Request) -> str:
-    """Return the methods of all routes with the path of a request; Starlette names those of the first route only."""
+    """Return the methods of all routes that match the path of a request.
+
+    Starlette returns the methods of the first matching route only.
+    """
     methods = set((error.headers or {}).get("Allow", "").split(", "))
     for gate in getattr(request.app, "gates", ()):
         methods |= gate.methods if gate.path.match(request.url.path) else set()

@@ -34,7 +34,8 @@ def bound_sockets(host: str, port: int, *, is_shared: bool = False) -> list[sock
         Address to listen on.
     is_shared
         Whether several processes of this user listen on the port. Linux then spreads new connections evenly over the
-        listening sockets. With one socket for all processes, the first process that wakes up would accept almost all.
+        listening sockets. With one socket for all processes, the first process that wakes up would accept almost all
+        connections.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def bound_sockets(host: str, port: int, *, is_shared: bool = False) -> list[sock
         try:
             found.append(_bound_socket(family, address, is_shared=is_shared))
         except OSError as error:
-            # Skip addresses that cannot be used: without IPv6, `localhost` still has an IPv6 address.
+            # Skip addresses that cannot be used: `localhost` may resolve to an IPv6 address on a machine without IPv6.
             if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
                 raise
             refused = error
@@ -123,8 +124,8 @@ def server(app: ASGIApp, bounds: Bounds | None = None, on_start: Callable[[], No
     app
         The application.
     bounds
-        Limits of each connection. None for the defaults, where `descriptors` is the raised limit of the process minus a
-        reserve.
+        Limits of each connection. None uses the defaults; `descriptors` is then the process's limit of open files,
+        raised as far as allowed, minus a reserve.
     on_start
         Function that is called once the server accepts requests.
     """

@@ -1,4 +1,4 @@
-"""A person whom an OpenID Connect provider or a proxy has identified, and the scopes that groups give."""
+"""A person whom an OpenID Connect provider or a proxy has identified, and the scopes that the person's groups grant."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class Identity:
 def is_same_name(one: str, other: str) -> bool:
     """Return whether two names from a provider identify the same person. Only the case of A to Z is ignored.
 
-    Case folding would also make names equal that a provider can give to different people, for example those with `ss`
-    and `ß`. `platform.identity_form` (migration 0017) does the same.
+    Case folding would equate more names, such as `weiss` and `weiß`, which a provider can give to different people.
+    The database function `platform.identity_form` (migration 0017) also ignores only the case of A to Z.
     """
     return one.translate(_SMALL) == other.translate(_SMALL)
 
 
 class GroupScopes:
-    """The scopes that groups give.
+    """The scopes that groups grant.
 
     Parameters
     ----------
@@ -80,5 +80,5 @@ class GroupScopes:
 
     @property
     def give_approve(self) -> bool:
-        """Whether people can use the scope `approve`: a group gives this scope, or no group gives any scope."""
+        """Whether people can use the scope `approve`: a group grants this scope, or PLATFORM_GROUP_SCOPES is empty."""
         return not self._scopes or any("approve" in scopes for scopes in self._scopes.values())

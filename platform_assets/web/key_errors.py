@@ -1,4 +1,4 @@
-"""Errors about keys and people, and messages for refusals by the database functions that create them."""
+"""Errors about keys and people, and the messages for refusals by the database functions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ REFUSALS = {
     "unprintable_name": "the key {name}: its owner contains control or invisible characters; remove them",
     "needs_owner": "the key {name} has the scope identify, so only the database's owner can create it; set "
     "PLATFORM_MIGRATION_DATABASE_URL",
-    "identifies_only": "the key {name}: the scope identify is for the service's own key; give it no other scope",
+    "identifies_only": "the key {name}: the scope identify is only for the service's own key, which has no other "
+    "scope; remove the other scopes",
     "malformed_key": "the key {name}: its name or hash is malformed, its hash is that of a session, or its owner is "
     "longer than 200 characters",
 }
 _MALFORMED_NAME = "the name {name} cannot be used: it is reserved, too long, or the name of a key"
 PERSON_REFUSALS = {
-    "unknown_service": "the service may not sign people in: PLATFORM_SIGN_IN_KEY must be a key with the scope identify "
-    "that is not revoked; `platform-assets doctor` checks it",
+    "unknown_service": "the service may not sign people in: PLATFORM_SIGN_IN_KEY must be an unrevoked key with the "
+    "scope identify; `platform-assets doctor` checks it",
     "malformed_session": _MALFORMED_NAME,
     "unknown_person": "{name} is not enrolled; an administrator can run `platform-assets people add {name} --scope "
     "read`",

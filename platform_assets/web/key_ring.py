@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 APPROVE = "approve"
 IDENTIFY = "identify"
-"""Scope of the service's own key, which allows it to state who signed in."""
+"""Scope of the service's own key. It allows the service to state who signed in."""
 SCOPES = ("read", "predict", "label", "trace", APPROVE, IDENTIFY)
 """All scopes that a key can have."""
 ID_LENGTH = 16
 """Number of characters of `Key.id`."""
 HOW = {"oidc": "by OpenID Connect", "proxy": "through the proxy"}
-"""How a person signed in, for display, by `Key.via`."""
+"""Text to display for each value of `Key.via`."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Key:
     created_at, revoked_at
         Times with time zone. `created_at` is None if unknown, `revoked_at` if the key is not revoked.
     is_person
-        Whether this is a person who signs in without a key; the name is then the name that the provider gives.
+        Whether this is a person who signs in without a key. `name` is then the name that the provider gives.
     via
-        `oidc` or `proxy` for the session of such a person, where `scopes` are those of the session; empty otherwise.
+        `oidc` or `proxy` if such a person has signed in; empty otherwise. If it is set, `scopes` are the session's
+        scopes.
     """
 
     name: str

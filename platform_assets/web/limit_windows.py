@@ -56,7 +56,7 @@ class LocalWindows:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
     def count(self, limit: RateLimitItem, caller: tuple[str, str]) -> Counted:
-        """Count a request of a caller; a request over the limit does not count."""
+        """Count a request of a caller, unless it is over the limit."""
         return _counted(self._limiter, limit, caller)
 
 
@@ -80,7 +80,7 @@ class RedisWindows:
         self.is_shared = True
 
     def count(self, limit: RateLimitItem, caller: tuple[str, str]) -> Counted:
-        """Count a request of a caller; a request over the limit does not count."""
+        """Count a request of a caller, unless it is over the limit."""
         from limits.errors import StorageError
 
         if not self.is_shared:
@@ -144,7 +144,7 @@ def trouble_with_redis(url: str) -> str:
 
 
 def _options() -> dict[str, Any]:
-    """Return the options of the connections. There are no retries, because requests wait for the answers."""
+    """Return the options of the connections. There are no retries, because an HTTP request would wait for them."""
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 

@@ -45,10 +45,10 @@ LOGGED_SECONDS = 5.0
 BUSY_SECONDS = 0.05
 """After two overlapping requests, assume concurrent load for this long."""
 CLIENT_GONE = 499
-"""Status, as in nginx's log, of a request whose client disconnected before it had sent the whole body."""
+"""Logged status of a request whose client disconnected before it had sent the whole body. nginx logs the same code."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 SECURE_HEADERS = {
-    # No scripts are allowed, so injected text could not run.
+    # Browsers run no scripts on these pages, so an injected script would have no effect.
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
@@ -130,12 +130,18 @@ class RequestMiddleware:
             asyncio.get_running_loop().call_soon(self._note, exchange, exchange.seconds)
 
     def _write_log_if_idle(self) -> None:
-        """Write buffered log lines while a single client waits for the database. Under load, batches are cheaper."""
+        """Write buffered log lines while a query is in flight, if requests are not concurrent.
+
+        Under concurrent load, writing more lines at once is cheaper.
+        """
         if not self._load.is_concurrent:
             self._requests.write()
 
     def _note(self, exchange: _Exchange, seconds: float) -> None:
-        """Count a response and buffer its log line. Successful health checks are not logged, because they never end."""
+        """Count a response and buffer its log line.
+
+        Successful health checks are not logged, because they arrive every few seconds.
+        """
         self._count(exchange.scope, exchange.status, seconds)
         if exchange.status != HTTPStatus.OK or not exchange.scope["path"].startswith(HEALTH_PATH):
             self._requests.add(exchange.line(seconds))
@@ -216,7 +222,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass on a message of the application, or send a problem if the predictions could not be logged."""
+        """Send an ASGI message of the application, or send a problem if the predictions could not be logged."""
         if self._is_replaced:
             return
         is_start = message["type"] == "http.response.start"
@@ -255,8 +261,8 @@ class _Exchange:
                 )
                 return Problem(
                     DatabaseError.status,
-                    "The prediction could not be logged, which this service requires before it answers. Try again in a "
-                    "moment.",
+                    "The prediction could not be logged, but this service must log it before it responds. Try again in "
+                    "a moment.",
                     DatabaseError.problem,
                     headers={"Retry-After": str(RETRY_SECONDS)},
                 )
@@ -264,7 +270,7 @@ class _Exchange:
 
     def _added(self, given: Iterable[Header]) -> list[Header]:
         """Return the headers that every response gets, except those that the application has set."""
-        # Browsers may cache static files if they revalidate them, because these files hold no data.
+        # Browsers may cache static files, which contain no data of the platform, but must revalidate them.
         common = _OF_STATIC_FILES if self.scope["path"].startswith("/static/") else _OF_ANSWERS
         there = {name for name, _ in given}
         limits: Sequence[Header] = self.scope["state"].get(LIMIT_HEADERS, ())

@@ -39,7 +39,7 @@ UpTo1000 = Annotated[list[Item], Field(max_length=MOST_AT_ONCE)]
 
 
 def no_boolean(value: Any) -> Any:
-    """Refuse true and false as a number; pydantic alone would accept them as 1 and 0."""
+    """Refuse true and false where a number is expected; pydantic alone would accept them as 1 and 0."""
     if isinstance(value, bool):
         raise ValueError("Send a number, not true or false.")  # noqa: TRY004 - pydantic reports only a ValueError
     return value
@@ -48,7 +48,7 @@ def no_boolean(value: Any) -> Any:
 def plain_digits(value: Any) -> Any:
     """Refuse a text that is not plain digits; pydantic alone would accept `+5`, `05`, `5_0` and `5.0`.
 
-    Accepting these would give one item several paths, which caches, logs and rate limits treat as different items.
+    Otherwise, one item would have several paths, and caches, logs and rate limits would treat them as different items.
     """
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         raise ValueError("Send a whole number in plain digits.")
@@ -56,7 +56,10 @@ def plain_digits(value: Any) -> Any:
 
 
 def whole(value: Any) -> Any:
-    """Return a number with the fraction 0 as an integer, because JSON Schema counts 5.0 as one; refuse booleans."""
+    """Return the value as an integer. A float such as 5.0 is accepted, because it is an integer in JSON Schema.
+
+    Booleans are refused.
+    """
     if isinstance(value, float) and value.is_integer():
         if abs(value) > LARGEST_FLOAT:
             raise ValueError(
@@ -89,7 +92,7 @@ class NothingFound(BaseModel):
     error: Literal["not_found"] = "not_found"
 
     def problem(self) -> NotFound:
-        """Return the error for a request for this item alone. A subclass names the item."""
+        """Return the error for a request that has only this item. A subclass returns an error that names the item."""
         return NotFound("There is no such item.")
 
 
@@ -200,8 +203,8 @@ def in_their_places(
     rows
         Row of each known item.
     answer
-        Function that returns one answer per item, from the known items and their rows. It is called only if there are
-        any.
+        Function that returns one answer per item, from the known items and their rows. It is not called if no item is
+        known.
     missing
         Function that returns the placeholder for an unknown item.
     """
@@ -232,8 +235,8 @@ async def respond(
     NotFound
         The request has one item, and it does not exist.
     """
-    # Answer few items on the event loop, because a thread would add a third to the time and hold the GIL just as long.
-    # Answer many in a thread, because on the event loop they would delay all other requests.
+    # Answer few items on the event loop, because a thread would take a third longer and hold the GIL just as long.
+    # Answer many items in a thread, because on the event loop they would delay all other requests.
     on_loop = few is not None and len(asked.items) <= few
     found = answers() if on_loop else await run_in_threadpool(answers)
     if asked.is_many:

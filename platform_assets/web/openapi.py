@@ -1,6 +1,6 @@
-"""The application: FastAPI's, with the platform's middleware only, and with a more complete OpenAPI description.
+"""A FastAPI application without FastAPI's own middleware, and with a more complete OpenAPI description.
 
-The description has the scopes of the routes and an example of every response.
+The description contains the scopes of the routes and an example of every response.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _DEEPEST = 6
 
 
 class DescribedApp(FastAPI):
-    """A FastAPI application with the platform's middleware only. Its description contains scopes and examples.
+    """A FastAPI application without FastAPI's own middleware. Its description contains scopes and examples.
 
     Attributes
     ----------
@@ -38,8 +38,11 @@ class DescribedApp(FastAPI):
     gates: Sequence[Gate] = ()
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the middleware around the routes. FastAPI's is missing, as `RequestMiddleware` answers exceptions."""
-        # This middleware closes the files of a form.
+        """Return the routes, wrapped in the platform's middleware.
+
+        FastAPI's middleware for exceptions is left out, because `RequestMiddleware` answers exceptions.
+        """
+        # `AsyncExitStackMiddleware` closes the uploaded files of a form.
         app: ASGIApp = AsyncExitStackMiddleware(self.router)
         for added, arguments, named in reversed(self.user_middleware):
             app = added(app, *arguments, **named)

@@ -87,8 +87,8 @@ class Flow:
             return cls(found["state"], found["nonce"], found["verifier"], found["next"])
         except (jwt.InvalidTokenError, KeyError):
             raise SignInFailed(
-                f"this browser did not begin a sign-in within the last {FLOW_SECONDS // 60} minutes, or it began "
-                "another one since; sign in again"
+                f"this browser did not begin a sign-in within the last {FLOW_SECONDS // 60} minutes, or has "
+                "begun another one since; sign in again"
             ) from None
 
 
@@ -140,7 +140,7 @@ class Provider:
         Raises
         ------
         ProviderError
-            The provider does not answer, or its configuration is for another issuer or incomplete.
+            The provider does not answer, or its configuration is incomplete or belongs to another issuer.
         """
         found, now = self._found, time.monotonic()
         if found is None or now > found[1]:
@@ -217,7 +217,7 @@ class Provider:
         methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         basic = None
         if self.client.client_secret and "client_secret_basic" in methods:
-            # Encode the client's id and secret like form values first (RFC 6749, 2.3.1).
+            # In basic authentication, the client's id and secret are form-encoded (RFC 6749, 2.3.1).
             basic = quote(self.client.client_id, safe=""), quote(self.client.client_secret, safe="")
         else:
             form |= {"client_id": self.client.client_id}
@@ -262,8 +262,8 @@ class Provider:
             )
         if self.client.claim == "email" and claims.get("email_verified") not in (True, "true"):
             raise SignInFailed(
-                "the provider does not state that this mail address is verified (email_verified); verify it, or set "
-                "PLATFORM_OIDC_CLAIM to a claim that people cannot change"
+                "the provider does not state that this mail address is verified (email_verified); verify the address, "
+                "or set PLATFORM_OIDC_CLAIM to a claim that people cannot change"
             )
         groups = claims.get(self.client.groups_claim) or []
         listed = [groups] if isinstance(groups, str) else groups if isinstance(groups, list) else []

@@ -1,6 +1,6 @@
 """HTML pages: rendering of templates, the variables that every page needs, and error pages.
 
-All values are escaped, and no page has scripts. Browsers get pages, programs get JSON.
+All values are escaped, and no page has scripts. Browsers get pages, and programs get JSON.
 """
 
 from __future__ import annotations
@@ -102,10 +102,11 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 
 def from_elsewhere(request: Request) -> Response | None:
-    """Return a page that reloads itself, if the browser follows a link from another site; else None.
+    """Return a page that reloads itself if the browser follows a link from another site; otherwise return None.
 
-    A browser sends a strict cookie only from the service's own pages. Without this page, a link in a mail would lead to
-    the sign-in page, whose new cookie would end the session.
+    When a browser follows such a link, it does not send the `SameSite=Strict` session cookie. It sends the cookie when
+    the page reloads itself. Without this page, a link in a mail would lead to the sign-in page, and the new cookie of
+    that page would replace the session's cookie.
     """
     if request.headers.get("sec-fetch-site") != "cross-site":
         return None
@@ -113,7 +114,10 @@ def from_elsewhere(request: Request) -> Response | None:
 
 
 def signed_in_page(target: str) -> Response:
-    """Return a page that opens another page of this site, to which a browser then sends the session's cookie."""
+    """Return a page that opens another page of this site.
+
+    The browser sends the session's cookie to the other page, because the request comes from a page of this site.
+    """
     return _stopover(path=safe_next(target), told="You are signed in.", moves=True)
 
 
@@ -128,7 +132,7 @@ def path_of(request: Request) -> str:
 
 
 def safe_next(path: str) -> str:
-    """Return a path to redirect to after sign-in: the given one if it is allowed, else `/approvals`."""
+    """Return a path to redirect to after sign-in: the given path if it is allowed, else `/approvals`."""
     return path if _NEXT.fullmatch(path) else "/approvals"
 
 
@@ -158,7 +162,7 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Keep the order of the fields.
+    # Do not sort the fields of JSON objects.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {
         "time": told_time,

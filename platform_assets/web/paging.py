@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 MOST_ITEMS = 1_000
 """Maximum number of items per page."""
-# The validator comes last: before `Field`, it would hide the bounds from the schema.
+# Put the validator after `Field`, because the schema would otherwise lack the bounds.
 PageNumber = Annotated[
     int,
     Field(ge=0, le=10**9, description="Page number, from 0.", examples=[0]),

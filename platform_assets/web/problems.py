@@ -38,7 +38,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "The problem, the requirement and the fix."},
         "instance": {"type": "string", "description": "Path of the request."},
-        REQUEST_ID: {"type": "string", "description": "Also in the header X-Request-ID and in the log."},
+        REQUEST_ID: {"type": "string", "description": "Request id, as in the header X-Request-ID and the log."},
         "errors": {
             "type": "array",
             "description": f"Invalid fields, up to {MOST_ERRORS}.",
@@ -52,7 +52,7 @@ PROBLEM_SCHEMA: Mapping[str, Any] = {
 }
 
 MEANINGS: Mapping[int, str] = {
-    401: "There is no key, or it is unknown or revoked.",
+    401: "The key is missing, unknown or revoked.",
     403: "The key does not allow this.",
     404: "The requested item does not exist.",
     409: "The state of the approval request does not allow this.",
@@ -64,8 +64,8 @@ MEANINGS: Mapping[int, str] = {
 }
 """Descriptions of the statuses in the API's documentation."""
 EXAMPLES: Mapping[int, tuple[str, str]] = {
-    401: ("key-needed", "This needs a key: send `Authorization: Bearer <key>`."),
-    403: ("scope-missing", "The key 'shop' has the scope predict; this needs read."),
+    401: ("key-needed", "This request needs a key: send `Authorization: Bearer <key>`."),
+    403: ("scope-missing", "The key 'shop' has the scope predict; this request needs read."),
     404: ("not-found", "There is no such item."),
     409: ("already-decided", "The request was decided already."),
     413: ("body-too-large", "The body has more than 524,288 bytes; send less, in several requests."),
@@ -90,7 +90,7 @@ class Problem(HTTPException):
     detail
         For people: the problem, the requirement and the fix.
     name
-        Type of the problem, for programs; empty if the status says enough.
+        Type of the problem, for programs; empty if the status is specific enough.
     headers
         Headers of the response.
     errors
@@ -158,7 +158,7 @@ def shortened(name: str) -> str:
 
 
 def request_id(request: Request) -> str:
-    """Return the id that `middleware.py` set."""
+    """Return the request id that `middleware.py` has set."""
     return str(request.scope["state"][REQUEST_ID])
 
 
@@ -190,5 +190,5 @@ def _title(name: str, status: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Replace lone surrogates, which a client may have sent and UTF-8 cannot encode."""
+    """Replace lone surrogates. A client can send them, but UTF-8 cannot encode them."""
     return text.encode(errors="replace").decode()

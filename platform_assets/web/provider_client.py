@@ -45,7 +45,7 @@ class ProviderClient:
         Raises
         ------
         ProviderError
-            The provider does not answer, or its configuration is for another issuer or incomplete.
+            The provider does not answer, or its configuration is incomplete or belongs to another issuer.
         """
         address = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
         found = self.json(address)
@@ -57,7 +57,7 @@ class ProviderClient:
         for name in _ENDPOINTS:
             scheme = urlsplit(str(found.get(name))).scheme
             if scheme != "https" and not (self._is_local and scheme == "http"):
-                raise ProviderError(f"{address} does not give an https address as {name}")
+                raise ProviderError(f"the configuration at {address} has no https address as {name}")
         return found
 
     def json(self, address: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ProviderClient:
         import httpx
 
         try:
-            # Do not follow redirects. For a provider on this machine, do not use the proxy of the environment.
+            # Do not follow redirects. For a provider on this machine, ignore the proxy in the environment variables.
             with (
                 httpx.Client(timeout=SECONDS, trust_env=not self._is_local) as client,
                 client.stream(method, address, headers={"Accept": "application/json"}, **options) as response,

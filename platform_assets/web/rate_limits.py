@@ -29,10 +29,10 @@ UNLIMITED_PATHS = ("/health/", "/static/")
 WRONG_KEYS = 20
 """Failed key attempts allowed per minute and client address."""
 LIMIT_HEADERS = "limit_headers"
-"""Entry of a request's state with the headers about its limit, as the bytes of a response."""
+"""Key in a request's state for the rate-limit headers of the response, as bytes."""
 LIMIT_NAMES = (b"ratelimit-policy", b"ratelimit")
 PER_PROCESS = "-per-process"
-"""Suffix for the name of a quota that each of several processes counts separately."""
+"""Suffix of a quota's name in the headers if several processes each count their own requests."""
 _KEY, _ADDRESS, _GUESS = "key", "address", "guess"
 
 

@@ -22,10 +22,10 @@ _NEVER = float("inf")
 
 
 class RememberedKeys:
-    """Admits callers like `Access.admit`, and also the callers of the last hour while the database is unavailable.
+    """Admits callers like `Access.admit`. During an outage of the database, admits the keys used in the last hour.
 
-    A revoked key is forgotten when it is next refused. A key that was revoked within the last hour and not used since
-    is therefore still admitted during an outage. Use this class only for routes without personal data.
+    A revoked key is forgotten at the first request that is refused. A key that was revoked before the outage and not
+    used since then is therefore admitted. Use this class only for routes without personal data.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class RememberedKeys:
         self._lock = threading.Lock()
 
     def admit(self, request: Request, scope: str) -> None:
-        """Let a request pass, or raise.
+        """Admit a request or raise an exception.
 
         Parameters
         ----------

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 Endpoint = TypeVar("Endpoint", bound="Callable[..., Any]")
 SENT_BELOW = {"/predictions/": PREDICT, "/labels/": LABEL}
-"""Scope that a route needs unless it is a GET, by the prefix of its path."""
+"""Scope that routes with methods other than GET need, by the prefix of their path."""
 ALL_BELOW = {"/trace/": TRACE}
-"""Scope that a route needs, by the prefix of its path."""
+"""Scope that all routes need, by the prefix of their path."""
 _CHECKS_ITSELF = "checks_access_itself"
 """Attribute by which `checks_access_itself` marks a route's function."""
 _OF_ALL = (
@@ -44,7 +44,7 @@ _OF_BODIES = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_
 
 
 def checks_access_itself(endpoint: Endpoint) -> Endpoint:
-    """Mark a route's function that is public, or that checks access and documents its errors itself."""
+    """Mark the function of a route that is public, or that checks access and documents its errors itself."""
     setattr(endpoint, _CHECKS_ITSELF, True)
     return endpoint
 
@@ -55,7 +55,10 @@ def gates(routers: Iterable[APIRouter]) -> list[Gate]:
 
 
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Add the routes of routers to an application. They parse JSON strictly and document the errors of their kind."""
+    """Add the routes of routers to an application.
+
+    The routes then parse JSON strictly, and their documentation lists the errors that all such routes can return.
+    """
     routers = list(routers)
     for route in _gated(routers):
         statuses = (*_OF_ALL, *(_OF_BODIES if route.body_field else ()))
@@ -67,8 +70,8 @@ def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
         if isinstance(one, APIRoute):
             one.app = answered or strict_app(one)
         (first if answered else others).append(one)
-    # Routes are tried in order, and predictions and features are frequent. Do not use `include_router`, because FastAPI
-    # would then look for a route in each router, and twice.
+    # Routes are tried in order. The direct routes come first, because they get the most requests. Do not use
+    # `include_router`, because FastAPI would then search each router twice.
     app.router.routes[:0] = first
     app.router.routes += others
 

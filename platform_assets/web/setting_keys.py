@@ -21,7 +21,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
-    """Return the keys of a service: from PLATFORM_API_KEYS without a database, else from the database.
+    """Return the keys of a service: from PLATFORM_API_KEYS if it has no database, otherwise from the database.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class KeysFromSettings:
             thing = f"PLATFORM_API_KEYS, entry {number}"
             if not _HASH.fullmatch(kept):
                 raise KeysError(
-                    f"{thing}: it must be name:scope:sha256, the last as 64 hexadecimal digits in lower case"
+                    f"{thing}: it must be name:scope:sha256, where sha256 is 64 hexadecimal digits in lower case"
                 )
             refuse_name(name, thing)
             if kept in self._keys or any(key.name == name for key in self._keys.values()):

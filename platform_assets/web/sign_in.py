@@ -32,7 +32,7 @@ class SignIn:
     provider, proxy
         The OpenID Connect provider and the trusted proxy; None if not set.
     groups
-        Scopes that groups give.
+        Scopes that groups grant.
     keys
         Function that returns the store of keys in the database.
     secret
@@ -56,20 +56,20 @@ class SignIn:
         Raises
         ------
         PersonRefused
-            The person is unknown or revoked, or no group gives a scope.
+            The person is unknown or revoked, or none of the person's groups grants a scope.
         """
         allowed = self.groups.of(identity.groups)
         if allowed is not None and not allowed:
             raise PersonRefused(
                 f"{identity.name} is in no group to which PLATFORM_GROUP_SCOPES gives a scope; an administrator can "
-                "add a group there, or add the person to one"
+                "add a group of this person to PLATFORM_GROUP_SCOPES, or add the person to another group"
             )
         assert self.keys is not None  # noqa: S101 - narrows the type
         return self.keys().sign_in_person(identity.name, allowed, identity.via, self.secret, PERSON_SECONDS)
 
 
 def open_sign_in(settings: Settings, keys: Callable[[], Keys]) -> SignIn:
-    """Return the ways to sign in that the settings name.
+    """Return the ways to sign in that the settings configure.
 
     Parameters
     ----------

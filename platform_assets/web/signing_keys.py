@@ -1,4 +1,4 @@
-"""Public keys with which an OpenID Connect provider signs ID tokens."""
+"""Public keys that verify the ID tokens of an OpenID Connect provider."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SigningKeys:
         algorithm = header.get("alg")
         if algorithm not in KINDS:
             raise jwt.InvalidAlgorithmError(
-                f"its algorithm is {str(algorithm)[:20]!r}; accepted are {', '.join(KINDS)}"
+                f"its algorithm is {str(algorithm)[:20]!r}; accepted algorithms: {', '.join(KINDS)}"
             )
         with self._lock:
             is_fresh = time.monotonic() - self._loaded_at < FRESH_SECONDS

@@ -81,7 +81,7 @@ class TrustedProxy:
 
 
 def _only(request: Request, name: str) -> str:
-    """Return the value of a header that a request may have once; empty if it is missing."""
+    """Return the value of a header that a request may have at most once; empty if it is missing."""
     found = request.headers.getlist(name)
     if len(found) > 1:
         raise _refused(f"The header {name} is repeated.")

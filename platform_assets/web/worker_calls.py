@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 
 
 class WorkerCalls:
-    """Channels to the workers. Create it before the workers are forked.
+    """Channels between the workers. The object must be created before the workers are forked.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class WorkerCalls:
         self._asking = {number: pair[0] for number, pair in enumerate(pairs, start=1)}
         self._asked = {number: pair[1] for number, pair in enumerate(pairs, start=1)}
         for channel in self._asking.values():
-            # Do not block: the channel of a worker that has died or hangs fills with questions.
+            # Do not block when sending, because the channel of a worker that has died or hangs fills with questions.
             channel.settimeout(0)
 
     def answer(self, number: int, found: Callable[[], bytes]) -> None:
-        """Answer the questions to this worker, in a thread.
+        """Start a thread that answers the questions to this worker.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
 """Worker processes: fork several processes that serve one port, replace those that die, and stop them together.
 
-`http_server.py` serves in each of them. This process never serves and starts no threads, so that it can fork at any
-time.
+`http_server.py` serves in each worker. The supervisor process never serves and starts no threads, so that it can fork
+at any time.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run_workers(count: int, serve: Callable[[Worker], None]) -> None:
     """Run `serve` in several processes until SIGTERM or Ctrl-C, and replace those that die.
 
     The first worker starts alone, so that only one worker reports why the service cannot start. In each worker, this
-    function returns or raises what `serve` returns or raises, so the process must end soon after.
+    function returns when `serve` returns, and raises what `serve` raises. The worker's process must end soon after.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A process that has ended, with its exit code; negative for a signal."""
+    """A process that has ended, and its exit code. The code is negative if a signal ended the process."""
 
     place: _Place
     pid: int
@@ -123,14 +123,18 @@ class _Crew:
         self._count = count
         self._places = [_Place(number) for number in range(1, count + 1)]
         self._calls = WorkerCalls(count)
-        # Workers write to the pipe `news`. They only read from `lifeline`, whose end shows that this process has died.
+        # Workers announce themselves on the pipe `news`. Nothing is written to the pipe `lifeline`. Workers read from
+        # it, and the read returns when the supervisor has died.
         self._news_in, self._news_out = os.pipe()
         self._lifeline_in, self._lifeline_out = os.pipe()
         self._stop: signal.Signals | None = None
         self._former = {number: signal.signal(number, self._asked_to_stop) for number in _SIGNALS}
 
     def watch(self) -> Worker | None:
-        """Start and replace workers. Return the worker in its process; in this process, return None after a signal."""
+        """Start and replace workers.
+
+        In the process of a new worker, return the worker. In the supervisor, return None after a signal.
+        """
         while self._stop is None:
             for place in self._due():
                 worker = self._fork(place)

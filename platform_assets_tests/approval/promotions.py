@@ -41,7 +41,7 @@ class Works:
     def train(
         self, fingerprint: str = "print-1", model: str = MODEL, fitted: FittedModel | None = None
     ) -> ModelVersion:
-        """Register a new version. Its file is unique, because no two dumps are equal."""
+        """Register a new version. Each version gets its own file, even if the models are equal."""
         digest = self.artefacts.save(fitted or small_model())
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 

@@ -61,7 +61,7 @@ def test_a_request_as_json_contains_all_evidence(app: FastAPI, people: People, p
     ],
 )
 @pytest.mark.usefixtures("pending")
-def test_unknown_requests_and_plots_are_reported(
+def test_an_unknown_request_or_plot_gets_an_error(
     app: FastAPI, people: People, accept: str, path: str, status: int
 ) -> None:
     response = api(app, people.rita).get(path, headers={"Accept": accept})
@@ -151,7 +151,7 @@ def test_a_body_with_an_unsupported_content_type_is_refused(
 
 
 @pytest.mark.parametrize("body", [b"", b"--x\r\n", b"--x\r\nContent-Disposition: form-data\r\n\r\nx\r\n--x--", b"\xff"])
-def test_malformed_form_is_a_client_error(app: FastAPI, people: People, pending: int, body: bytes) -> None:
+def test_a_malformed_form_gets_a_client_error(app: FastAPI, people: People, pending: int, body: bytes) -> None:
     for kind in ("multipart/form-data; boundary=x", "multipart/form-data", "application/x-www-form-urlencoded"):
         response = api(app, people.anna).post(
             f"/approvals/{pending}/decision", content=body, headers={"Content-Type": kind}
@@ -174,7 +174,7 @@ def test_the_refusal_of_a_second_decision_names_the_first(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_one_of_two_concurrent_decisions_over_http_is_recorded(
+def test_only_one_of_two_concurrent_decisions_over_http_is_recorded(
     app: FastAPI, services: Services, people: People
 ) -> None:
     def decide(secret: str, number: int) -> int:
@@ -190,7 +190,9 @@ def test_one_of_two_concurrent_decisions_over_http_is_recorded(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_repeated_delivery_is_recorded_once(app: FastAPI, services: Services, people: People, pending: int) -> None:
+def test_a_decision_that_is_delivered_twice_is_recorded_once(
+    app: FastAPI, services: Services, people: People, pending: int
+) -> None:
     for _ in range(2):
         response = api(app, people.anna).post(f"/approvals/{pending}/decision", json=APPROVAL | {"delivery": "6f1d"})
         assert (response.status_code, response.json()["state"]) == (200, "APPROVED")

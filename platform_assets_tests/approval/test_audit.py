@@ -172,7 +172,7 @@ def test_a_disabled_trigger_is_found(written: Ledger, owner_url: str) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_inserted_approval_with_correct_hashes_lacks_a_proof_of_identity(written: Ledger, owner_url: str) -> None:
+def test_an_inserted_approval_with_correct_hashes_is_found_by_its_missing_key(written: Ledger, owner_url: str) -> None:
     """The hashes are correct, because a trigger computes them for each inserted event."""
     number = written.open_request(proposal(3, champion=(2, f"{2:064x}"))).id
     with psycopg.connect(owner_url) as owner:
@@ -294,7 +294,7 @@ def test_a_second_vote_and_a_promotion_with_too_few_votes_are_found(written: Led
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_promotion_against_another_champion_is_found(written: Ledger, owner_url: str) -> None:
+def test_a_promotion_without_a_comparison_with_the_current_champion_is_found(written: Ledger, owner_url: str) -> None:
     number = written.open_request(proposal(3)).id
     written.decide(number, "approve", ANNA, "good")
     forge(owner_url, "PROMOTED", "promote")
@@ -451,7 +451,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """If the hash did not include the lengths of texts, each of these texts could be confused with two fields."""
+    """Some texts look like two encoded fields. A hash that ignored the lengths of texts could not distinguish them."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

@@ -195,7 +195,7 @@ def test_decision_is_recorded_with_the_owner_of_the_key(desk: Desk, command: str
 
 
 @pytest.mark.requirement("PRO-4")
-def test_show_names_unreadable_evidence(desk: Desk) -> None:
+def test_show_reports_unreadable_evidence(desk: Desk) -> None:
     desk.ask(evidence={"verdict": {"passed": True}, "metrics": {"roc_auc": 5}})
     done = desk.do("decide", "show", "1")
     told = f"request 1 ({MODEL} version 1): PENDING; its evidence cannot be read, so reject or withdraw it"
@@ -217,7 +217,7 @@ def test_approve_prints_the_promotion_command(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_decision_without_a_key_is_unverified(desk: Desk) -> None:
+def test_decision_without_a_key_is_recorded_as_unverified(desk: Desk) -> None:
     desk.ask()
     assert desk.do("decide", "approve", "1", *ASK).code == 0
     event = desk.last(1)
@@ -284,7 +284,7 @@ def test_the_refusal_of_a_second_decision_names_the_first(desk: Desk, command: s
 
 
 @pytest.mark.requirement("PRO-6")
-def test_late_decision_reports_the_expiry(desk: Desk) -> None:
+def test_decision_on_an_expired_request_is_refused(desk: Desk) -> None:
     desk.ask(lifetime=timedelta(0))
     done = desk.do("decide", "approve", "1", *ASK)
     assert done.code == 3
@@ -398,7 +398,7 @@ def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
-def test_rollback_restores_the_champion_and_audit_finds_a_moved_alias(mlflow_desk: Desk) -> None:
+def test_rollback_restores_the_previous_champion_and_audit_finds_a_moved_alias(mlflow_desk: Desk) -> None:
     desk, works = mlflow_desk, mlflow_desk.works()
     secret = desk.keys.add("carla", "carla", ["approve"])
     works.crown("first")

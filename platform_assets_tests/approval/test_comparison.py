@@ -69,7 +69,7 @@ def test_a_comparison_without_a_champion_has_no_difference() -> None:
     assert {(one.champion, one.difference, one.reading, one.bar) for one in found} == {(NOTHING, "", "", None)}
 
 
-def test_unknown_metrics_follow_known_metrics() -> None:
+def test_unknown_metrics_are_listed_after_known_metrics() -> None:
     metrics = {name: estimate(0.1) for name in ("zeta", "recall", "alpha", "roc_auc")}
     found = comparisons({"metrics": metrics})
     assert [one.name for one in found] == ["roc_auc", "recall", "alpha", "zeta"]
@@ -152,7 +152,7 @@ def test_the_bound_is_parsed_from_the_name_of_a_criterion() -> None:
 
 
 @pytest.mark.parametrize("found", [{}, {"metrics": None, "difference": None, "verdict": None, "subgroups": None}])
-def test_missing_evidence_is_left_out(found: dict[str, Any]) -> None:
+def test_nothing_is_displayed_for_missing_evidence(found: dict[str, Any]) -> None:
     assert comparisons(found) == []
     assert subgroups(found) == []
     assert outcomes(found) == []

@@ -74,7 +74,7 @@ def superseded(works: Works) -> int:
         (superseded, "SUPERSEDED", "decide on the newer version"),
     ],
 )
-def test_unapproved_request_stops_at_manual_approval_with_the_fix(
+def test_unapproved_request_stops_at_manual_approval_and_the_error_names_the_fix(
     office: Office, prepare: Callable[[Works], int], state: str, way_out: str
 ) -> None:
     number = prepare(office.works)
@@ -163,7 +163,7 @@ def test_rejected_request_takes_the_reject_branch(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
-def test_stale_approval_fails_with_the_fix(office: Office) -> None:
+def test_stale_approval_fails_and_the_error_names_the_fix(office: Office) -> None:
     number = office.works.approve(office.works.train("first"))
     office.works.crown("second")
     result = office.promote(number)
@@ -318,7 +318,7 @@ def test_reexecuted_rollback_run_rolls_back_once(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-5")
-def test_registry_check_passes_while_registry_equals_ledger(office: Office) -> None:
+def test_registry_check_passes_if_the_registry_agrees_with_the_ledger(office: Office) -> None:
     assert office.check().passed
     office.works.crown("first")
     office.works.crown("second")

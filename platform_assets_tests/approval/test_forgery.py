@@ -199,7 +199,7 @@ def sign_in(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_only_the_key_of_the_service_signs_people_in(
+def test_only_the_key_of_the_service_can_sign_people_in(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
 ) -> None:
     number = required.open_request(proposal()).id
@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_signs_people_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Neither the service role nor an approver can create such a key, and a session cannot replace the key.
+    # Neither the service role nor an approver can create a key with the scope identify. A session cannot replace it.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -245,7 +245,7 @@ def test_the_service_role_cannot_enrol_approvers_or_replace_people(
     number = required.open_request(proposal()).id
     assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
     assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
-    # The session of a person whose groups do not give approve cannot create a key that approves.
+    # If the groups of a person do not grant the scope approve, the person's session cannot create a key that approves.
     digest = hashlib.sha256(b"ps_reading").hexdigest()
     arguments = ["anna@example.com", ["read"], "proxy", enrolled, digest, 60]
     assert called(role, "sign_in_person", *arguments)["outcome"] == "recorded"
@@ -308,14 +308,14 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 def test_no_session_or_key_replaces_the_secret_of_another_person(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
-    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people."""
+    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people's keys."""
     number = required.open_request(proposal(four_eyes=True, launched_by="anna")).id
     bert = person("bert")
     for one in (ANNA, bert):
         required._prepare(one)
     of_anna = hashlib.sha256(ANNA.secret.encode()).hexdigest()
     assert called(role, "sign_in", bert.secret, of_anna, 60) is False
-    # Otherwise, this would be recorded as an approval by Bert, although Anna launched the training.
+    # If Bert could start a session with the hash of Anna's secret, Anna's approval would be recorded as Bert's.
     assert decide(role, number, ANNA.secret)["why"] == "involved"
     token = hashlib.sha256(b"ps_token").hexdigest()
     assert called(role, "sign_in", ANNA.secret, token, 60) is True
@@ -353,7 +353,7 @@ def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.
 
 
 @pytest.mark.requirement("PRO-9")
-def test_long_texts_of_the_service_are_refused_or_shortened(
+def test_long_texts_from_the_service_are_refused_or_shortened(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
@@ -406,7 +406,7 @@ def test_a_version_is_promoted_only_if_the_approval_has_a_proof_of_identity(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_approval_without_a_key_is_not_promoted_after_identity_is_required(
+def test_a_version_approved_without_a_key_is_not_promoted_after_identity_is_required(
     database_url: str, ledger: Ledger
 ) -> None:
     from platform_assets.approval.requests import Actor

@@ -1,4 +1,4 @@
-"""Attempts to hide alterations from the audit, or to stop it, with the rights of the service's role or of the lake."""
+"""Attempts to hide alterations from the audit or to stop the audit, as the service role or by writing to the lake."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_request_with_a_malformed_digest_stops_neither_the_audit_nor_a_promoti
     assert told.startswith(f"{MODEL}: {digest[:80]!r} is not the digest of a model")
     assert len(told) < 300
     works.ledger.decide(number, "approve", ANNA, "good")
-    # Otherwise, the sensor would launch its promotion again and again.
+    # The request must end as FAILED. Otherwise, the sensor would launch its promotion again and again.
     with pytest.raises(PromotionRefused, match="is not the digest of a model"):
         works.promoter.promote(number)
     assert works.ledger.request(number).state is State.FAILED
@@ -66,7 +66,7 @@ def test_a_request_with_a_malformed_digest_stops_neither_the_audit_nor_a_promoti
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
 def test_a_later_request_does_not_hide_altered_tags_of_an_approved_version(works: Works) -> None:
-    """The service's role owns MLflow's database, and can open a request with evidence like the altered tags."""
+    """The service role can alter tags in MLflow, and can then open a request whose evidence equals the altered tags."""
     previous, _ = works.crown("first"), works.crown("second")
     registry: Any = works.registry
     registry.set_tags(MODEL, previous.version, {"launched_by": "somebody else"})
@@ -129,8 +129,8 @@ def test_a_malformed_head_in_a_tag_gives_one_finding(works: Works) -> None:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_report_of_a_shadow_cannot_look_like_the_act_of_a_person(works: Works) -> None:
-    """The service's role records reports, and chooses their content."""
+def test_a_shadow_report_cannot_look_like_an_action_of_a_person(works: Works) -> None:
+    """The service role records reports and chooses their content."""
     works.crown()
     number = works.ask(works.train("second")).id
     shadows = ShadowLedger(works.ledger)
@@ -142,10 +142,8 @@ def test_a_report_of_a_shadow_cannot_look_like_the_act_of_a_person(works: Works)
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_session_of_a_browser_cannot_become_that_of_another_person(
-    works: Works, role: psycopg.Connection[Any]
-) -> None:
-    """The hashes of tokens can be read. A browser keeps its token after its session ended in the database."""
+def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: psycopg.Connection[Any]) -> None:
+    """A browser keeps its token after the session has ended in the database, and other programs can read the hash."""
     bert = person("bert")
     for one in (ANNA, bert):
         works.ledger._prepare(one)  # type: ignore[attr-defined]
@@ -157,17 +155,17 @@ def test_the_session_of_a_browser_cannot_become_that_of_another_person(
             called(role, "sign_in", ANNA.secret, sha256(token), 60)
         number = works.ledger.open_request(proposal(len(token))).id
         assert called(role, "decide", number, "approve", token, None, "good", False, None)["why"] == "unknown_key"
-        # The token cannot become the secret of a key either.
+        # The token of an ended session cannot become the secret of a key either.
         added = called(role, "add_key", "mine", "eve", ["read"], sha256(token), None)
         assert added["why"] == "malformed_key"
 
 
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("name", ["x\x1b[2J", "x" * 201, "platform", "a b\n"])
-def test_no_argument_skips_the_rules_for_names_of_keys(role: psycopg.Connection[Any], name: str) -> None:
+def test_no_argument_bypasses_the_rules_for_names_of_keys(role: psycopg.Connection[Any], name: str) -> None:
     for is_person in (None, False):
         added = called(role, "add_key", name, "eve", ["read"], sha256(name), None, is_person)
-        # The name `platform` is only reserved for people.
+        # A person may not have the name `platform`, but a key may.
         assert added.get("why") == ("malformed_key" if is_person is None or name != "platform" else None)
 
 
@@ -204,10 +202,10 @@ def test_no_two_keys_have_the_same_id(works: Works, role: psycopg.Connection[Any
         ("\u00e4nne@example.com", "\u00c4nne@example.com", False),
     ],
 )
-def test_only_the_enrolled_name_signs_a_person_in(
+def test_a_person_can_sign_in_only_with_the_enrolled_name(
     role: psycopg.Connection[Any], database_url: str, enrolled: str, named: str, is_same: bool
 ) -> None:
-    """A provider can give names that fold to the same letters, such as addresses in two domains, to two people."""
+    """A provider can give two people names that case folding would equate, such as `strasse` and `straße`."""
     with owner_at(database_url) as owner:
         called(owner, "add_key", "sign-in", "the service", ["identify"], sha256("pa_vouching"), None)
         called(owner, "add_key", enrolled, "boss", ["approve"], sha256("nobody knows"), None, True)

@@ -1,4 +1,4 @@
-"""Copies of the ledger's heads in the lake, and the deletions that they reveal."""
+"""Copies of the heads of the ledger's hash chains in the lake, and the deletions that the copies reveal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_heads_are_copied_after_every_event(kept: Kept) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_deleted_end_is_found_and_the_copied_head_is_not_overwritten(
+def test_a_deleted_end_of_the_chain_is_found_and_the_copied_head_is_not_overwritten(
     kept: Kept, owner_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The deletion is found even after new events have made the chain as long as before."""

@@ -170,7 +170,7 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
 
 @pytest.mark.requirement("PRO-6")
 @pytest.mark.parametrize(("microseconds", "expired"), [(-1, False), (0, True), (1, True)])
-def test_request_is_expired_from_its_expiry_time_on(ledger: Ledger, microseconds: int, expired: bool) -> None:
+def test_request_expires_at_its_expiry_time(ledger: Ledger, microseconds: int, expired: bool) -> None:
     request = ledger.open_request(proposal())
     assert request.is_expired(request.expires_at + timedelta(microseconds=microseconds)) is expired
 

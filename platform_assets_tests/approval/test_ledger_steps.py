@@ -67,7 +67,7 @@ def test_processes_that_decide_concurrently_record_one_decision(database_url: st
             register(owner, *map(person, "abcd"))
         # Each process has its own connection and waits at a barrier before every request.
         forking = multiprocessing.get_context("forkserver")
-        # Import the modules once for all processes, because that takes longer than the decisions.
+        # Import the modules once for all processes, because importing takes longer than deciding.
         forking.set_forkserver_preload([__name__])
         barrier = forking.Barrier(_WORKERS)
         with ProcessPoolExecutor(_WORKERS, forking, _meet, (barrier,)) as pool:

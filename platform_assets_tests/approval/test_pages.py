@@ -100,7 +100,7 @@ def test_page_compares_challenger_and_champion(app: FastAPI, services: Services,
 
 
 @pytest.mark.requirement("PRO-4")
-def test_evidence_links_to_its_runs_and_tables(app: FastAPI, services: Services, people: People) -> None:
+def test_evidence_links_to_runs_and_tables(app: FastAPI, services: Services, people: People) -> None:
     frozen = evidence(runs={"dagster": "5f3a", "mlflow": "ab/c"})
     request = services.ledger.open_request(proposal(1, evidence=frozen))
     number = request.id

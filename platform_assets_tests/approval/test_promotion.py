@@ -85,7 +85,7 @@ def rolled_back(works: Works, version: Any) -> int:
         (rolled_back, "it is ROLLED_BACK, rolled back by anna"),
     ],
 )
-def test_unapproved_request_is_refused_with_the_fix(
+def test_promotion_of_an_unapproved_request_is_refused_and_the_error_names_the_fix(
     works: Works, prepare: Callable[[Works, Any], int], said: str
 ) -> None:
     works.crown("first")
@@ -270,7 +270,7 @@ def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -
         (Actor(""), REPORT, "give the name"),
     ],
 )
-def test_rollback_without_a_reason_or_by_a_person_without_the_right_is_refused(
+def test_rollback_without_a_reason_a_name_or_the_scope_is_refused(
     works: Works, actor: Actor, reason: str, said: str
 ) -> None:
     works.crown("first")
@@ -281,7 +281,7 @@ def test_rollback_without_a_reason_or_by_a_person_without_the_right_is_refused(
 
 
 @pytest.mark.requirement("PRO-7")
-def test_repeated_rollback_is_done_once(works: Works) -> None:
+def test_rollback_that_is_delivered_twice_is_done_once(works: Works) -> None:
     for fingerprint in ("first", "second", "third"):
         works.crown(fingerprint)
     for _ in range(2):

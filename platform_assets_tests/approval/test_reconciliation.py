@@ -41,7 +41,7 @@ def test_deleted_mlflow_version_is_restored_from_ledger_and_lake(mlflow_works: W
     bad = works.crown("second")
     newest = works.train("third")
     client(works).delete_model_version(MODEL, "1")
-    # The version that is rolled back is also deleted, from MLflow and from the lake.
+    # Also delete version 2, the champion before the rollback, from MLflow and from the lake.
     client(works).delete_model_version(MODEL, "2")
     works.file(bad).unlink()
     assert works.promoter.rollback(MODEL, ANNA, REPORT).version == 1
@@ -94,7 +94,7 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
 
 
 @pytest.mark.requirement("PRO-5")
-def test_deleted_end_of_the_ledger_is_found_with_the_registry_tags(works: Works, owner_url: str) -> None:
+def test_deleted_end_of_the_ledger_is_found_by_the_tags_in_the_registry(works: Works, owner_url: str) -> None:
     works.crown("first")
     works.crown("second", "other_model")
     with Database(make_url(owner_url)).connect("platform") as owner:

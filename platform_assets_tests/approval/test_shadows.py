@@ -65,7 +65,7 @@ def office(database_url: str) -> Iterator[Office]:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-6")
-def test_a_shadow_is_started_reported_and_stopped_by_chained_events(office: Office) -> None:
+def test_start_report_and_stop_of_a_shadow_are_recorded_as_chained_events(office: Office) -> None:
     started = office.shadows.start(MODEL, 2, 3, ANNA)
     assert started.until - started.since == timedelta(days=3)
     assert (started.request_id, started.version, started.champion_digest) == (office.pending, 2, office.champion[1])
@@ -140,7 +140,7 @@ def test_the_reason_for_the_end_of_a_shadow_is_given(changes: dict[str, Any], en
 
 
 @pytest.mark.requirement("PRO-6")
-def test_a_shadow_that_cannot_run_is_refused_with_the_fix(office: Office) -> None:
+def test_a_shadow_that_cannot_run_is_refused_and_the_error_names_the_fix(office: Office) -> None:
     cases: list[tuple[int, int, Actor, str]] = [
         (1, 3, ANNA, "version 1 has no pending request .*pending versions: 2.*decide request"),
         (2, 0, ANNA, "a shadow runs for 1 to 31 days"),
@@ -261,7 +261,7 @@ def test_an_unreadable_report_is_shown_as_unreadable(office: Office, report: dic
     assert line.endswith("UTC: its content cannot be read")
 
 
-def test_a_report_without_rows_has_a_section(office: Office) -> None:
+def test_a_report_without_rows_is_shown(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     empty: dict[str, Any] = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
     lost = {"dropped": 0, "failed": 7, "reason": "it cannot score a row"}

@@ -42,7 +42,7 @@ def test_a_new_home_and_its_folders_are_private(tmp_path: Path) -> None:
         (0o755, ["lake", "other"], 0o755),
     ],
 )
-def test_an_open_home_becomes_private_if_it_contains_only_platform_files(
+def test_a_home_that_others_can_read_becomes_private_if_it_contains_only_platform_files(
     tmp_path: Path, before: int, content: list[str], after: int
 ) -> None:
     home = tmp_path / "home"

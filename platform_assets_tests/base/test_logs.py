@@ -201,7 +201,7 @@ def test_secrets_in_an_exception_and_its_cause_are_masked(log: Log) -> None:
     assert "RuntimeError: could not sign in with ***" in log.entry["exception"]
 
 
-def test_the_filter_replaces_the_exception_by_masked_text() -> None:
+def test_the_filter_replaces_the_exception_with_masked_text() -> None:
     record = logging.makeLogRecord({"msg": "failed", "exc_info": (ValueError, ValueError(SECRET), None)})
     assert SecretsFilter([SECRET]).filter(record)
     assert record.exc_info is None
@@ -236,7 +236,7 @@ def test_secrets_in_extra_fields_are_masked(log: Log, extra: dict[str, object], 
     assert {name: log.entry[name] for name in extra} == expected
 
 
-def test_secrets_in_a_stack_are_masked() -> None:
+def test_secrets_in_a_stack_trace_are_masked() -> None:
     log = Log(["stack_info=True"])
     log.logger.warning("x", stack_info=True)
     assert "log.logger.warning" in log.entry["stack"]

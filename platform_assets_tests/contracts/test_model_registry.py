@@ -202,7 +202,7 @@ def test_tags_can_be_added_and_aliases_removed(registry: ModelRegistry) -> None:
 
 @pytest.mark.parametrize("alias", ["", "latest", "LATEST", "v1", "V22", "a b", "a/b", "ä"])
 def test_malformed_aliases_are_refused(alias: str) -> None:
-    # No database is needed, because both registries check the alias first.
+    # MLflow needs no database here, because both registries check the alias before they use their storage.
     for registry in (MemoryRegistry(), MlflowRegistry("sqlite://", None, lambda _: threading.Lock())):
         with pytest.raises(RegistryError, match="cannot be an alias"):
             registry.set_alias(NAME, alias, 1)

@@ -89,7 +89,7 @@ def test_a_failure_leaves_the_table_unchanged(place: Place) -> None:
     assert place.rows(table) == before
 
 
-def test_chunks_are_staged_one_by_one_with_progress(place: Place) -> None:
+def test_chunks_are_staged_one_by_one_and_the_progress_is_reported(place: Place) -> None:
     table = place.create()
     lines: list[str] = []
     place.loader().load(demand(2_500).to_reader(max_chunksize=1_000), lines.append)
@@ -130,7 +130,7 @@ def test_rows_with_equal_keys_are_refused(place: Place) -> None:
     assert place.rows(table) == []
 
 
-def test_one_message_lists_all_differences_of_the_target(place: Place) -> None:
+def test_one_message_lists_all_faults_of_the_target_table(place: Place) -> None:
     place.create(
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("datetime", sa.Date, nullable=False),

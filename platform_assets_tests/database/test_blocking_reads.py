@@ -131,7 +131,7 @@ def test_a_statement_fails_if_the_server_sends_nothing(database: Database, gate:
     with pytest.raises(DatabaseError, match=r"sent nothing for 0.3 s.*platform-assets doctor"):
         reads.rows(ONE)
     gate.open()
-    # A late result of the first statement must not be returned for this one.
+    # A late result of the first statement must not be returned for this statement.
     assert reads.rows(b"select 2") == [(2,)]
     reads.close()
 

@@ -35,7 +35,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.mark.requirement("PRO-9")
 def test_statements_about_databases_use_no_operators_of_other_roles(database: Database) -> None:
-    """On PostgreSQL 14, every role may define operators in the schema `public` of the database `postgres`."""
+    """The search path excludes `public`, where every role may define operators on PostgreSQL 14."""
     with contextlib.closing(database.maintenance()) as connection:
         assert connection.execute("show search_path").fetchone() == ("pg_catalog, pg_temp",)
 

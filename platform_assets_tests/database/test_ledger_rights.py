@@ -61,7 +61,7 @@ def insert_event(owner: psycopg.Connection[Any], number: int, state: str, kind: 
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-4")
-def test_decisions_of_an_earlier_version_keep_their_hashes_and_still_count(
+def test_decisions_from_an_earlier_release_keep_their_hashes_and_still_count(
     external: Database, limited: Database
 ) -> None:
     alembic(external, command.downgrade, "0003")
@@ -102,7 +102,7 @@ def test_decisions_of_an_earlier_version_keep_their_hashes_and_still_count(
 
 
 @pytest.mark.requirement("PRO-3", "PRO-9")
-def test_an_approval_of_an_earlier_version_is_still_promoted(external: Database, limited: Database) -> None:
+def test_a_version_approved_in_an_earlier_release_can_be_promoted(external: Database, limited: Database) -> None:
     alembic(external, command.downgrade, "0003")
     with closing(external.connect("platform")) as owner:
         number = insert_request(owner, 1, ApprovalPolicy())
@@ -186,7 +186,7 @@ def test_settings_that_differ_from_the_recorded_rules_are_refused_until_a_migrat
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_has_the_statement_to_run(
+def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_contains_the_statement_to_run(
     external: Database, database_url: str
 ) -> None:
     name = f"{external.name('platform')}_poor"

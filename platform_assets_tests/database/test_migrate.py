@@ -76,7 +76,9 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
 
 @pytest.mark.requirement("PRO-9", "PLT-12")
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_is_not_in_utf_8_is_refused_with_one_sentence(external: Database, encoding: str) -> None:
+def test_a_database_that_is_not_in_utf_8_is_refused_with_a_one_sentence_error(
+    external: Database, encoding: str
+) -> None:
     name = external.name("mlflow")
     with contextlib.closing(external.maintenance()) as connection:
         change = "update pg_database set encoding = pg_char_to_encoding(%s) where datname = %s"
@@ -133,7 +135,7 @@ def test_code_of_the_platform_role_does_not_run_with_the_rights_of_the_owner(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_earlier_rights_are_revoked(external: Database, database_url: str) -> None:
+def test_migrate_revokes_rights_that_the_service_role_had_before(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))
     with external.connect("platform") as connection:
         connection.execute(f"grant all on all tables in schema platform to {limited.role}".encode())

@@ -1,4 +1,4 @@
-"""Older code on a database that newer code migrated, and the rule that migrations only add."""
+"""Older code on a database that newer code migrated, and the rule that migrations make only additions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASELINE = "0013"
-"""First revision after which migrations of the platform's branch must only add."""
+"""Migrations of the platform's branch after this revision must make only additions."""
 NOTHING = "select 1"
 CREATE = "create schema if not exists shop; create table shop.orders (id bigint)"
 NOT_ADDITIVE = (
@@ -144,7 +144,7 @@ def removals(found: list[str]) -> list[str]:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_migrations_after_the_baseline_only_add(external: Database) -> None:
+def test_migrations_after_the_baseline_make_only_additions(external: Database) -> None:
     platform, *domains = find_branches()
     for branch in domains:
         alembic(external, command.downgrade, f"{branch.label}@base")
@@ -158,7 +158,7 @@ def test_migrations_after_the_baseline_only_add(external: Database) -> None:
         assert any("create" in one or "alter" in one for one in statements), path
         if "\noldest_code = " not in path.read_text() and (found := removals(statements)):
             harmful[path.name] = found
-    assert harmful == {}, "do this one release later, and set oldest_code; see database/migrate.py"
+    assert harmful == {}, "run these statements one release later, and set oldest_code; see database/migrate.py"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ FIRING: dict[str, tuple[list[str], list[str], int | None]] = {
     "ModelFails": (['platform_model_failing{instance="a", model="m"}'], ["1x20"], 10),
     "PredictionsNotLogged": (['platform_prediction_log_dropped_total{instance="a"}'], ["0+1x20"], 15),
     "WorkerDown": (['platform_worker_up{instance="a", worker="2"}'], ["0x20"], 10),
-    # The shadow fails on only some rows, so it is sometimes up.
+    # `platform_shadow_up` changes between 0 and 1, because the shadow fails only on some rows.
     "ShadowFails": (
         [
             'platform_shadow_up{instance="a", model="m", version="2"}',
@@ -121,7 +121,7 @@ def test_promtool_accepts_the_rules_and_the_configuration(tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("MON-3")
-def test_each_rule_fires_once_its_condition_has_lasted(tmp_path: Path) -> None:
+def test_each_rule_fires_when_its_condition_has_lasted_long_enough(tmp_path: Path) -> None:
     promtool = program("promtool")
     cases = [(case.partition(",")[0], *given) for case, given in FIRING.items()]
     assert {case[0] for case in cases} == set(rules())
@@ -211,7 +211,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     finally:
         process.kill()
         process.wait()
-    # Only the queries about predictions and champions are empty, because there are none.
+    # Only the queries about predictions, champions and shadows are empty, because the service has no champion.
     empty = {name for expression, result in found.items() if not result for name in METRIC.findall(expression)}
     assert empty <= {
         *("platform_predictions_total", "platform_prediction_score_bucket", "platform_model_info"),

@@ -419,9 +419,9 @@ def test_compare_only_on_examples_that_the_champion_was_not_trained_on(bench: Be
     told = training.assessment.verdict.reasons[-1].told
     assert "ROC AUC differs from the champion's by" in told
     held = len(training.assessment.judged.labels)
-    compared = int(told.split("compared on ")[1].split(" of ")[0])
+    compared = int(told.split("compared on the ")[1].split(" of ")[0])
     assert 0.85 * held < compared < held
-    assert told.endswith(f"{compared} of {held} held-out examples, those that the champion was not trained on")
+    assert told.endswith(f"{compared} of {held} held-out examples that the champion was not trained on")
     evaluation = bench.trainer.evaluate(STRATIFIED)
     assert "labelled since the version was trained" in evaluation.examples
 

@@ -239,10 +239,10 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
         ("postgresql.conf", "nonsense = 1\n", 'unrecognized configuration parameter "nonsense"'),
     ],
 )
-def test_a_failed_start_raises_its_reason_without_waiting_for_the_time_out(
+def test_a_failed_start_reports_the_reason_without_waiting_for_the_timeout(
     tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    # Write only this file, because PostgreSQL fails at it before it reads any other file.
+    # No other file is needed in the data folder, because PostgreSQL reads this one first and fails.
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / file).write_text(content)
@@ -295,7 +295,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which PostgreSQL refuses: run the tests as root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="tests that root may start the server: run the tests as root")
 def test_root_starts_the_server_as_an_unprivileged_user_even_in_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)

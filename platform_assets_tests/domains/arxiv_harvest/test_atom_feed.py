@@ -96,7 +96,7 @@ PAPER = Paper(
 
 @pytest.mark.requirement("ARX-2")
 @pytest.mark.parametrize(("body", "word"), [(OLD, "ArXiv"), (NEW, "arXiv")])
-def test_both_layouts_parse_to_the_last_field(body: str, word: str) -> None:
+def test_all_fields_of_both_layouts_are_parsed(body: str, word: str) -> None:
     updated = datetime(2024, 5, 4, 4, tzinfo=UTC)
     assert parse_feed(body.encode()) == Feed(f"{word} Query: search_query=ti:x", updated, 12, 3, 1, (PAPER,))
     assert PAPER.author == "Ada Maestro, Bo"

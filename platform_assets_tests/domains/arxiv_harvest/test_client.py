@@ -1,4 +1,4 @@
-"""Searches against a server like arXiv's: paging, order, and each of its faults."""
+"""Searches against a server like arXiv's: paging, order, and each fault of the server."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_several_pages_are_read_up_to_the_requested_number(
         assert [(one.query["start"], one.query["max_results"]) for one in server.requests] == asked
 
 
-def test_all_results_are_read_from_smaller_pages_and_a_changing_index() -> None:
+def test_all_results_are_read_if_pages_are_small_and_the_index_changes() -> None:
     known = numbered(25)
 
     def first_ten(request: Request) -> Reply:

@@ -70,7 +70,7 @@ def test_the_check_of_a_harvest_fails_if_all_searches_fail(database_url: str, tm
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_missing_contact_fails_the_step_with_one_sentence(database_url: str, tmp_path: Path) -> None:
+def test_a_missing_contact_fails_the_step_with_a_one_sentence_error(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url), sources="live")
     with closing(Services(settings, (ArxivSettings(),))) as services:
         result, _ = harvested(services, defs.queries)

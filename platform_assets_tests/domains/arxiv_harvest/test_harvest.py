@@ -64,7 +64,7 @@ def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: A
     assert again.new_results == again.total
 
 
-def test_the_searches_of_the_domain_can_be_used() -> None:
+def test_the_saved_searches_of_the_domain_are_valid() -> None:
     searches = read_saved_searches()
     assert len(searches) >= 3
     assert all(search.query for search in searches)
@@ -82,7 +82,7 @@ def test_the_searches_of_the_domain_can_be_used() -> None:
         ("searches: [{name: a, title: x, max_results: 2001}]", "searches.0.max_results: .*less than or equal to 2000"),
     ],
 )
-def test_a_wrong_file_of_searches_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_of_searches_is_refused(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "searches.yaml"
     file.write_text(text)
     with pytest.raises(SourceError, match=said):

@@ -1,4 +1,4 @@
-"""Searches are stored completely or not at all, papers once, and results with numbers without gaps."""
+"""Storage of searches: atomic writes, papers without duplicates, and result numbers without gaps."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_query_and_its_results_are_stored(stored: Searches, own_services: Serv
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_paper_of_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
+def test_a_paper_found_by_many_queries_is_stored_once(stored: Searches, own_services: Services) -> None:
     assert stored.store(search(paper(1), paper(2))) == 2
     assert stored.store(search(paper(2), paper(3), query='au:"y"')) == 1
     # A journal reference that arXiv adds later creates a new row for the paper. Results of earlier queries do not
@@ -87,7 +87,9 @@ def test_a_failed_search_stores_its_status_and_no_result(stored: Searches, own_s
     assert stored.results(0, 10) == ([], 0)
 
 
-def test_a_failed_write_stores_nothing_and_leaves_no_gap(stored: Searches, own_services: Services) -> None:
+def test_a_failed_write_stores_nothing_and_leaves_no_gap_in_the_numbers(
+    stored: Searches, own_services: Services
+) -> None:
     stored.store(search(paper(1)))
     with pytest.raises(Exception, match="NUL"):
         stored.store(search(paper(2), paper(3, title="a\0b")))
