@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 FIELDS: dict[str, Kind] = {"device": "text", "recorded_at": "time"}
-"""Fields that the path of a file can contain."""
+"""Fields that `sensor_path_pattern` can contain, with their types."""
 
 
 class SensorMaintenanceSettings(DomainSettings):

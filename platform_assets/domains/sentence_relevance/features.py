@@ -50,7 +50,7 @@ def label(archived: Frame) -> Frame:
         label=rows["choose_one"],
         relevant=rows["choose_one"].map(LABELS).astype("Int64").mask(reason.notna()),
         set_aside=reason,
-        # The texts are in order of number, so that a group keeps its key when sentences are added.
+        # The texts are ordered by row number, so that a group keeps its key when sentences are added.
         near_duplicates=near_duplicates(words.tolist()),
         words=words.map(lambda text: len(text.split())),
         topic=rows["index"].map(topic),
@@ -59,9 +59,9 @@ def label(archived: Frame) -> Frame:
 
 
 def topic(index: int) -> str:
-    """Return the topic of a sentence: the range of 1,000 row numbers around its `index`, e.g. "2000 to 2999".
+    """Return the topic of a sentence: the range of 1,000 row numbers that contains its `index`, e.g. "2000 to 2999".
 
-    A range of numbers identifies a topic, because the source is ordered by topic.
+    Sentences with close row numbers are about similar topics, because the source is ordered by topic.
     """
     first = index // TOPIC_ROWS * TOPIC_ROWS
     return f"{first} to {first + TOPIC_ROWS - 1}"
