@@ -37,7 +37,7 @@ def measure(
     threshold
         A row is flagged when its score is at or above this value.
     weights
-        Row weights, 0 or above, shape (n,); None weights every row 1.
+        Row weights, 0 or above, shape (n,); None gives every row the weight 1.
 
     Raises
     ------

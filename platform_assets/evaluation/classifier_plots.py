@@ -24,7 +24,7 @@ _DARK = 0.7
 _HALF = 0.5
 _STEADY_RECALL = 0.02
 _SCORE_BINS = (10, 40)
-# Ratio of tallest to shortest bar above which the axis is logarithmic, because short bars would be invisible.
+# Ratio of tallest to shortest bar above which the axis is logarithmic, so that short bars remain visible.
 _LOG_FROM = 50
 
 
@@ -228,7 +228,7 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
 
 
 def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs) -> bytes:
-    """Draw the cost of missed positive rows and false alarms over the threshold, with the chosen threshold marked.
+    """Draw the cost of missed positive rows and false alarms at each threshold, with the chosen threshold marked.
 
     Parameters
     ----------

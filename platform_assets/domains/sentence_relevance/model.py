@@ -170,8 +170,8 @@ MODEL = ModelSpec(
             "with conflicting labels are excluded. Of repeated sentences, the first is used."
         ),
         objective=(
-            "Each candidate minimises its own loss (log-loss, hinge loss or naive Bayes likelihood), and its scores are "
-            "then calibrated. The threshold maximises F1 on out-of-fold scores."
+            "Each candidate minimises its own loss (log-loss, hinge loss or naive Bayes likelihood), and its scores "
+            "are then calibrated. The threshold maximises F1 on out-of-fold scores."
         ),
         data=(
             "One row per sentence: short English messages, mostly of summer 2015, found by searching for words about "
