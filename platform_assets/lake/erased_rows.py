@@ -36,7 +36,7 @@ class SubjectColumn:
     column
         The column with the id, or with a text that contains it.
     is_text
-        Whether the column is a text, such as a row in quarantine.
+        Whether the column is a text that may contain the id, such as a row in quarantine.
     """
 
     table: str
@@ -68,7 +68,7 @@ class ErasedRows:
     rows
         Number of rows that were removed from the current version.
     renumbered
-        The current version before and after the erasure; None if it did not contain the person.
+        Numbers of the current version before and after the erasure; None if the person was not in the current version.
     """
 
     rows: int
@@ -150,7 +150,7 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        Version before and after the erasure, by table, for tables that were already processed.
+        The current version's numbers before and after the erasure, for each table that was already processed.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def _files_with(tables: TableStore, place: SubjectColumn, subject: str) -> set[s
 
 
 def _columns(tables: TableStore, name: str, column: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield the path of each data file with its values of a column, including files that no version refers to."""
+    """Yield each data file's path and its values of a column. Files that no version refers to are included."""
     import pyarrow.parquet as pq
 
     files = tables.location.files(name)

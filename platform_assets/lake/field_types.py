@@ -31,7 +31,7 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Pattern that a text must match, by the type test of its column (a method of Ibis types)."""
+"""Pattern that a text must match to be a value of a type. The type is given by the method of Ibis that tests for it."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number above which a float cannot represent every whole number, by float type."""
 
@@ -89,7 +89,7 @@ def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 
     value = _converted(raw, kind)
     if kind.is_date() or kind.is_timestamp():
-        # Python's dates end at these years, so one row beyond them would stop the whole load.
+        # Python supports only the years 1 to 9999, so a single row outside them would stop the whole load.
         is_held = value.epoch_seconds().between(*_PYTHON_TIMES) if _has_zone(kind) else value.year().between(1, 9999)
         return ibis.ifelse(is_held, value, ibis.null(kind))
     return value
@@ -136,7 +136,7 @@ def _form(kind: dt.DataType) -> str:
 def _is_exact(raw: ir.Value, text: ir.StringValue) -> ir.BooleanValue:
     """Whether a whole number is exact, i.e. not a float that was rounded.
 
-    A text with a point was probably written from a float64, so it must be below the limit of floats too.
+    A text with a decimal point was probably written from a float64, so it must also be below the limit for floats.
     """
     import ibis
 

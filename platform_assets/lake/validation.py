@@ -122,8 +122,8 @@ class Validated:
 def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
-    In a source, a fact about single rows does not block, because the rows that break it go to quarantine. Too large a
-    share of bad rows blocks, except in a table that accumulates, where a bad batch would stop all later batches.
+    In a source, an expectation about single rows does not block, because the rows that break it go to quarantine. Too
+    large a share of bad rows blocks, except in a table that accumulates, where a bad batch would stop all later batches.
     """
     declared = [
         Check(

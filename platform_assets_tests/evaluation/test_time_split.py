@@ -88,7 +88,7 @@ def test_later_rows_are_recognised_as_held_out_of_an_older_version() -> None:
     ("frame", "said"),
     [
         (series(1, day="a"), "1 values of day are too few to hold out 1"),
-        (series(3).assign(day=["a", "b"] * 36), "a block must be a period of at"),
+        (series(3).assign(day=["a", "b"] * 36), "blocks must not overlap in at"),
         (series(3).assign(at="2024-01-01"), "the times have type str; convert the column to dates or timestamps"),
         (series(3).assign(at=pd.Series([pd.NaT] * 72)), "72 of 72 rows have no time"),
     ],
