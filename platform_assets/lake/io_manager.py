@@ -123,7 +123,7 @@ def _partitions(context: dg.OutputContext) -> Sequence[str]:
 
 
 def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
-    """Return some rows of a staged file as a Markdown table. Read the file directly, because a query would read more."""
+    """Return some rows of a staged file as a Markdown table. Read only these rows, whereas a query would read more."""
     import pyarrow.parquet as pq
 
     batches = (batch for file in staged.files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))

@@ -1,4 +1,4 @@
-"""Table schemas: the name, columns, key and expectations of a table, as data.
+"""Table schemas: declarations of the name, columns, key and expectations of a table.
 
 A domain's `schemas.py` declares its tables with these classes.
 """
@@ -71,10 +71,10 @@ class TableSchema:
     key
         Columns that together identify a row.
     expectations
-        Facts that are checked before a new version is published.
+        Conditions that are checked before a new version is published.
     source
-        Whether the table is loaded from outside. Rows that break a row expectation then go to
-        `<name>_quarantine` instead of stopping the table.
+        Whether the table is loaded from an external source. Rows that break an expectation about single rows then go to
+        `<name>_quarantine`, and the other rows are published.
     store
         `lake` for tables that are read whole, `online` for rows that are looked up one by one.
     partition_by
@@ -98,9 +98,10 @@ class TableSchema:
     Raises
     ------
     ValueError
-        One of these combinations is declared: a table with a subject that is partitioned or accumulates, because rows
-        cannot be erased from it; a partitioned source or online table, because a run for one partition would drop the
-        quarantine or the online rows of the other partitions; or a table that accumulates and is partitioned or online.
+        The table has a subject, and is partitioned or accumulates: rows cannot be erased from such tables.
+        A source or online table is partitioned: a run for one partition would drop the quarantine or the online rows of
+        the other partitions.
+        The table accumulates, and is partitioned or online.
     """
 
     name: str

@@ -107,11 +107,11 @@ class Statements:
         return ["BEGIN IMMEDIATE"] if self._is("sqlite") else []
 
     def is_empty(self) -> str | None:
-        """Query whether the target is empty; None for databases whose table is not locked by `begin`."""
+        """Query whether the target is empty; None for databases on which `begin` does not lock the table."""
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
 
     def fill(self) -> str:
-        """Insert all rows into an empty target. Its key rejects duplicates faster than `duplicates` finds them."""
+        """Insert all rows into an empty target. The target's key rejects duplicates, so `duplicates` is not needed."""
         columns = self._list(self.columns)
         return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
 

@@ -45,7 +45,7 @@ class SqlTargetError(PlatformError):
     Attributes
     ----------
     is_passing
-        Whether the same load may succeed if it is repeated at once.
+        Whether the same load may succeed if it is repeated immediately.
     """
 
     def __init__(self, message: str, *, is_passing: bool = False) -> None:

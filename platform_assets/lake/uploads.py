@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Uploads:
     """Copies of staged files in the table's folder. Each file is copied at most once.
 
-    A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. It does not
-    contain the partition value, which may contain any character. Delta Lake keeps the value in its log.
+    A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. The name does
+    not contain the partition value, because the value may contain any character. Delta Lake keeps the value in its log.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Uploads:
         Raises
         ------
         OSError
-            A file was not copied completely. Its copies are removed.
+            A file was not copied completely. All files that this call copied are removed.
         """
         wanted = list(values)
         try:

@@ -1,6 +1,6 @@
 """Parquet files as record batches of plain types, without a query engine.
 
-Each value is decoded; bounds in the footer are ignored because another program may have written wrong bounds.
+All values are decoded. The minima and maxima in the footer are ignored, because other programs may write wrong ones.
 """
 
 from __future__ import annotations
@@ -162,8 +162,9 @@ def _plain_errors(called: str, trouble: str) -> Iterator[None]:
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the plain counterpart of an Arrow type.
 
-    Dictionaries become the type of their values, view and large types the ordinary type, and 16-bit floats 32-bit
-    floats. Decimals of more than 38 digits, times of day, durations and columns without a type become text.
+    Dictionaries become the type of their values. View types and large types become the ordinary type. 16-bit floats
+    become 32-bit floats. Decimals of more than 38 digits, times of day, durations and columns without a type become
+    text.
     """
     import pyarrow as pa
     import pyarrow.types as is_
