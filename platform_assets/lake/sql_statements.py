@@ -140,8 +140,8 @@ class Statements:
         """Insert the rows whose key is not in the target."""
         columns = self._list(self.columns)
         if self._is("postgresql"):
-            # Do not use NOT EXISTS as below. PostgreSQL may plan it for an empty target and scan the growing target for
-            # each row.
+            # Do not use NOT EXISTS as below. PostgreSQL may plan the query for an empty target, and then scan the
+            # growing target for each row.
             return (
                 f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged} "
                 f"ON CONFLICT ({self._list(self.key)}) DO NOTHING"

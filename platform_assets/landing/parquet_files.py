@@ -64,7 +64,8 @@ class ParquetFile:
         import pyarrow.parquet as pq
 
         found = 0
-        # A long text of a dictionary may be in every row, so with a limit, dictionaries are decoded in small parts.
+        # If there is a limit, read texts as dictionaries, and decode them in small parts. A dictionary stores a long
+        # text once, but the text may be in every row.
         texts = [field.name for field in self.schema if _is_text(field.type)] if self.limit else None
         with _plain_errors(self.called, "cannot be read to its end"):
             file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True, read_dictionary=texts)

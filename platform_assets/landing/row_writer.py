@@ -24,7 +24,7 @@ TEXT = "source_text"
 LINES = "source_lines"
 """Number of lines of the row; only for CSV."""
 UNREADABLE = "source_unreadable"
-"""Names of the columns whose bytes are not text, as a list; only for formats with byte values."""
+"""Names of the row's columns whose bytes are not UTF-8 text, as a list; only for formats with byte values."""
 OWN = (LINE, ERROR, TEXT, LINES, UNREADABLE)
 _BUFFERED_BYTES = 1 << 24
 

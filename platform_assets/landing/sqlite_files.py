@@ -26,7 +26,10 @@ _HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
-"""Limit of the rows' text as a multiple of the file's bytes. Only column defaults, stored once, can exceed it."""
+"""Maximum size of all rows as text, in multiples of the file's size.
+
+Rows can be larger than the file if they have a default value, which the file stores only once.
+"""
 
 
 class SqliteError(SourceError):

@@ -148,7 +148,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Return the counts with the files that cannot be listed added. `problems` gives the reasons by name."""
+        """Return the counts, including files that could not be listed. `problems` gives the reasons by name."""
         if not problems:
             return self
         name, reason = min(problems.items())
@@ -247,7 +247,7 @@ class ZoneFiles:
         gone
             Names that are not listed any more.
         complete
-            Names of the files that the platform wrote itself. They are treated as settled at once.
+            Names of the files that the platform wrote itself. They are treated as settled immediately.
         """
         if not looks and not gone:
             return
@@ -355,7 +355,7 @@ class ZoneFiles:
             ).rowcount
 
     def adopt(self, landed: Mapping[str, str], unusable: Mapping[str, str], batch: int, run: str) -> None:
-        """Record contents whose rows are in the lake but which PostgreSQL does not show as landed.
+        """Record contents as landed or set aside if their rows are in the lake, but PostgreSQL does not show this.
 
         Parameters
         ----------
@@ -374,7 +374,7 @@ class ZoneFiles:
                 connection.execute(_ADOPT, [self.zone, state, reason, batch, run, digests, names])
 
     def processed_before(self, age: timedelta) -> dict[str, Look]:
-        """Return the listed files whose content is processed and was first seen before `age`."""
+        """Return the listed files whose content is processed and was first seen longer than `age` ago."""
         return {name: Look(size, marks) for name, size, marks in self._rows(_PROCESSED_BEFORE, self.zone, age)}
 
     # Processing of landed files

@@ -110,7 +110,7 @@ def _open_encoders(model: FittedModel, read: Callable[[str], bytes] | None) -> N
     for digest in encoders_of(model.estimator):
         called = f"the sentence encoder {digest}"
         if read is None:
-            raise ArtefactError(f"{called} is not stored here; load the model from the platform's artefacts")
+            raise ArtefactError(f"{called} is not part of the model file; load the model from the platform's artefacts")
         open_encoder(digest, read, called)
 
 

@@ -110,7 +110,7 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
     statistics = step.statistics_
-    # Reject NaN, the statistic of a column that was entirely NaN in training, because scikit-learn drops this column.
+    # Reject a statistic of NaN: the column was entirely NaN in training, so scikit-learn drops the column.
     plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
     return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 
