@@ -127,11 +127,11 @@ class Engine:
         return self._registered(dataset)
 
     def delta(self, table: DeltaTable) -> Expression:
-        """Return a Delta table, at its opened version, as an expression of DuckDB."""
+        """Return a Delta table, at the version that was opened, as a DuckDB expression."""
         return self.dataset(table.to_pyarrow_dataset())
 
     def delta_on_cluster(self, table: DeltaTable) -> Expression:
-        """Return a Delta table, at its opened version, as an expression of Spark, or of DuckDB without a cluster."""
+        """Like `delta`, but return an expression of Spark, if Spark is configured."""
         if self._cluster is None:
             return self.delta(table)
         return self._cluster.parquet(table.file_uris(), table.to_pyarrow_dataset().schema)

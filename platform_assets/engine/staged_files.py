@@ -81,7 +81,7 @@ class Staged:
         return combined_digest({name: part.digest for name, part in self.parts.items()})
 
     def read(self, batch_rows: int) -> pa.RecordBatchReader:
-        """Return a reader of the rows in batches of at most `batch_rows`, which holds one batch in memory."""
+        """Return a reader that yields batches of at most `batch_rows` rows, and holds only one batch in memory."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

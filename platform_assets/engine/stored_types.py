@@ -1,4 +1,4 @@
-"""Stored types: the column types that tables support, and SQL that casts columns to them and refuses other values."""
+"""Stored types: the column types that tables support, and the SQL that casts columns to these types."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """Return SQL that casts a column to its stored type. For other values, the SQL raises an error with `REFUSED`."""
+    """Return SQL that casts a column to its stored type. A value that cannot be stored raises an error with `REFUSED`."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"

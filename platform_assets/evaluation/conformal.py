@@ -88,9 +88,9 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
     Parameters
     ----------
     residuals
-        Label minus value of rows that the model was not fitted on, (n,).
+        Label minus prediction, for rows that the model was not fitted on, (n,).
     groups
-        Group of each row, (n,); None for one width.
+        Group of each row, (n,); None for one width for all rows.
     declared
         Declaration of the intervals.
 

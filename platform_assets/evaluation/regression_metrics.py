@@ -62,7 +62,7 @@ SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interva
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of a skill over a baseline, e.g. `skill_over_naive`; None for any other name."""
+    """Return the definition of a skill over a baseline, `skill_over_<baseline>`; None for any other name."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None

@@ -63,7 +63,7 @@ def draw(judged: Judged, unit: str, intervals: Intervals, time: str | None) -> d
 
 
 def last_week(judged: Judged, unit: str, time: str) -> bytes:
-    """Draw predictions, intervals and truth of the last seven days."""
+    """Draw predictions, prediction intervals and true values of the last seven days."""
     import pandas as pd
 
     times = _times(judged, time)

@@ -64,7 +64,7 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Holds out whole groups, chosen by a stable hash. If examples have times, only their newest rows are held out.
+    """Holds out whole groups, chosen by a stable hash. If examples have times, only a group's newest rows are held out.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class StratifiedSplit:
     share
         Share of each class that is held out; above 0, below 1.
     seed
-        Random seed of the shuffle.
+        Random seed of the hash.
 
     Raises
     ------

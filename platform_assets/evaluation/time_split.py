@@ -160,7 +160,7 @@ class TimeSplit:
             )
         found: NDArray[np.bool_] = (times >= start).to_numpy()
         if not found.any():
-            raise TrainingError(f"there are no examples from {since} or later, when its holdout began")
+            raise TrainingError(f"there are no examples since its holdout began ({since})")
         return found
 
 

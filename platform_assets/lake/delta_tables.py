@@ -256,7 +256,7 @@ class TableStore:
         Raises
         ------
         TableError
-            A column of the table is missing or has another type, or a case listed for `publish`.
+            The rows lack a column of the table, or have another type in it, or one of the errors of `publish` occurs.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 
@@ -276,7 +276,7 @@ class TableStore:
         ------
         TableError
             The table or version does not exist, the version is current, its files were removed, the table accumulates,
-            or a run published it in the meantime. Nothing was changed.
+            or a run published the table in the meantime. Nothing was changed.
         """
         if any(one.version == number for one in self.versions(name)):
             # This raises an error if the version's files were removed.

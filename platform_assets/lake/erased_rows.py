@@ -44,7 +44,7 @@ class SubjectColumn:
     is_text: bool = False
 
     def names(self, values: pa.ChunkedArray, subject: str) -> bool:
-        """Return whether any value is the person's id, or a text that contains it as a word."""
+        """Return whether any value is the person's id, or a text that contains the id as a word."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -100,7 +100,7 @@ def word(subject: str) -> str:
 
 
 def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> VersionsWith:
-    """Return the versions that contain a person. After an erasure they cannot be read any more.
+    """Return the versions that contain a person. Erasing the person makes these versions unreadable.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def erase_rows(
 def _lineage(
     tables: TableStore, current: TableVersion, inputs: Mapping[str, tuple[int, TableVersion]]
 ) -> Lineage | None:
-    """Return the inputs of the current version. Versions that were replaced by the erasure get their new number."""
+    """Return the inputs of the current version. Versions that the erasure replaced have their new numbers."""
     made_from = current.made_from.get(WHOLE, {})
     if not made_from:
         return None

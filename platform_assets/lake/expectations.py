@@ -69,7 +69,7 @@ def is_present(column: str) -> Expectation:
 
 
 def is_unique(column: str) -> Expectation:
-    """No value of the column occurs twice. `duplicate_rows.py` finds the rows that break this."""
+    """No value of the column occurs twice. `duplicate_rows.py` finds the rows that break this condition."""
     return Expectation(
         f"{column}_is_unique",
         f"No {column} occurs twice.",

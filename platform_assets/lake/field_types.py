@@ -1,4 +1,4 @@
-"""Field types: convert landed values to the declared types, and name the rules that other values break.
+"""Field types: convert landed values to the declared types, and report the rules that unreadable values break.
 
 `docs/landing.md` shows the rules as a table. They are the same for CSV, parquet and SQLite.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.schemas import Column, TableSchema
 
 READABLE = "line_is_readable"
-# The names of these helper columns contain a blank, so they cannot clash with declared columns.
+# The names of these helper columns contain a space, so they cannot clash with declared columns.
 _RAW = "raw "
 _UNREAD = "unread row"
 _DIGITS = r"[+-]?\d+"
@@ -125,7 +125,7 @@ def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 def _form(kind: dt.DataType) -> str:
     """Pattern of the texts that are values of a type."""
     if kind.is_decimal():
-        # Accept no further digits, because DuckDB would round them.
+        # Accept no digits beyond the type's scale, because DuckDB would round them.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
         # A column with a time zone requires an offset. Other columns forbid an offset, because it would be lost.

@@ -27,7 +27,7 @@ class Column:
     Attributes
     ----------
     name
-        Its name, including the unit if it is not obvious (`demand_mw`).
+        Name of the column, including the unit if it is not obvious (`demand_mw`).
     type
         An Ibis type, e.g. `int64`, `float64`, `string`, `date`.
     description
@@ -76,7 +76,7 @@ class TableSchema:
         Whether the table is loaded from an external source. Rows that break an expectation about single rows then go to
         `<name>_quarantine`, and the other rows are published.
     store
-        `lake` for tables that are read whole, `online` for rows that are looked up one by one.
+        `lake` for tables that are read as a whole, `online` for rows that are looked up one by one.
     partition_by
         How a row is assigned to a partition of the asset: the name of a string column that contains the partition keys,
         or a function that computes the key of each row, for a table without such a column. A run replaces its own
@@ -88,8 +88,8 @@ class TableSchema:
         Whether the asset computes the rows from the table's own earlier rows. Then only one step at a time makes the
         table, so that a second step continues from the rows of the first.
     fresh_within
-        Time within which a new version must follow; None for a table without a schedule. The daily monitoring compares
-        the age of every table with its usual age.
+        Maximum time between two versions; None for a table without a schedule. The daily monitoring also compares the
+        age of every table with its usual age.
     on_request
         Whether only the table's own job materialises it, not `platform-assets run`.
     subject

@@ -1,4 +1,4 @@
-"""What this room and those below add to `Services`: database, engine, sources, tables and the model registry."""
+"""The part of `Services` for this room and the rooms below: database, engine, sources, tables, model registry."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class LakeServices:
 
     @opened
     def database(self) -> Database:
-        """PostgreSQL. On first use, an embedded server is started, and the database must belong to this lake."""
+        """PostgreSQL. First use starts an embedded server, and refuses a database that belongs to another lake."""
         from platform_assets.database.opening import open_configured_database
         from platform_assets.lake.lake_identity import demand_own_lake
 

@@ -41,7 +41,7 @@ class Storage:
     length
         Largest number of characters of a text; None for no limit.
     is_padded
-        Whether shorter texts are filled with blanks.
+        Whether shorter texts are padded with spaces.
     codec
         Python's name of the encoding of a text; None if it can encode all characters.
     has_zone

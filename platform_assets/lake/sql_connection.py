@@ -45,7 +45,7 @@ def connected(target: SqlTarget) -> Iterator[Connection]:
     target = with_driver(target)
     probe(target)
     engine = _engine(target)
-    # Some statements go to the driver without SQLAlchemy, so its own errors can occur as well.
+    # Some statements go to the driver without SQLAlchemy, so the driver's own errors can occur as well.
     driver_errors = (DBAPIError, engine.dialect.loaded_dbapi.Error)
     try:
         with engine.connect() as connection:

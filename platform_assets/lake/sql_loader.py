@@ -255,7 +255,7 @@ class _Load:
         return self._insert_many
 
     def _is_microsofts(self) -> bool:
-        # `fast_executemany` fails with the ODBC drivers of other databases, and crashes the interpreter with SQLite's.
+        # Other ODBC drivers fail with `fast_executemany`. With SQLite's driver, it even crashes the interpreter.
         import pyodbc
 
         driver: Any = self.connection.connection.driver_connection

@@ -212,7 +212,7 @@ def unreachable(error: OSError, target: SqlTarget, address: tuple[str, int], sec
 
 
 def problem_of(error: BaseException, dialect: str) -> Problem:
-    """Return the kind of a driver's error: by its codes, or else by its message, because some drivers pass no codes."""
+    """Classify a driver's error by its codes, or else by its message, because some drivers pass no codes."""
     codes = frozenset(_codes_of(error, dialect))
     by_text = (problem for problem in PROBLEMS.values() if re.search(problem.pattern, str(error)))
     return _with_code(codes - _VAGUE) or next(by_text, None) or _with_code(codes) or UNKNOWN

@@ -38,7 +38,7 @@ class Statements:
     table
         Name of the target table.
     schema
-        Its schema; None for the default one.
+        Schema of the target table; None for the default schema.
     columns
         The columns to load, as the target spells them.
     key

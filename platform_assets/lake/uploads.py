@@ -57,7 +57,7 @@ class Uploads:
             for value in wanted:
                 self._upload(value)
         except BaseException:
-            # Keep files that were offered to a commit: it may have succeeded although its response was lost.
+            # Keep files that were passed to a commit. It may have succeeded although its response was lost.
             if not self._offered:
                 self._remove()
             raise

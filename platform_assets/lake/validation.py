@@ -136,7 +136,7 @@ def checks_of(schema: TableSchema) -> list[Check]:
     if not schema.source:
         return declared
     share = "The share of rows in quarantine is at most PLATFORM_MAX_BAD_ROWS."
-    read = Check(READ_WELL, "Every line can be read, and every value in it is of its column's type.", blocking=False)
+    read = Check(READ_WELL, "Every line can be read, and every value has the type of its column.", blocking=False)
     if schema.accumulates:
         return [Check(WITHIN_LIMIT, share, blocking=False), read, *declared]
     return [
@@ -313,7 +313,7 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
-    # The columns before the rules identify the file and line of a row.
+    # The columns before `RULES` identify the file and line of a row.
     place = bad.columns[: bad.columns.index(RULES)]
     return tuple(bad.order_by(place).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
 

@@ -228,7 +228,7 @@ class _Splitter:
         )
 
     def _record(self, line: bytes, queue: deque[bytes]) -> tuple[list[str], str, int]:
-        """Return the fields of the record that begins with this line, an error or an empty text, and its line count.
+        """Return the fields of the record that begins with this line, the error or "", and the number of its lines.
 
         Further lines of the record are removed from the queue. An error concerns only the first line.
         """
@@ -239,7 +239,7 @@ class _Splitter:
         if error and _leaves_open(record):
             self._open = self._next
         elif self._open and has_lone_closing_quote(record):
-            error = error or f"it has the closing quote for line {self._open}"
+            error = error or f"it closes the quote opened on line {self._open}"
             self._open = 0
         return fields, error, 1
 
@@ -331,7 +331,7 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
 
 
 def _fields(record: bytes, width: int) -> tuple[list[str], str]:
-    """Return the fields of a record, and an error or an empty text."""
+    """Return the fields of a record, and the error, which is empty for a valid record."""
     if len(record) > LONGEST_RECORD:
         return [], f"it has {len(record)} bytes; at most {LONGEST_RECORD} are allowed"
     if b"\0" in record:

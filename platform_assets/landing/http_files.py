@@ -117,7 +117,7 @@ def _reason(error: Exception) -> str:
 
 
 def _head(address: str) -> Mapping[str, str]:
-    """Return the headers of a file; empty if the server does not answer HEAD requests, as with signed addresses."""
+    """Return the headers of a file; empty if the server does not answer HEAD requests, as for signed URLs."""
     import requests
 
     try:

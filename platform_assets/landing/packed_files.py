@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = tarfile.BLOCKSIZE
 MOST_LAYERS = 3
-"""Maximum number of nested layers, such as gzip in zip. A file can be made to contain itself without end."""
+"""Maximum number of nested layers, such as gzip in zip. Without this limit, a file that contains itself is endless."""
 _LONGEST_NAME = 100
 _NAMES_SHOWN = 5
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
@@ -321,7 +321,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of name and extra field in a member's local header. It may differ in the central directory."""
+    """Return the length of name and extra field in a member's local header. The central directory's may differ."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

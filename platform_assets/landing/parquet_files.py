@@ -42,7 +42,7 @@ class ParquetFile:
     rows
         Number of rows according to the footer.
     limit
-        Limit for the decoded values; None for a file that the platform wrote.
+        Size limit for the decoded values; None for a file that the platform wrote.
     """
 
     path: Path
@@ -102,7 +102,7 @@ def open_parquet(path: Path, called: str, limit: SizeLimit | None = None) -> Par
     called
         Name of the file in messages.
     limit
-        Limit for the decoded values, because a small file can fill memory and disk.
+        Size limit for the decoded values, without which a small file could fill memory and disk.
 
     Raises
     ------

@@ -292,7 +292,7 @@ class ArtefactStore:
         attempts(self._put_once, name, data)
 
     def _put_once(self, name: str, data: bytes) -> None:
-        # Buffer the whole file, because Arrow would otherwise pass on a type other than `bytes`, which delta-rs refuses.
+        # Buffer the whole file, because Arrow would otherwise pass on a type other than `bytes`, and delta-rs refuses it.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
         # Check the size, because the buffered file is only sent on closing, and Arrow ignores errors then.

@@ -43,8 +43,8 @@ NeedsMaintenance = Annotated[bool, Field(description="Whether the probability is
 Outside = Annotated[
     bool | None,
     Field(
-        description="Whether a reading is outside the range of the training readings, so that the probability is "
-        "unreliable; null if the model does not store that range."
+        description="Whether the reading is outside the range of the training readings. If so, the probability is "
+        "unreliable. Null if the model does not store that range."
     ),
 ]
 
@@ -59,7 +59,7 @@ class Reading(BaseModel):
 
 
 class Readings(OneOrMany):
-    """One reading, or up to 1,000."""
+    """A single reading, or a list of up to 1,000 readings."""
 
     sensor_1: Sensor = 0.0
     sensor_2: Sensor = 0.0

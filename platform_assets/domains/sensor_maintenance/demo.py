@@ -77,7 +77,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
-    """Write files with new readings, as devices deliver them, and return their paths. One line is invalid on purpose.
+    """Write files with new readings, as devices deliver them, and return their paths. One line is deliberately invalid.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ Sentence = Annotated[
 
 
 class Sentences(OneOrMany):
-    """One sentence, or up to 1,000."""
+    """A single sentence, or a list of up to 1,000 sentences."""
 
     sentence: Sentence = ""
     sentences: UpTo1000[Sentence] = Field(default_factory=list)

@@ -142,7 +142,7 @@ def _database(table: list[Row]) -> bytes:
 
 
 def _sentences(random: np.random.Generator, rows: int) -> list[Row]:
-    """Return the rows without errors: number, text, label, number of the label."""
+    """Return valid rows of four values: row number, text, label, and number of the label."""
     import numpy as np
 
     topics = np.array(TOPICS.split(), dtype=object)
@@ -182,7 +182,7 @@ def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[A
 
 
 def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray[Any], topic: NDArray[Any]) -> None:
-    """Replace some sentences, in place, by copies or near-copies of an earlier sentence on the same topic."""
+    """Replace some sentences, in place, with copies or near-copies of an earlier sentence on the same topic."""
     rows = len(texts)
     chance, back = random.random(rows), 1 + random.integers(0, COPIED_FROM, rows)
     differs = random.random(rows) < SHARE_OF_OTHER_OPINIONS

@@ -30,7 +30,8 @@ def label(archived: Frame) -> Frame:
     """Return one row for each sentence of the archive, with its label or the reason why it is excluded.
 
     Sentences are equal if their cleaned texts are equal. Sentences labelled "Can't Decide" are excluded. Of
-    equal sentences with one label, only the first by number is used. If the labels differ, all of them are excluded.
+    equal sentences with the same label, only the one with the lowest row number is used. If the labels differ, all of
+    the equal sentences are excluded.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def counts(sentences: Frame) -> dict[str, int]:
 
 
 def _reason(words: pd.Series[str], chosen: pd.Series[str]) -> pd.Series[str]:
-    """Return why each sentence is excluded; null if it is used. Sentences are ordered by number."""
+    """Return the reason why each sentence is excluded; null if it is used. Sentences must be ordered by row number."""
     import pandas as pd
 
     decided = (chosen != CANNOT_DECIDE) & (words != "")

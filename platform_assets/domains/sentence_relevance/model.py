@@ -64,7 +64,7 @@ def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
 
 
 def words_alone(seed: int) -> Any:
-    """Return logistic regression on words, the reference for the other candidates."""
+    """Return logistic regression on words, the baseline for the other candidates."""
     from platform_assets.models.text_estimators import CompactTfidf
 
     return text_pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
@@ -149,7 +149,7 @@ MODEL = ModelSpec(
         Criterion(
             "calibration_error",
             at_most=0.08,
-            why="Analysts sort by the probability. With 600 sentences, sampling noise alone gives up to 0.05.",
+            why="Analysts sort by the probability. With 600 sentences, sampling noise alone can be 0.05.",
         ),
     ),
     not_worse=NotWorse("f1", by=0.03, why="A new version must not lose precision or recall."),
@@ -183,7 +183,7 @@ MODEL = ModelSpec(
             "All training messages contain a word about disasters. Other messages get too many false positives.",
             "Irony, films, songs and games about disasters are common false positives.",
             "Each label is one annotator's opinion. About 70 texts have conflicting labels.",
-            "The model file contains parts of words, and 100 training texts that verify its scores when it is loaded.",
+            "The model file contains parts of words, and 100 training texts to check its scores when it is loaded.",
         ),
     ),
 )
