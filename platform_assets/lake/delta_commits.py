@@ -185,8 +185,8 @@ def _unchanged(
     """Return the current version, because the rows are unchanged. Commit new metadata if its inputs have changed.
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
-    Inputs without an order, such as a source file, may be replaced and later restored. If the table has changed since
-    the step began, metadata are therefore committed for such inputs too.
+    It is also made for inputs without an order, such as a source file, which may be replaced and later restored. It is
+    not made if another run changed the table since the step began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)

@@ -50,7 +50,7 @@ class Uploads:
         Raises
         ------
         OSError
-            A file was not copied completely. All files that this call copied are removed.
+            A file was not copied completely. Copies to which no commit can refer are removed.
         """
         wanted = list(values)
         try:

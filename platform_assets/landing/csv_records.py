@@ -333,7 +333,7 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
 def _fields(record: bytes, width: int) -> tuple[list[str], str]:
     """Return the fields of a record, and the error, which is empty for a valid record."""
     if len(record) > LONGEST_RECORD:
-        return [], f"it has {len(record)} bytes; at most {LONGEST_RECORD} are allowed"
+        return [], f"it has {len(record)} bytes; {LONGEST_RECORD} are allowed"
     if b"\0" in record:
         return [], "it holds a zero byte"
     try:

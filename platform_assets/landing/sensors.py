@@ -140,7 +140,7 @@ def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest 
     runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
     if reason := reason_to_wait(_failures(runs), time.time()):
         return reason
-    # The key contains the number of the run, because Dagster never launches the same key twice.
+    # Number the run keys, because Dagster never launches the same key twice.
     return dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
 
 

@@ -65,7 +65,7 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The location on this machine; None for any other URI."""
+        """The path of a local file; None for any other URI."""
         if exists(self.uri):
             return Path(self.uri)
         for scheme in _LOCAL_SCHEMES:
@@ -88,7 +88,7 @@ def exists(path: str) -> bool:
 
 
 def trouble_with(source: Source) -> str | None:
-    """Return why a source cannot be opened now, or None if it can. Reads none of its content."""
+    """Return why a source cannot be opened now, or None if it can. The source's content is not read."""
     try:
         with plain_errors(source, "reached"):
             if path := source.path:

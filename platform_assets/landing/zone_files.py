@@ -182,7 +182,7 @@ class LandedFile:
     names
         Every file name with this content, in the order of discovery.
     size
-        Size in bytes; None if only the lake knows the file.
+        Size in bytes; None if only the lake has a record of the file.
     first_seen_at
         When it was first read.
     state

@@ -211,7 +211,7 @@ class ArtefactStore:
         self._write(name, data)
 
     def read_note(self, name: str) -> bytes | None:
-        """Return the content of a small file next to the models, cut after 100,000 bytes; None if it is missing.
+        """Return the content of a small file next to the models, truncated to 100,000 bytes; None if it is missing.
 
         Raises
         ------
@@ -292,7 +292,7 @@ class ArtefactStore:
         attempts(self._put_once, name, data)
 
     def _put_once(self, name: str, data: bytes) -> None:
-        # Buffer the whole file, because Arrow would otherwise pass on a type other than `bytes`, and delta-rs refuses it.
+        # Buffer the whole file. Otherwise, Arrow passes on data in another type than `bytes`, which delta-rs refuses.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
         # Check the size, because the buffered file is only sent on closing, and Arrow ignores errors then.
