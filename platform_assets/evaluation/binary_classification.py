@@ -165,7 +165,7 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     Returns
     -------
     dict[str, dict[str, Estimate]]
-        Estimates by subgroup, sorted by its name. Rows with a missing value are under `UNKNOWN`.
+        Estimates by name of the subgroup, in sorted order. Rows with a missing value are under `UNKNOWN`.
 
     Raises
     ------

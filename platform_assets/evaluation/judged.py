@@ -60,7 +60,7 @@ class Judged:
 
 
 def subgroup_rows(values: Any) -> dict[str, NDArray[np.int64]]:
-    """Return the row indices of each subgroup, sorted by its name. Rows with a missing value are in `UNKNOWN`."""
+    """Return the row indices of each subgroup, in order of name. Rows with a missing value are in `UNKNOWN`."""
     import numpy as np
     import pandas as pd
 

@@ -377,11 +377,11 @@ class Zone:
             return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
-        """Return the unprocessed contents whose rows are in the lake, oldest first."""
+        """Return the files whose rows are in the lake and have not been processed, oldest first."""
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones.
+        """Mark landed contents as processed in the caller's transaction. Return those that were not marked before.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ _BUFFERED_BYTES = 1 << 24
 
 
 def named(columns: Sequence[str], source: Source) -> list[str]:
-    """Return column names in lower case without surrounding blanks, as schemas write them.
+    """Return column names in lower case without surrounding whitespace, as schemas write them.
 
     An empty name, as pandas gives to an index column, becomes `unnamed_<place>`. A name of the platform's own columns
     gets the suffix `_of_source`.

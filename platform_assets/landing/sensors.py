@@ -77,7 +77,7 @@ class PublishedTables(Protocol):
 def source_changed_sensor(
     name: str, declared: DeclaredSource, table: dg.AssetsDefinition, job: str
 ) -> dg.SensorDefinition:
-    """Make a sensor that launches a job for each new content of a source. Sample data are ignored.
+    """Make a sensor that launches a job when the content of a source changes. Sample data are ignored.
 
     The file is read only if its size, time or entity tag changed. The job is launched if the table was not made from
     this content. If the run fails, it is retried after the times in `RETRY_AFTER`. While a run of the job is
@@ -136,7 +136,7 @@ def source_changed_sensor(
 
 
 def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest | str:
-    """Return a run request for a content, or the reason to wait after failed runs."""
+    """Return a run request for the current content, or the reason to wait after failed runs."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
     if reason := reason_to_wait(_failures(runs), time.time()):
         return reason
@@ -220,7 +220,7 @@ def described(waiting: Waiting, held: str | None) -> str:
 
 
 def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
-    """Return the reason not to launch a run for a content yet, or None if a run is due.
+    """Return the reason not to launch a run for the current content yet, or None if a run is due.
 
     Parameters
     ----------

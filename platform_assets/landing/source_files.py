@@ -246,7 +246,7 @@ def _changed(source: Source) -> SourceError:
 
 
 def _reason(error: BaseException, source: Source) -> str:
-    """Return the first cause, because fsspec wraps a refused connection in an error about a missing file."""
+    """Return the original cause of an error. fsspec wraps a refused connection in an error about a missing file."""
     while error.__cause__:
         error = error.__cause__
     reason = redact(" ".join(str(error).split()) or "no reason given", (source.uri,))

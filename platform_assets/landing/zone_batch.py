@@ -143,7 +143,7 @@ class _Reading:
         return BatchRead(landed, set_aside, released)
 
     def _fetch(self, file: ZoneFile) -> str:
-        """Copy a content from the first of its files that can be read, and return the name of this file."""
+        """Copy the first readable file of those with the same content, and return the name of this file."""
         error = SourceError("every file with this content was removed or overwritten before it was read")
         for name, look in sorted(file.looks.items()):
             try:

@@ -1,6 +1,6 @@
 """Records of a landing zone's files in PostgreSQL: which contents have landed, and which files the zone lists.
 
-`landing_files` has a row per content, and is authoritative. `landing_names` is a cache with a row per listed file: when
+`landing_files` has one row for all files with the same content, and is authoritative. `landing_names` is a cache with a row per listed file: when
 its size and marks were first seen, and the digest of its content, so that an unchanged file is not read again.
 """
 
@@ -157,14 +157,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ZoneFile:
-    """A file content that is to be loaded.
+    """Files with the same content, which is to be loaded once.
 
     Attributes
     ----------
     digest
         SHA-256 of the content.
     looks
-        Listed metadata of each file that has this content now, by name of the file.
+        Listed metadata of each file that has this content now, by file name.
     """
 
     digest: str
@@ -173,7 +173,7 @@ class ZoneFile:
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file content in a zone, with its state.
+    """Files of a zone with the same content, and the state of that content.
 
     Attributes
     ----------
@@ -390,7 +390,7 @@ class ZoneFiles:
         return [LandedFile(*row) for row in self._rows(query, self.zone, name_or_digest, name_or_digest)]
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones."""
+        """Mark landed contents as processed in the caller's transaction. Return those that were not marked before."""
         query = (
             "update platform.landing_files set state = 'processed', run = %s"
             " where zone = %s and digest = any (%s) and state = 'landed' returning digest"
