@@ -1,7 +1,8 @@
 """Records of a landing zone's files in PostgreSQL: which contents have landed, and which files the zone lists.
 
-`landing_files` has one row for all files with the same content, and is authoritative. `landing_names` is a cache with a row per listed file: when
-its size and marks were first seen, and the digest of its content, so that an unchanged file is not read again.
+`landing_files` has one row for all files with the same content, and is authoritative. `landing_names` is a cache with a
+row per listed file: when its size and marks were first seen, and the digest of its content, so that an unchanged file
+is not read again.
 """
 
 from __future__ import annotations
