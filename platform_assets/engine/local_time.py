@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
-    """Return times in UTC as the local times of a time zone, both without an offset.
+    """Convert times from UTC to the local time of a time zone. Input and output are timestamps without an offset.
 
     Parameters
     ----------
@@ -21,13 +21,13 @@ def local_time(utc: ir.TimestampValue, zone: str) -> ir.TimestampValue:
     import ibis
     import ibis.expr.datatypes as dt
 
-    # Ibis cannot convert time zones.
+    # Call the engine's own function, because Ibis cannot convert time zones.
     in_zone = ibis.udf.scalar.builtin
     if utc.get_backend().name == "pyspark":
         convert = in_zone(from_utc_timestamp, signature=((dt.timestamp, dt.string), dt.timestamp))
         converted: ir.TimestampValue = convert(utc, zone)
         return converted
-    # DuckDB's function turns a time in UTC into an instant, and the instant into local time.
+    # DuckDB's `timezone` first attaches UTC to the time without an offset, and then converts the result to local time.
     instant = in_zone(timezone, signature=((dt.string, dt.timestamp), dt.Timestamp("UTC")))
     local = in_zone(timezone, signature=((dt.string, dt.Timestamp("UTC")), dt.timestamp))
     found: ir.TimestampValue = local(zone, instant("UTC", utc))

@@ -1,7 +1,7 @@
 """The query engine: DuckDB, used through Ibis, with limits on memory, threads and disk.
 
 The engine opens files as Ibis expressions, and stages a frame or an expression as parquet files on local disk.
-`staged_files.py` describes staged files, and `stored_types.py` lists the column types that tables keep.
+`staged_files.py` describes staged files, and `stored_types.py` lists the column types that tables support.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def as_frame(expression: Expression) -> Frame:
-    """Run an expression and return a pandas frame: dates as `datetime64`, whole numbers with nulls as `Int64`."""
+    """Run an expression and return a pandas frame. Dates are `datetime64`, and integers with nulls are `Int64`."""
     import pandas as pd
     import pyarrow as pa
 
@@ -44,13 +44,13 @@ def as_frame(expression: Expression) -> Frame:
     frame: Frame = rows.to_pandas(date_as_object=False)
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         if pa.types.is_integer(column.type) and column.null_count:
-            # pandas would use floats, which change numbers beyond 2**53.
+            # pandas would convert the integers to floats, which are inexact beyond 2**53.
             frame[name] = column.cast(pa.int64()).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
 
 
 class Engine:
-    """An embedded DuckDB that spills to disk instead of outgrowing its memory limit.
+    """An embedded DuckDB that spills to disk instead of exceeding its memory limit.
 
     An engine serves one thread at a time. A second thread needs its own engine.
 
@@ -83,10 +83,10 @@ class Engine:
 
     @cached_property
     def ibis(self) -> Backend:
-        """The Ibis backend. Expressions of one backend can be combined."""
+        """The Ibis backend. Only expressions of the same backend can be combined."""
         import ibis
 
-        # Let DuckDB stream in parallel without keeping the insertion order. A query that needs an order sorts.
+        # Without the insertion order, DuckDB streams in parallel. Queries that need an order have an ORDER BY.
         backend = ibis.duckdb.connect(
             temp_directory=str(self._own.path / "spill"), preserve_insertion_order=False, **self._config
         )
@@ -127,11 +127,11 @@ class Engine:
         return self._registered(dataset)
 
     def delta(self, table: DeltaTable) -> Expression:
-        """Return a Delta table, at its opened version, as an expression of DuckDB."""
+        """Return a Delta table, at the version that was opened, as a DuckDB expression."""
         return self.dataset(table.to_pyarrow_dataset())
 
     def delta_on_cluster(self, table: DeltaTable) -> Expression:
-        """Return a Delta table, at its opened version, as an expression of Spark, or of DuckDB without a cluster."""
+        """Like `delta`, but return an expression of Spark, if Spark is configured."""
         if self._cluster is None:
             return self.delta(table)
         return self._cluster.parquet(table.file_uris(), table.to_pyarrow_dataset().schema)
@@ -142,7 +142,7 @@ class Engine:
 
     def parquet(self, *files: Path) -> Expression:
         """Return parquet files as one expression."""
-        # With hive partitioning, a folder named `a=b` would become a column.
+        # Disable hive partitioning, because it would turn a folder named `a=b` into a column.
         return self.ibis.read_parquet([str(file) for file in files], hive_partitioning=False)
 
     def staged(self, staged: Staged) -> Expression:
@@ -154,12 +154,12 @@ class Engine:
         return self.parquet(*staged.files)
 
     def as_expression(self, data: Frame | Expression | pa.Table) -> Expression:
-        """Return rows as an expression of this engine, without the index of a frame.
+        """Return rows as an expression of this engine. The index of a pandas frame is dropped.
 
         Raises
         ------
         SchemaError
-            A column of a frame mixes types or has times finer than a microsecond; two names differ only in case.
+            A column mixes types, a time is finer than a microsecond, or two column names differ only in case.
         """
         import pyarrow as pa
 
@@ -182,8 +182,8 @@ class Engine:
         name = f"rows_{uuid.uuid4().hex}"
         self.duckdb.register(name, rows)
         table = self.ibis.table(name)
-        # The rows stay registered as long as an expression needs them. The finalizer only notes the name, because
-        # it may run while the connection streams a result.
+        # Unregister the rows once no expression uses them. The finalizer may run while the connection streams a
+        # result, so it only adds the name to a list, which `_forget_retired` processes later.
         weakref.finalize(table.op(), self._retired.append, name)
         return table
 
@@ -192,24 +192,25 @@ class Engine:
             self.duckdb.unregister(self._retired.pop())
 
     def stage(self, data: Frame | Expression | pa.Table, partition_by: str | None = None) -> Staged:
-        """Write rows as parquet files to scratch in a stream, and compute their digest.
+        """Stream rows to parquet files in the scratch folder, and compute their digest.
 
-        The digest does not depend on the order of the rows or on the files. It combines DuckDB's 64-bit hash of each
-        row by exclusive or and by sum, with the row count, column names and types, and DuckDB's version, because its
-        hash may change between versions. Each row's hash is hashed again, because a row's hash is linear in the hashes
-        of its cells, so exclusive or alone would miss cells that are exchanged between rows. As in SQL, 0.0 equals -0.0
-        and all NaN are equal. Null differs from NaN and from the empty string.
+        The digest does not depend on the order of the rows or on their distribution over files. It is computed from
+        the exclusive or and the sum of DuckDB's 64-bit row hashes, the number of rows, and the names and types of the
+        columns. The digest includes DuckDB's version, because its hash function may change. Each row hash is hashed
+        again: DuckDB's row hash is linear in the hashes of the cells, so the exclusive or of the plain hashes would not
+        change when two rows exchange cells. As in SQL, 0.0 equals -0.0 and all NaN are equal. Null differs from NaN and
+        from the empty string.
 
-        Tables keep booleans, signed integers (unsigned ones become the next larger signed type), floats, decimals,
-        strings (categories become strings), binary, dates, and timestamps in microseconds. Timestamps with a time zone
-        are stored as instants in UTC.
+        Supported types are booleans, signed integers (unsigned ones become the next larger signed type), floats,
+        decimals, strings (categories become strings), binary, dates, and timestamps in microseconds. Timestamps with a
+        time zone are stored as instants in UTC.
 
         Raises
         ------
         SchemaError
-            Tables do not keep the type of a column, or a value does not fit its type.
+            The type of a column is not supported, or a value does not fit its type.
         TableError
-            No disk space or memory for the rows, or a partition value that cannot be stored.
+            The disk or memory is full, or a partition value cannot be stored.
         """
         expression = self.as_expression(data)
         folder = self.folder("staged")
@@ -250,7 +251,7 @@ class Engine:
         folder: Path,
         partition_by: str | None,
     ) -> Staged:
-        """Let Spark write the files. DuckDB streams them for the digest, so that both engines agree."""
+        """Write the files with Spark. DuckDB reads them to compute the digest, so both engines give the same digest."""
         target = folder / "rows"
         cluster.write(expression, types, target, partition_by)
         written = tuple(sorted(target.glob("*.parquet")))

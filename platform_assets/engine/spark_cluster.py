@@ -184,7 +184,7 @@ def _opened(address: str) -> SparkSession:
         builder = builder.master(address).config("spark.ui.showConsoleProgress", "false")
     try:
         session: SparkSession = builder.getOrCreate()
-        # The session connects at its first command.
+        # Run a command, because the session only connects at the first one.
         _ = session.version
     except (PySparkException, RuntimeError, OSError) as error:
         raise TableError(f"Spark at {address} cannot be used: {first_line(error)}") from error
@@ -192,9 +192,14 @@ def _opened(address: str) -> SparkSession:
 
 
 def why_not(address: str) -> str | None:
-    """Return why Spark cannot be used at an address, with the fix; None if it can. Does not start Spark.
+    """Check, without starting Spark, whether it can be used at an address.
 
-    An unreachable address is detected within seconds; Spark itself retries for minutes.
+    An unreachable address is detected within seconds, whereas Spark itself retries for minutes.
+
+    Returns
+    -------
+    str or None
+        The problem and its fix, or None if Spark can be used.
     """
     if find_spec("pyspark") is None:
         return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
@@ -218,7 +223,7 @@ def why_not(address: str) -> str | None:
 
 
 def _stored(name: str, kind: str, *, is_partition: bool) -> Column:
-    """Return a column as its stored type. A value that cannot be stored raises an error with `REFUSED`."""
+    """Return a column cast to its stored type. A value that cannot be stored raises an error with `REFUSED`."""
     from pyspark.sql import functions as sf
 
     quoted = f"`{name.replace('`', '``')}`"

@@ -1,4 +1,4 @@
-"""Staged files: rows as parquet files on local disk with their digest, to be checked before they are published.
+"""Staged files: rows in parquet files on local disk, with a digest, which are checked before publication.
 
 `Engine.stage` of `query_engine.py` writes them; `lake/delta_commits.py` and `lake/online_tables.py` publish them.
 """
@@ -56,7 +56,7 @@ class Staged:
     partition_by
         Name of the partition column.
     is_on_cluster
-        Whether Spark wrote the files, so that it also reads them.
+        Whether Spark wrote the files. In this case, Spark also reads them.
     """
 
     folder: Path
@@ -81,7 +81,7 @@ class Staged:
         return combined_digest({name: part.digest for name, part in self.parts.items()})
 
     def read(self, batch_rows: int) -> pa.RecordBatchReader:
-        """Return a reader of the rows in batches of at most `batch_rows`, which holds one batch in memory."""
+        """Return a reader that yields batches of at most `batch_rows` rows, and holds only one batch in memory."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -102,7 +102,7 @@ class Staged:
 
 
 def combined_digest(parts: Mapping[str, str]) -> str:
-    """Combine the digests of partitions. The digest of a single `WHOLE` part stays as it is."""
+    """Combine the digests of partitions. The digest of a single `WHOLE` part is returned unchanged."""
     if set(parts) == {WHOLE}:
         return parts[WHOLE]
     return short_sha(sorted(parts.items()))

@@ -1,4 +1,4 @@
-"""Stored types: the column types that tables keep, and the SQL that casts a column or refuses a value."""
+"""Stored types: the column types that tables support, and the SQL that casts columns to these types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""Prefix of an engine's error if this module's SQL refuses a value."""
+"""Prefix of the error for a value that cannot be stored."""
 
 # Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
 # digest could not tell them apart.
@@ -33,7 +33,7 @@ _STORED = {
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
 LONGEST_PARTITION = 180
-"""Maximum bytes of a URL-encoded partition value, because engines use it in a file name, which has at most 255."""
+"""Maximum length of a URL-encoded partition value, in bytes. Engines put it in a file name of at most 255 bytes."""
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:
@@ -42,7 +42,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
     Raises
     ------
     SchemaError
-        Tables do not keep the type of a column, or cannot be partitioned by it.
+        Tables do not support the type of a column, or the type cannot be used for partitioning.
     """
     types = {name: _stored_type(name, dtype) for name, dtype in expression.schema().items()}
     if partition_by is not None and types.get(partition_by) not in _PARTITIONS:
@@ -52,7 +52,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """Return SQL that casts a column to its stored type. A value that cannot be stored fails with `REFUSED`."""
+    """Return SQL that casts a column to its stored type. For a value that does not fit, it raises `REFUSED`."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"

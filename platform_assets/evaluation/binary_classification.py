@@ -37,7 +37,7 @@ def measure(
     threshold
         A row is flagged when its score is at or above this value.
     weights
-        Row weights, 0 or above, shape (n,); None weights every row 1.
+        Row weights, 0 or above, shape (n,); None gives every row the weight 1.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def by_subgroup(  # noqa: PLR0913 - the rows, column by column
     Returns
     -------
     dict[str, dict[str, Estimate]]
-        Estimates by subgroup, sorted by its name. Rows with a missing value are under `UNKNOWN`.
+        Estimates by name of the subgroup, in sorted order. Rows with a missing value are under `UNKNOWN`.
 
     Raises
     ------

@@ -24,7 +24,7 @@ _DARK = 0.7
 _HALF = 0.5
 _STEADY_RECALL = 0.02
 _SCORE_BINS = (10, 40)
-# Ratio of tallest to shortest bar above which the axis is logarithmic, because short bars would be invisible.
+# Ratio of tallest to shortest bar above which the axis is logarithmic, so that short bars remain visible.
 _LOG_FROM = 50
 
 
@@ -228,7 +228,7 @@ def score_distribution(labels: ArrayLike, scores: ArrayLike, threshold: float) -
 
 
 def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs) -> bytes:
-    """Draw the cost of missed positive rows and false alarms over the threshold, with the chosen threshold marked.
+    """Draw the cost of missed positive rows and false alarms at each threshold, with the chosen threshold marked.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs
     metrics = Ranking(labels, scores).tally().metrics(threshold)
     with new_plot("Cost of errors", number, f"{_rows(metrics)}; {below}") as axes:
         if metrics["rows"]:
-            # Ends of the axis: all rows are flagged at 0, none above 1.
+            # Extend the curve to both ends of the axis: above 1, no row is flagged; at 0, all rows are.
             places = np.concatenate([[1.0], thresholds[1:], [0.0]])
             axes.step(places, np.append(curve, curve[-1]), where="pre", **_line("model"))
             lowest = f"lowest: {rounded(found['lowest_per_100_rows'])}"
@@ -264,7 +264,7 @@ def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs
         else:
             note(axes, "undefined: no rows")
         axes.set(xlabel="threshold", ylabel="cost per 100 rows, in false alarms", xlim=(-0.02, 1.02))
-        # Use a logarithmic axis above a small cost, because flagging no row costs many times as much.
+        # Use a logarithmic axis, because flagging no row costs many times as much as flagging the right ones.
         axes.set_yscale("symlog", linthresh=max(float(curve.max()) / _LOG_FROM, 1.0))
         axes.set_ylim(bottom=0)
         return as_png(axes)

@@ -34,9 +34,9 @@ class Intervals:
     level
         Share of labels that the intervals should contain; above 0, below 1.
     by
-        Feature whose values each have their own width; None for one width for all rows.
+        Feature that defines the groups; None for one width for all rows.
     fewest
-        Minimum number of residuals of a group. Groups with fewer get the width of all residuals.
+        Minimum number of residuals of a group. A group with fewer residuals gets the width for all rows.
 
     Raises
     ------
@@ -88,9 +88,9 @@ def widths(residuals: ArrayLike, groups: NDArray[Any] | None, declared: Interval
     Parameters
     ----------
     residuals
-        Label minus value of rows that the model was not fitted on, (n,).
+        Label minus prediction, for rows that the model was not fitted on, (n,).
     groups
-        Group of each row, (n,); None for one width.
+        Group of each row, (n,); None for one width for all rows.
     declared
         Declaration of the intervals.
 
@@ -135,6 +135,6 @@ def _quantile(size: Floats, level: float) -> float:
 
 
 def _rank(rows: int, level: float) -> int:
-    """Return the rank of the half-width among the sorted residuals, from 1; above `rows` if there are too few."""
+    """Return the rank, from 1, of the residual that is the half-width. It is above `rows` if `rows` is too small."""
     # Round first, because a float product can be slightly above an integer, which would raise the rank by one.
     return math.ceil(round((rows + 1) * level, 9))

@@ -37,7 +37,7 @@ class Costs:
 
     def __post_init__(self) -> None:
         if not 0 < self.missed < float("inf"):
-            raise TrainingError(f"a missed positive row costs {self.missed:g} false alarms; it must be above 0")
+            raise TrainingError(f"a missed positive row costs {self.missed:g} false alarms; set Costs.missed above 0")
 
     def curve(self, labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
         """Return the cost per 100 rows, in false alarms, at each threshold.
@@ -67,7 +67,7 @@ class Costs:
     def found(self, labels: ArrayLike, scores: ArrayLike, threshold: float) -> dict[str, Any]:
         """Return the assumption, the cost at the threshold, and the lowest cost with its threshold, as JSON values."""
         thresholds, costs = self.curve(labels, scores)
-        # The lowest threshold that flags the same rows as the chosen threshold.
+        # Index of the lowest threshold that flags the same rows as the chosen threshold.
         here = int((thresholds >= threshold).sum()) - 1
         best = int(costs.argmin())
         return {

@@ -31,7 +31,8 @@ def decision_surface(
     names
         Names of the two features.
     grid
-        Values of the first feature, (c,), of the second, (r,), and the scores, (r, c).
+        Three arrays: the values of the first feature, shape (c,); the values of the second feature, shape (r,); and
+        the scores, shape (r, c).
     points
         Values of both features of the labelled rows, (n, 2).
     labels

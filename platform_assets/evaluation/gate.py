@@ -35,8 +35,8 @@ class Criterion:
     why
         Reason for the bound, in one sentence.
     lower_bound
-        Whether the metric's one-sided 95 % lower bound (Clopper-Pearson) has to reach `at_least`, instead of its value.
-        Only for metrics that are a share of a known number of rows, such as recall.
+        Whether to test the metric's one-sided 95 % lower bound (Clopper-Pearson) instead of its value. Only for
+        `at_least`, and for metrics that are a share of a known number of rows, such as recall.
 
     Raises
     ------
@@ -100,8 +100,8 @@ class Criterion:
 class NotWorse:
     """A non-inferiority test of the challenger against the champion, at 95 % confidence.
 
-    It passes if the whole interval of the difference is within the margin. With few test rows the interval is wide,
-    so the test fails.
+    It passes if the whole interval of the difference is within the margin. With few test rows, the interval is wide, so
+    the test is likely to fail.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ class Verdict:
         return bool(self.reasons) and all(reason.passed for reason in self.reasons)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the verdict for JSON."""
+        """Return the verdict as JSON values."""
         reasons = [{"name": it.name, "passed": it.passed, "told": it.told} for it in self.reasons]
         return {"passed": self.passed, "reasons": reasons}
 
@@ -194,8 +194,8 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value and ignores the interval, because bounds are chosen for values. A criterion with
-    `lower_bound` tests the exact lower bound instead. The comparison with the champion tests the interval.
+    A criterion tests the value of the metric, or its exact lower bound with `lower_bound`. The comparison with the
+    champion tests the interval of the difference.
 
     Parameters
     ----------

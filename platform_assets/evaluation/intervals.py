@@ -45,7 +45,7 @@ class Estimate:
     high: float
 
     def as_dict(self) -> dict[str, float | None]:
-        """Return the estimate for JSON, with None in place of NaN."""
+        """Return the estimate as JSON values, with None in place of NaN."""
         ends = {"value": self.value, "low": self.low, "high": self.high}
         return {name: None if math.isnan(number) else number for name, number in ends.items()}
 
@@ -70,7 +70,7 @@ def lower_bound(successes: float, trials: float) -> float:
 
 
 def wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
-    """Return both ends of the 95 % intervals of shares of `size` independent rows (Wilson, 1927), (k,) each."""
+    """Return the lower ends and the upper ends of 95 % Wilson intervals (Wilson, 1927), each of shape (k,)."""
     import numpy as np
 
     z = 1.96
@@ -90,7 +90,7 @@ def grouped_bootstrap(
     Parameters
     ----------
     metrics
-        Function from row weights, shape (n,), to metrics by name. None weights every row 1.
+        Function from row weights, shape (n,), to metrics by name. None gives every row the weight 1.
     rows
         Number of rows, n.
     groups

@@ -27,9 +27,9 @@ class Judged:
     group
         Column of the groups; bootstrap intervals resample whole groups.
     labels
-        (n,) as the task converts them.
+        Labels as converted by the task, shape (n,).
     found
-        The model's output: (n,) for one number per row; (n, 3) for the value and the lower and upper end.
+        The model's output: shape (n,) for one number per row; shape (n, 3) for the value and both ends of its interval.
     threshold
         Decision threshold; None for a model that makes no decision.
     """
@@ -48,7 +48,7 @@ class Judged:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """The main number of each row: probability or value, (n,)."""
+        """The prediction for each row, without its interval: a probability or a value, shape (n,)."""
         return self.found if self.found.ndim == 1 else self.found[:, 0]
 
     def only(self, rows: NDArray[Any]) -> Judged:
@@ -60,7 +60,7 @@ class Judged:
 
 
 def subgroup_rows(values: Any) -> dict[str, NDArray[np.int64]]:
-    """Return the indices of the rows of each subgroup, sorted by its name; missing values are under `UNKNOWN`."""
+    """Return the row indices of each subgroup, in order of name. Rows with a missing value are in `UNKNOWN`."""
     import numpy as np
     import pandas as pd
 

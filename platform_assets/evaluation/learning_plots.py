@@ -1,4 +1,4 @@
-"""Plots of learning curves and of the times of fits, as PNG bytes.
+"""Plots of learning curves and of fit times, as PNG bytes.
 
 `training/learning_curves.py` computes the numbers.
 """
@@ -53,7 +53,7 @@ def fit_times(points: Points) -> bytes:
         `CurvePoint`s as mappings, in ascending order of `examples` for each candidate.
     """
     curves = _by_candidate(points)
-    # Fit the larger half of the sizes, because constant costs dominate the times for few examples.
+    # Fit the power law to the larger half of the sizes, because constant costs dominate the times for few examples.
     large = {name: curve[len(curve) // 2 :] if len(curve) > _FEWEST else curve for name, curve in curves.items()}
     exponents = {name: exponent(_sizes(curve), _seconds(curve)) for name, curve in large.items()}
     steepest = max(exponents, key=lambda name: exponents[name], default=None)

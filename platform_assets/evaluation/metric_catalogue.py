@@ -21,7 +21,7 @@ _KNOWN = {**metrics.METRICS, **regression_metrics.METRICS}
 _KNOWN |= {name: _KNOWN.pop(name) for name in _COUNTS}
 _BEFORE_SKILLS = "r2"
 SUBGROUP_METRICS = tuple(dict.fromkeys((*metrics.SUBGROUP_METRICS, *regression_metrics.SUBGROUP_METRICS)))
-"""Metrics that are shown for each subgroup, in this order. A task has some of them."""
+"""Metrics that are shown for each subgroup, in this order. Each task has only some of them."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -44,7 +44,10 @@ def metric_named(name: str) -> Metric:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Sort names of metrics by the order of their definitions; skills follow R² by name, unknown metrics come last."""
+    """Sort the names of metrics in the order of their definitions.
+
+    Skills over baselines follow R², sorted by name. Unknown metrics come last.
+    """
     places = {name: float(place) for place, name in enumerate(_KNOWN)}
 
     def place(name: str) -> float:
@@ -54,5 +57,5 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def bounded_metrics() -> list[str]:
-    """Return the names of the metrics that are a share of counted rows. They have an exact lower bound."""
+    """Return the names of the metrics that have an exact lower bound, i.e. are a share of a known number of rows."""
     return [name for name, one in _KNOWN.items() if one.share_of]

@@ -14,9 +14,9 @@ class Metric:
     label
         Name used in sentences.
     description
-        How it is computed. Edge cases follow scikit-learn unless stated otherwise.
+        How the metric is computed. Edge cases follow scikit-learn unless stated otherwise.
     needs
-        Rows that the metric needs. Without them it is undefined, i.e. NaN.
+        Rows without which the metric is undefined, i.e. NaN.
     higher_is_better
         Whether higher values are better; None if neither direction is better.
     chance

@@ -182,7 +182,7 @@ class Tally:
 
 
 class Ranking:
-    """Rows sorted by score once, so that bootstrap weights can be tallied repeatedly.
+    """Rows sorted by score. They are sorted only once, and then tallied with the weights of each bootstrap resample.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ class Ranking:
         Parameters
         ----------
         weights
-            Row weights, 0 or above, shape (n,); None weights every row 1.
+            Row weights, 0 or above, shape (n,); None gives every row the weight 1.
 
         Raises
         ------

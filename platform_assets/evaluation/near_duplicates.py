@@ -77,7 +77,7 @@ def _connected(incidence: csr_matrix, most_cells: int = _MOST_CELLS) -> NDArray[
 
     count = incidence.shape[0]
     sizes = np.asarray(incidence.sum(axis=1)).ravel()
-    # If all texts are alike, the product has a cell for every pair of texts, so it is computed in slices.
+    # Multiply in slices, because the product has a cell for every pair of texts that shares a bigram.
     step = max(1, most_cells // count)
     pairs = [_similar(incidence, sizes, start, start + step) for start in range(0, count, step)]
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
@@ -93,7 +93,7 @@ def _similar(
     common = (incidence[start:end] @ incidence.T).tocoo()
     one, other = common.row.astype("int64") + start, common.col.astype("int64")
     either = sizes[one] + sizes[other] - common.data
-    # Integer arithmetic, because a quotient of exactly 2/5 may be rounded down.
+    # Compare integers, because a float quotient of exactly 2/5 may be rounded down.
     similar = common.data * AT_LEAST.denominator >= either * AT_LEAST.numerator
     return one[similar], other[similar]
 

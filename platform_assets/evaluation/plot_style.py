@@ -60,7 +60,7 @@ def _quiet() -> Iterator[None]:
 
 
 def as_png(axes: Axes, columns: int = 3) -> bytes:
-    """Render the plot as PNG. If a line has a label, a legend with this number of columns is below the plot."""
+    """Render the plot as PNG. If a line has a label, draw a legend with `columns` columns below the plot."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image

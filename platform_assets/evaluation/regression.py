@@ -94,9 +94,9 @@ def by_subgroup(
 
 
 def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices of the rows with the largest errors: at most `most` too high and `most` too low values.
+    """Return the indices of the predictions that are most too high, and of those that are most too low.
 
-    The largest error is first. Ties keep the order of the rows.
+    Each array has at most `most` indices, the largest error first. Ties keep the order of the rows.
     """
     import numpy as np
 

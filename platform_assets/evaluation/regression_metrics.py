@@ -37,10 +37,10 @@ METRICS: Mapping[str, Metric] = {
         "labels other than 0",
         higher_is_better=False,
     ),
-    "bias": Metric("Bias", "Mean error, value minus label. Above 0, the model predicts too much.", in_unit=True),
+    "bias": Metric("Bias", "Mean of prediction minus label. Above 0, predictions are too high.", in_unit=True),
     "r2": Metric(
         "R²",
-        "Share of the variance of the labels that the model explains; 0 for their mean.",
+        "Share of the variance of the labels that the model explains; 0 for always predicting their mean.",
         "two different labels",
         higher_is_better=True,
     ),
@@ -62,7 +62,7 @@ SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interva
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of a skill over a baseline; None if the name is not the name of a skill."""
+    """Return the definition of a skill over a baseline, `skill_over_<baseline>`; None for any other name."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None
@@ -77,7 +77,7 @@ def skill_named(name: str) -> Metric | None:
 
 
 class Errors:
-    """Errors of the rows, computed once, so that bootstrap weights can be applied repeatedly.
+    """Errors of the rows. They are computed only once, and then weighted for each bootstrap resample.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ class Errors:
         return len(self.truth)
 
     def metrics(self, weights: Floats | None = None) -> dict[str, float]:
-        """Compute all metrics. Undefined metrics are NaN. Without intervals, metrics of intervals are left out.
+        """Compute all metrics. Undefined metrics are NaN. Without prediction intervals, their metrics are omitted.
 
         Parameters
         ----------
         weights
-            Row weights, 0 or above, shape (n,); None weights every row 1.
+            Row weights, 0 or above, shape (n,); None gives every row the weight 1.
         """
         summed = self._columns.sum(axis=0) if weights is None else weights @ self._columns
         total = dict(zip(self._names, summed.tolist(), strict=True))

@@ -37,7 +37,7 @@ _MOST_GROUPS = 40
 
 
 def draw(judged: Judged, unit: str, intervals: Intervals, time: str | None) -> dict[str, bytes]:
-    """Draw all plots: PNG bytes by file name.
+    """Draw all plots, and return their PNG bytes by file name.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ def draw(judged: Judged, unit: str, intervals: Intervals, time: str | None) -> d
     unit
         Unit of the label.
     intervals
-        Declaration of the prediction intervals. If it has a column `by`, errors and coverage are drawn for its values.
+        Declaration of the prediction intervals. If `by` is set, errors and coverage are drawn for each of its values.
     time
-        Column of a row's time; None draws no plots over time.
+        Column of a row's time; None to omit plots over time.
     """
     plots = {}
     if time is not None and time in judged.examples.columns:
@@ -63,7 +63,7 @@ def draw(judged: Judged, unit: str, intervals: Intervals, time: str | None) -> d
 
 
 def last_week(judged: Judged, unit: str, time: str) -> bytes:
-    """Draw predictions, intervals and truth of the last seven days."""
+    """Draw predictions, prediction intervals and true values of the last seven days."""
     import pandas as pd
 
     times = _times(judged, time)
@@ -162,7 +162,7 @@ def coverage_by_group(judged: Judged, intervals: Intervals) -> bytes:
 def _by_group(
     judged: Judged, column: str, measure: Callable[[Judged], dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of each value of a column, sorted by value; if there are many, only the most frequent."""
+    """Return the metrics for each value of a column, or only for the most frequent values, sorted by value."""
     rows = subgroup_rows(judged.examples[column])
     largest = sorted(rows, key=lambda name: -len(rows[name]))[:_MOST_GROUPS]
     return {name: measure(judged.only(rows[name])) for name in sorted(largest, key=_natural)}

@@ -38,7 +38,7 @@ class SplitRule(Protocol):
 
     @property
     def group(self) -> str:
-        """Column of the group key. The rows of a group stay on one side."""
+        """Column of the group key. All rows of a group are on the same side of the split."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,12 +59,12 @@ class SplitRule(Protocol):
         """Return the indices of the training and the test rows of each cross-validation fold."""
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows the split of a version puts in the holdout, from the recorded parameters."""
+        """Return a mask of the rows that a version held out, given the parameters recorded with the version."""
 
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Holds out whole groups by a stable hash. If examples have times, only the newest rows of these groups.
+    """Holds out whole groups, chosen by a stable hash. If examples have times, only a group's newest rows are held out.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class GroupSplit:
         return folds(examples[self.group], times, count, self.holdout.newest)
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:  # noqa: ARG002 - as above
-        """Return which rows belong to held-out groups.
+        """Return a mask of the rows that belong to held-out groups.
 
         Raises
         ------
@@ -126,20 +126,20 @@ class GroupSplit:
 
 @dataclass(frozen=True)
 class StratifiedSplit:
-    """Holds out the same share of each class: shuffled by a seeded hash, and stable when rows are added.
+    """Holds out the same share of each class, chosen by a seeded hash of the group key.
 
-    The groups of each class are ranked by the hash of seed and key, and the lowest ranks are held out. A
-    group belongs to the class of most of its rows. New rows move only groups near the boundary to the other side. Each
-    version therefore records the boundary.
+    The groups of each class are sorted by the hash of seed and key, and those with the lowest hashes are held out. A
+    group belongs to the class of most of its rows. When rows are added, the boundary between the two sides shifts, and
+    only groups near it change sides. Each version therefore records its boundaries.
 
     Attributes
     ----------
     group
-        Column of the group key. Give equal examples equal keys, so that they stay on one side.
+        Column of the group key. Give equal examples equal keys, so that they are on the same side of the split.
     share
         Share of each class that is held out; above 0, below 1.
     seed
-        Random seed of the shuffle.
+        Random seed of the hash.
 
     Raises
     ------
@@ -236,7 +236,7 @@ class StratifiedSplit:
         return [(np.flatnonzero(folded != fold), np.flatnonzero(folded == fold)) for fold in range(count)]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: Labels) -> NDArray[np.bool_]:
-        """Return which rows a version held out: the rows of groups whose hash is below the recorded boundary.
+        """Return a mask of the rows that a version held out: those of groups whose hash is below the recorded boundary.
 
         Raises
         ------
@@ -253,8 +253,8 @@ class StratifiedSplit:
                 f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
-        # A group with both labels may have belonged to the other class when the version was trained, so use both
-        # boundaries.
+        # A group with both labels may have belonged to the other class when the version was trained, so its hash must
+        # be below both boundaries.
         bound = [min(bounds) if both else bounds[label] for label, both in zip(groups.label, groups.both, strict=True)]
         below = np.array([at < end for at, end in zip(groups.positions, bound, strict=True)], dtype=np.bool_)
         return below[groups.codes]
@@ -274,7 +274,7 @@ class _Groups:
         self.positions = [hash_position(key, f"{rule.seed}:{salt}:") for key in self.keys]
 
     def ranked(self) -> list[tuple[int, Indices]]:
-        """Return each class with the indices of its groups, by hash."""
+        """Return each class with the indices of its groups, sorted by hash."""
         import numpy as np
 
         order = np.array(sorted(range(len(self.keys)), key=self.positions.__getitem__), dtype=np.int64)

@@ -118,8 +118,9 @@ def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
 def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArray[np.bool_]:
     """Return whether the group of each row is held out.
 
-    A group is held out if the first 8 bytes of the SHA-256 of salt and key, divided by 2^64, are below the share. Other
-    rows, their order and the machine have no influence. A group held out at one share stays so at larger shares.
+    A group is held out if the first 8 bytes of the SHA-256 of salt and key, divided by 2^64, are below the share. The
+    result does not depend on other rows, on the order of rows or on the machine. A group that is held out at one share
+    is also held out at every larger share.
 
     Parameters
     ----------
@@ -155,8 +156,8 @@ def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split
 
     With times, the holdout is the rows of held-out groups on or after the cut date, and the training set is the rows
     of other groups before it. The cut date is the day for which the share of rows on or after it is closest to
-    `holdout.newest`; in a tie, the later day. It is never the first day, because no row is earlier.
-    Without times, only the groups decide.
+    `holdout.newest`; in a tie, the later day. It is never the first day, because no row would be left for training.
+    Without times, the holdout is all rows of held-out groups.
 
     Parameters
     ----------
@@ -180,7 +181,7 @@ def split(groups: ArrayLike, times: ArrayLike | None, holdout: Holdout) -> Split
 
 
 def folds(groups: ArrayLike, times: ArrayLike | None, count: int, newest: float) -> list[tuple[Indices, Indices]]:
-    """Return cross-validation folds whose test rows are of other groups and later times than their training rows.
+    """Return cross-validation folds. Test rows belong to other groups, and to later times, than the training rows.
 
     The hash of a group decides its fold, so a group keeps its fold when rows are added. With times, the test rows of
     a fold are its groups' rows on or after the cut date, and its training rows are the other groups' rows before it.

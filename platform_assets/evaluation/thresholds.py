@@ -60,7 +60,7 @@ def reaching_recall(share: float) -> ThresholdRule:
         positives = tally.positives.sum()
         if not positives:
             raise TrainingError("no row is positive, so recall is undefined at every threshold; load more data")
-        # Divide in the same way as the metric, so that both round alike and the measured recall reaches the share.
+        # Divide exactly as the recall metric does, so that rounding cannot put the measured recall below the share.
         return float(tally.scores[int((caught / positives >= share).argmax())])
 
     return ThresholdRule(

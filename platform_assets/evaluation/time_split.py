@@ -1,7 +1,7 @@
 """Split a time series: the newest blocks are the holdout, and cross-validation uses expanding windows.
 
-Like a forecast, every fold is fitted on all blocks before its test blocks (rolling origin: Tashman, International
-Journal of Forecasting 16, 2000). Rows of a block, such as the hours of a day, stay together.
+As in forecasting, the training rows of a fold are all blocks before its test blocks (rolling origin: Tashman,
+International Journal of Forecasting 16, 2000). Rows of a block, such as the hours of a day, stay together.
 """
 
 from __future__ import annotations
@@ -136,12 +136,12 @@ class TimeSplit:
         ]
 
     def held_out(self, recorded: Mapping[str, Any], examples: Frame, labels: NDArray[Any]) -> NDArray[np.bool_]:  # noqa: ARG002 - as above
-        """Return which rows are in the period of a version's holdout.
+        """Return a mask of the rows in the period of a version's holdout.
 
         Raises
         ------
         TrainingError
-            The version was split by another rule or column, or all its rows are training rows.
+            The version was split by another rule or column, or no row is in the period of its holdout.
         """
         import pandas as pd
 
@@ -160,7 +160,7 @@ class TimeSplit:
             )
         found: NDArray[np.bool_] = (times >= start).to_numpy()
         if not found.any():
-            raise TrainingError(f"there are no examples from {since} or later, when its holdout began")
+            raise TrainingError(f"there are no examples since its holdout began ({since})")
         return found
 
 
@@ -187,8 +187,8 @@ class _Blocks:
         if overlaps.any():
             at = int(np.argmax(overlaps))
             raise TrainingError(
-                f"the rows of {rule.block} {keys[ends.index[at + 1]]} begin at {ends['min'].iloc[at + 1]}, before "
-                f"{keys[ends.index[at]]} ends at {ends['max'].iloc[at]}; a block must be a period of {rule.time}"
+                f"{rule.block} {keys[ends.index[at]]} ends at {ends['max'].iloc[at]}, but {keys[ends.index[at + 1]]} "
+                f"begins at {ends['min'].iloc[at + 1]}; blocks must not overlap in {rule.time}"
             )
         self.count = len(ends)
         places = np.empty(self.count, dtype=np.int64)

@@ -28,7 +28,7 @@ class Ancestor:
     name, number
         The table, and the number of its version.
     version
-        Its description; None if the lake does not have it.
+        Description of the version; None if the lake does not have the version.
     missing
         Why the rows of the version cannot be read; empty if they can.
     undone
@@ -43,7 +43,7 @@ class Ancestor:
 
     @cached_property
     def inputs(self) -> dict[str, set[int]]:
-        """The versions of other tables that it was made from. Partitions may use different versions of a table."""
+        """The versions of other tables that this version was made from. Partitions may differ in their inputs."""
         return inputs_of(self.version) if self.version else {}
 
 

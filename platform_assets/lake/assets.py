@@ -222,7 +222,7 @@ def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) ->
             given |= {name: step.store for name, resource in given.items() if resource is context.resources.tables}
             if CONTEXT in inspect.signature(work).parameters:
                 given[CONTEXT] = context
-            # Dagster continues after the yield once the rows are published.
+            # Dagster resumes this generator after each yield, and publishes the rows in between.
             yield from _validated(context, schema, step, lambda: work(**given))
 
     compute.__name__ = work.__name__
@@ -255,7 +255,7 @@ def _validated(
         demo = validated.demo or any(entry["demo"] for entry in inputs.values())
         yield dg.MaterializeResult(
             value=validated,
-            # The digest of a batch does not identify all rows of the table.
+            # Set no data version for a batch, because its digest does not identify all rows of the table.
             data_version=None if validated.batch else dg.DataVersion(validated.table.digest),
             metadata={**_as_metadata(validated.metadata), "demo": demo, "inputs": dg.MetadataValue.json(inputs)},
         )

@@ -56,9 +56,9 @@ class Publication:
     partitions
         Values of the partitions to replace; empty for the whole table.
     lineage
-        The input versions of the rows. If None, rows made from newer inputs may be replaced.
+        The input versions of the rows. If None, rows may be replaced even if they were made from newer inputs.
     batch
-        Number of the batch, to add the rows to the table. None to replace rows.
+        Number of the batch to add to the table; None to replace rows.
     """
 
     name: str
@@ -101,7 +101,7 @@ def publish(location: LakeLocation, publication: Publication) -> TableVersion:
             # A random wait keeps two writers from colliding again.
             time.sleep(random.uniform(0, min(_LONGEST_WAIT, 0.01 * 2**attempt)))  # noqa: S311 - no secret
     raise TableError(
-        f"{name} was not published: other writers committed first in all {_ATTEMPTS} attempts; run it again"
+        f"{name} was not published: other writers committed first in all {_ATTEMPTS} attempts; run the asset again"
     )
 
 
@@ -182,17 +182,18 @@ def _unchanged(
     base: TableVersion,
     made_from: Mapping[str, Mapping[str, int]],
 ) -> TableVersion | None:
-    """Return the current version, because the rows are unchanged. Restate it if its inputs changed or have no order.
+    """Return the current version, because the rows are unchanged. Commit new metadata if its inputs have changed.
 
-    Restating commits new metadata without data files, so that an older run cannot replace the rows. Inputs without an
-    order need it too, because a source file may be replaced and later restored.
+    The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
+    It is also made for inputs without an order, such as a source file, which may be replaced and later restored. It is
+    not made if another run changed the table since the step began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
     if lineage is None or (made_from == base.made_from and (lineage.is_ordered or not is_current)):
         return base
     at = round(base.committed_at.timestamp() * 1000)
-    # The rows are still those that a rollback restored, so keep its record.
+    # Keep the record of a rollback, because the rows are still those that it restored.
     undone = {UNDONE: base.metadata[UNDONE]} if UNDONE in base.metadata else {}
     committed = commit_metadata(base.version, base.parts, {**publication.metadata, **undone}, made_from, at)
     return commit(location, table, base.name, committed, [], None)
@@ -215,10 +216,10 @@ def commit(
     committed
         Metadata of the commit.
     actions
-        Files to add, and files to remove if the rows are not replaced.
+        Files to add. When appending, also files to remove.
     replaced
-        None to append. Otherwise a tuple: the new schema, and the filters of the partitions to overwrite (None in this
-        place overwrites the whole table).
+        None to append. To overwrite, the new schema and the filters of the partitions to overwrite; filters of None
+        overwrite the whole table.
     """
     from deltalake.exceptions import CommitFailedError
 
@@ -256,13 +257,13 @@ def _create(location: LakeLocation, publication: Publication, uploads: Uploads) 
             actions,
             mode="error",
             partition_by=staged.partition_by,
-            # Keep the log forever, because `vacuum` decides how long old versions stay readable.
+            # Never expire log entries, because `vacuum` decides how long old versions stay readable.
             configuration={"delta.logRetentionDuration": _FOREVER},
             storage_options=location.options,
             commit_properties=commit_properties(committed),
         )
     except DeltaError:
-        # Try again if another writer created the table first, for which delta-rs raises various errors.
+        # delta-rs raises various errors if another writer created the table first. Try again in this case.
         if location.find(name) is None:
             raise
         return None
@@ -278,7 +279,7 @@ def _refuse_stale(lineage: Lineage, base: TableVersion, changed: Collection[str]
 
 
 def _has_changed(lineage: Lineage, base: TableVersion, partitions: Iterable[str] | None) -> bool:
-    """Whether the table, or one of the given partitions, was published or restated since the step began."""
+    """Whether a commit changed the table, or one of the given partitions, since the step began."""
     before: Any = lineage.before
     if partitions is None:
         return before is None or before.log_version != base.log_version

@@ -108,7 +108,7 @@ class TableStore:
             return newest(name, table)
 
     def source_digest(self, name: str) -> str | None:
-        """Return the SHA-256 of the source file that a table was made from; None without a source or a table.
+        """Return the SHA-256 of the source file that a table was made from; None if there is no table or source.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class TableStore:
         partitions
             Values of the partition column to replace; empty to replace the whole table.
         lineage
-            The input versions of the rows. If None, rows made from newer inputs may be replaced.
+            The input versions of the rows. If None, rows may be replaced even if they were made from newer inputs.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class TableStore:
         Raises
         ------
         TableError
-            A column of the table is missing or has another type, or a case listed for `publish`.
+            The rows lack a column of the table, or have another type in it, or one of the errors of `publish` occurs.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 
@@ -270,21 +270,21 @@ class TableStore:
         number
             Number of the version.
         by, reason
-            The person, and why the versions in between are wrong. The new version records both.
+            The person who restores the version, and why the later versions are wrong. The new version records both.
 
         Raises
         ------
         TableError
             The table or version does not exist, the version is current, its files were removed, the table accumulates,
-            or a run published it in the meantime. Nothing was changed.
+            or a run published the table in the meantime. Nothing was changed.
         """
         if any(one.version == number for one in self.versions(name)):
-            # Raise if its files were removed.
+            # This raises an error if the version's files were removed.
             self.scan(name, version=number)
         return restore(self._location, name, self._open(name), number, (by, reason))
 
     def last_batch(self, name: str) -> int:
-        """Return the number of the last batch that was added to a table; 0 without a batch or a table.
+        """Return the number of the last batch that was added to a table; 0 if there is no table or batch.
 
         Raises
         ------
@@ -374,7 +374,7 @@ class TableStore:
             raise TableError(f"{name} is damaged: {Path(self.uri(name), path)} {state}{more}. {fix}")
         reason = (
             f"{len(broken)} of its {table.get_add_actions().num_rows} files were removed after the retention period"
-            " (PLATFORM_RETENTION_DAYS), or because a person was erased"
+            " (PLATFORM_RETENTION_DAYS), or because they contained the rows of an erased person"
         )
         raise TableError(f"version {table.version()} of {name} cannot be read any more: {reason}")
 

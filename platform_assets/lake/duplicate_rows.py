@@ -16,9 +16,9 @@ _CONTENTS, _FIRST_LINE, _ROWS = "different contents", "first line", "rows of key
 
 
 def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the keys that several rows share, with facts for `without_duplicates` and `number_of_copies`.
+    """Return the keys that several rows share, with the columns that `without_duplicates` and `number_of_copies` need.
 
-    A query reads all rows, so its result should be stored before it is used several times.
+    The query reads all rows, so store its result before you use it several times.
     """
     import ibis
 
@@ -26,7 +26,7 @@ def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
     doubled = typed.group_by(keys).having(typed.count() > 1).agg(copies=typed.count())
     # A row whose key is null is never a copy, because the joins do not match nulls.
     copies = typed.semi_join(doubled, keys)
-    # Compare the original texts too, because unreadable values are all null once typed.
+    # Compare the original texts too, because every unreadable value becomes null in the typed column.
     content = ibis.struct({name: copies[name] for name in copies.columns if name != LINE})
     return copies.group_by(keys).agg(
         **{_CONTENTS: content.nunique(), _FIRST_LINE: copies[LINE].min(), _ROWS: copies.count()}

@@ -36,7 +36,7 @@ class SubjectColumn:
     column
         The column with the id, or with a text that contains it.
     is_text
-        Whether the column is a text, such as a row in quarantine.
+        Whether the column is a text that may contain the id, such as a row in quarantine.
     """
 
     table: str
@@ -44,7 +44,7 @@ class SubjectColumn:
     is_text: bool = False
 
     def names(self, values: pa.ChunkedArray, subject: str) -> bool:
-        """Return whether any value is the person's id, or a text that contains it as a word."""
+        """Return whether any value is the person's id, or a text that contains the id as a word."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -68,7 +68,7 @@ class ErasedRows:
     rows
         Number of rows that were removed from the current version.
     renumbered
-        The current version before and after the erasure; None if it did not contain the person.
+        Numbers of the current version before and after the erasure; None if the person was not in the current version.
     """
 
     rows: int
@@ -100,7 +100,7 @@ def word(subject: str) -> str:
 
 
 def versions_with(tables: TableStore, place: SubjectColumn, subject: str) -> VersionsWith:
-    """Return the versions that contain a person. After an erasure they cannot be read any more.
+    """Return the versions that contain a person. Erasing the person makes these versions unreadable.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        Version before and after the erasure, by table, for tables that were already processed.
+        The current version's numbers before and after the erasure, for each table that was already processed.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def erase_rows(
 def _lineage(
     tables: TableStore, current: TableVersion, inputs: Mapping[str, tuple[int, TableVersion]]
 ) -> Lineage | None:
-    """Return the inputs of the current version. Versions that were replaced by the erasure get their new number."""
+    """Return the inputs of the current version. Versions that the erasure replaced have their new numbers."""
     made_from = current.made_from.get(WHOLE, {})
     if not made_from:
         return None
@@ -211,7 +211,7 @@ def _files_with(tables: TableStore, place: SubjectColumn, subject: str) -> set[s
 
 
 def _columns(tables: TableStore, name: str, column: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    """Yield the path of each data file with its values of a column, including files that no version refers to."""
+    """Yield each data file's path and its values of a column. Files that no version refers to are included."""
     import pyarrow.parquet as pq
 
     files = tables.location.files(name)

@@ -65,13 +65,13 @@ class ErasedSubjects:
         """
         if not self.hashes:
             return rows
-        # Ibis cannot compile a function over the words of one text for DuckDB 2, so each word becomes a row.
+        # Make a row of each word, because Ibis cannot compile a function over the elements of an array for DuckDB 2.
         words = rows.select(key, word=rows[column].re_split(_BETWEEN_WORDS).unnest())
         return rows.anti_join(words.filter(self.has(words.word)), key)
 
 
 def erased_subjects(connection: psycopg.Connection[Any], kind: str) -> ErasedSubjects:
-    """Return the erased subjects of a kind. All kinds share one key; it is empty if there was no erasure."""
+    """Return the erased subjects of a kind. The key is the same for all kinds, and empty if nobody was erased."""
     rows = connection.execute("select key, kind, hash from platform.erasures").fetchall()
     hashes = frozenset(digest for _, found, digest in rows if found == kind)
     return ErasedSubjects(kind, next((key for key, _, _ in rows), ""), hashes)

@@ -1,7 +1,7 @@
-"""Expectations: facts about a table as data.
+"""Expectations: conditions that a table must meet.
 
-Each is an expectation of Great Expectations, which `judgements.py` checks. A fact about single rows also has an Ibis
-predicate, with which `quarantine.py` finds the rows that break it.
+`judgements.py` checks them with Great Expectations. A condition on single rows also has an Ibis predicate, with which
+`quarantine.py` finds the rows that break it.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ HAS_ROWS = "ExpectTableRowCountToBeBetween"
 
 @dataclass(frozen=True)
 class Expectation:
-    """A fact about a table.
+    """A condition that a table must meet.
 
     Attributes
     ----------
     name
-        Name of the fact and of its asset check, e.g. `loan_amount_is_positive`.
+        Name of the condition and of its asset check, e.g. `loan_amount_is_positive`.
     description
-        The fact as a sentence.
+        The condition as a sentence.
     kind
         Class name in `great_expectations.expectations`.
     arguments
         Keyword arguments of that class.
     columns
-        Columns that it reads.
+        Columns that the condition reads; empty for a condition on the whole table.
     holds
-        Predicate that good rows satisfy, for a fact about single rows. As in Great Expectations, null satisfies it.
+        For a condition on single rows: the predicate that good rows satisfy. As in Great Expectations, null satisfies
+        it.
     blocking
-        Whether a failure prevents publishing. A fact about single rows of a source never does.
+        Whether a failure prevents publishing. Ignored for single rows of a source, because bad rows are quarantined.
     """
 
     name: str
@@ -68,7 +69,7 @@ def is_present(column: str) -> Expectation:
 
 
 def is_unique(column: str) -> Expectation:
-    """No value of the column occurs twice. `duplicate_rows.py` finds the rows that break this."""
+    """No value of the column occurs twice. `duplicate_rows.py` finds the rows that break this condition."""
     return Expectation(
         f"{column}_is_unique",
         f"No {column} occurs twice.",

@@ -1,4 +1,4 @@
-"""Field types: convert landed values to the declared types, and name the rules that other values break.
+"""Field types: convert landed values to the declared types, and report the rules that unreadable values break.
 
 `docs/landing.md` shows the rules as a table. They are the same for CSV, parquet and SQLite.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.schemas import Column, TableSchema
 
 READABLE = "line_is_readable"
-# The names of these helper columns contain a blank, so they cannot clash with declared columns.
+# The names of these helper columns contain a space, so they cannot clash with declared columns.
 _RAW = "raw "
 _UNREAD = "unread row"
 _DIGITS = r"[+-]?\d+"
@@ -31,7 +31,7 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Pattern that a text must match, by the type test of its column (a method of Ibis types)."""
+"""Pattern that a text must match to be a value of a type. The type is given by the method of Ibis that tests for it."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number above which a float cannot represent every whole number, by float type."""
 
@@ -89,7 +89,7 @@ def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 
     value = _converted(raw, kind)
     if kind.is_date() or kind.is_timestamp():
-        # Python's dates end at these years, so one row beyond them would stop the whole load.
+        # Python supports only the years 1 to 9999, so a single row outside them would stop the whole load.
         is_held = value.epoch_seconds().between(*_PYTHON_TIMES) if _has_zone(kind) else value.year().between(1, 9999)
         return ibis.ifelse(is_held, value, ibis.null(kind))
     return value
@@ -125,7 +125,7 @@ def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 def _form(kind: dt.DataType) -> str:
     """Pattern of the texts that are values of a type."""
     if kind.is_decimal():
-        # Accept no further digits, because DuckDB would round them.
+        # Accept no digits beyond the type's scale, because DuckDB would round them.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"
     if kind.is_timestamp():
         # A column with a time zone requires an offset. Other columns forbid an offset, because it would be lost.
@@ -136,7 +136,7 @@ def _form(kind: dt.DataType) -> str:
 def _is_exact(raw: ir.Value, text: ir.StringValue) -> ir.BooleanValue:
     """Whether a whole number is exact, i.e. not a float that was rounded.
 
-    A text with a point was probably written from a float64, so it must be below the limit of floats too.
+    A text with a decimal point was probably written from a float64, so it must also be below the limit for floats.
     """
     import ibis
 

@@ -54,7 +54,7 @@ class TablesIOManager(dg.IOManager):
         Raises
         ------
         dagster.Failure
-            The rows cannot be published. The table's current version stays.
+            The rows cannot be published. The table's current version is unchanged.
         """
         with plain_failures():
             partitions = _partitions(context)
@@ -123,7 +123,7 @@ def _partitions(context: dg.OutputContext) -> Sequence[str]:
 
 
 def _preview(staged: Staged) -> dg.MarkdownMetadataValue:
-    """Return some rows as a Markdown table, read directly from a staged file, because a query would read more of it."""
+    """Return some rows of a staged file as a Markdown table. A query is not used, because it would read more rows."""
     import pyarrow.parquet as pq
 
     batches = (batch for file in staged.files for batch in pq.ParquetFile(file).iter_batches(batch_size=PREVIEW_ROWS))

@@ -32,15 +32,15 @@ class Judgement:
     name
         Name of the expectation.
     passed
-        Whether the fact is true.
+        Whether the table meets the expectation.
     rows
         Number of checked rows.
     broken
-        Number of rows that break the expectation; 0 for a fact about the whole table.
+        Number of rows that break the expectation; 0 for an expectation about the whole table.
     samples
-        Some of those rows: the checked columns and those that identify the row.
+        Some of the rows that break the expectation, with the checked columns and the columns that identify a row.
     observed
-        Observed value, for a fact about the whole table.
+        Observed value, for an expectation about the whole table.
     """
 
     name: str
@@ -87,7 +87,7 @@ def judge(frame: pd.DataFrame, expectations: Sequence[Expectation], identified_b
     )
     try:
         found = _validated(batch, declared, {"result_format": "BASIC"})
-        # Search for the rows that break a fact only if the check failed, because the search doubles the time.
+        # Search for the rows that break an expectation only if the check failed, because the search doubles the time.
         broken = [one for place, one in enumerate(declared) if not found[place]["success"]]
         samples = {
             "result_format": "SUMMARY",
@@ -105,17 +105,17 @@ def _validated(batch: Any, declared: Sequence[Any], result_format: Mapping[str, 
     """Return the results of Great Expectations by the position of the expectation."""
     import great_expectations as gx
 
-    # In one suite, intermediate results such as the nulls of a column are computed once.
+    # Use a single suite, so that intermediate results, such as the nulls of a column, are computed only once.
     suite = gx.ExpectationSuite(name="rows", expectations=list(declared))
     results = [one.to_json_dict() for one in batch.validate(suite, result_format=dict(result_format)).results]
     return {result["expectation_config"]["meta"][_PLACE]: result for result in results}
 
 
 def _quickly_compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Convert times to nanoseconds if they fit, because pandas compares others value by value in Python.
+    """Convert times to nanoseconds if they fit, because pandas compares other units value by value in Python.
 
-    Times with a zone become times in UTC without one, because Great Expectations compares two columns by their arrays,
-    and pandas deprecates arrays of times with a zone.
+    Times with a zone become UTC times without a zone. Great Expectations compares two columns as arrays, and arrays of
+    times with a zone are deprecated in pandas.
     """
     import pandas as pd
 

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 IDENTITY_FILE = "lake_id.txt"
 """Name of the file in the folder `models/` of the lake."""
 _LOCK = "lake identity"
-# Wait only briefly, because an unreachable lake does not prevent commands that do not use it.
+# Give up soon, because commands that do not use the lake must start even if it is unreachable.
 _PATIENCE = {"retry_timeout": "3s", "connect_timeout": "3s"}
 
 
 @dataclass(frozen=True)
 class BoundLake:
-    """The lake of a database, as the database records it.
+    """The lake that a database belongs to, as recorded in the database.
 
     Attributes
     ----------
@@ -56,12 +56,12 @@ class BoundLake:
 def demand_own_lake(database: Database, lake: str) -> None:
     """Refuse a lake that does not belong to a database. Bind a lake and a database that are both unbound.
 
-    A lake that cannot be read is not refused, because its users report that.
+    A lake that cannot be read is not refused here, because the code that uses the lake reports the error.
 
     Parameters
     ----------
     database
-        The platform's databases, at this code's revisions.
+        The platform's databases, migrated to this code's revisions.
     lake
         Location of the lake.
 
@@ -87,7 +87,8 @@ def demand_own_lake(database: Database, lake: str) -> None:
 def refuse_other_lake(database: Database, lake: str) -> None:
     """Refuse a lake whose identity belongs to another database, without binding anything.
 
-    For `migrate`, which an administrator may run on a machine without the lake, and before the table exists.
+    `migrate` calls this function. An administrator may run `migrate` on a machine without the lake, and before the
+    database has the table for the identity.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
     Parameters
     ----------
     database
-        The platform's databases, at this code's revisions.
+        The platform's databases, migrated to this code's revisions.
     lake
         Location of the lake.
     place
@@ -134,8 +135,8 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
         raise DatabaseError("a lake in memory ends with its process, so no database can belong to it")
     identity = uuid.uuid4().hex
     with database.lock(_LOCK), closing(database.connect("platform")) as connection:
-        # Write the file first. If the process ends before the next line, lake and database are refused until a
-        # repetition.
+        # Write the file first. If the process ends before the next line, lake and database do not match, and are
+        # refused until the command is repeated.
         _mark(lake, identity)
         _remember(connection, BoundLake(identity, place_of(place or lake), is_marked=True))
     return identity

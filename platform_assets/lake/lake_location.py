@@ -1,4 +1,4 @@
-"""The lake's location, a folder or an object store: open and list its tables, and report errors plainly."""
+"""The lake's location, a folder or an object store: open and list its tables, and translate its errors."""
 
 from __future__ import annotations
 

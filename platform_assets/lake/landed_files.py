@@ -26,7 +26,7 @@ LANDED_AT_COLUMN = Column(LANDED_AT, "timestamp('UTC')", "Time at which the file
 
 @dataclass(frozen=True)
 class LandedFiles:
-    """The files whose rows are in the lake. A query reads all rows, so a run queries only after a crash.
+    """The files whose rows are in the lake. Each query reads the whole table, so a run queries only after a crash.
 
     Parameters
     ----------

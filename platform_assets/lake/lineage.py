@@ -94,5 +94,5 @@ class Lineage:
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """Return the higher version number of each input in `new`, for two runs that made the same rows."""
+    """For two runs that made the same rows, return the higher version number of each input in `new`."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

@@ -1,4 +1,4 @@
-"""Merge the small files of a table to which batches are added, so that opening and reading it stays cheap."""
+"""Merge the small files of a table that grows by batches, so that the table stays cheap to open and read."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SMALL_BYTES = 1 << 26
 def merge_small_files(location: LakeLocation, name: str, table: DeltaTable, engine: Engine) -> None:
     """Merge the small files of an open table, if there are many, in one commit. The new version has the same rows.
 
-    The merge makes a new version, because a later vacuum removes the files of the previous version. If a writer commits
-    first, nothing is merged.
+    The small files stay until a later vacuum removes them, so that the previous version can still be read. If another
+    writer commits first, nothing is merged.
     """
     import pyarrow as pa
     import pyarrow.dataset as pads

@@ -138,7 +138,7 @@ class OnlineTables:
         run_id
             Id of the Dagster run that publishes.
         lineage
-            The input versions of the rows. If None, rows made from newer inputs may be replaced.
+            The input versions of the rows. If None, rows may be replaced even if they were made from newer inputs.
 
         Raises
         ------
@@ -291,12 +291,12 @@ def plain_errors(name: str) -> Iterator[None]:
         ) from error
     except (psycopg.OperationalError, sa.exc.OperationalError) as error:
         raise DatabaseError(
-            f"PostgreSQL failed while {name} was in use ({first_line(error)}); its rows are unchanged. "
+            f"PostgreSQL failed while {name} was in use ({first_line(error)}); the table's rows are unchanged. "
             "Run `platform-assets doctor` to see what is reachable"
         ) from error
     except psycopg.Error as error:
         raise DatabaseError(
-            f"PostgreSQL refused a statement about {name} ({first_line(error)}); its rows are unchanged"
+            f"PostgreSQL refused a statement about {name} ({first_line(error)}); the table's rows are unchanged"
         ) from error
 
 
@@ -343,7 +343,7 @@ def _many(name: str, column: str) -> bytes:
 
 
 def _rows_with_version(name: str) -> sql.Composed:
-    """Return one query for rows and the table's version, because one statement reads both in one state."""
+    """Return a single query for the rows and the table's version, so that both come from the same snapshot."""
     from psycopg import sql
 
     query = (
@@ -353,7 +353,7 @@ def _rows_with_version(name: str) -> sql.Composed:
 
 
 def _sql_parts(name: str, columns: Sequence[str], key: Sequence[str]) -> dict[str, Any]:
-    """Return the parts of the statements that replace a table's rows, by placeholder."""
+    """Return the SQL that fills each placeholder in the statements that replace a table's rows."""
     from psycopg import sql
 
     named = [sql.Identifier(column) for column in columns]

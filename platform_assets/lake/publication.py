@@ -28,7 +28,8 @@ class Publisher:
     metadata
         JSON values to store with each version.
     lineage
-        Function that returns the lineage of a table by its name; None if rows made from newer inputs may be replaced.
+        Function that returns the lineage of a table by its name; None to replace rows even if they were made from newer
+        inputs.
     """
 
     def __init__(

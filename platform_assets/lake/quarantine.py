@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows of a source with their types and the rules that each breaks. A context manager that removes their files.
+    """The typed rows of a source, with the rules that each row breaks. A context manager that removes their files.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Sifted:
 
 
 def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubjects | None = None) -> Sifted:
-    """Give the rows of a source their types, and find the rows that break a rule.
+    """Convert the rows of a source to the declared types, and find the rows that break a rule.
 
     Rows about an erased person are left out. Of rows with identical typed values in the declared columns, the first is
     kept. Rows with the same key and different values are all bad, because it is unknown which is correct.
@@ -123,7 +123,7 @@ def sift(landed: Landed, schema: TableSchema, engine: Engine, erased: ErasedSubj
 
 @contextmanager
 def reading(landed: Landed) -> Iterator[None]:
-    """Turn DuckDB's errors into errors that name the source, while its rows are read."""
+    """While the rows of a source are read, turn DuckDB's errors into errors that name the source."""
     import duckdb
 
     try:
@@ -133,10 +133,10 @@ def reading(landed: Landed) -> Iterator[None]:
 
 
 def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
-    """The bad rows as they are in the source: `source_line`, `broken_rules`, `source_row`, `source_error`.
+    """The bad rows, unconverted, in the columns `source_line`, `broken_rules`, `source_row` and `source_error`.
 
-    The row is JSON, or the text of an unreadable line. If several files landed together, columns that name the file and
-    line of a row come first, in place of `source_line`.
+    `source_row` is JSON, or the text of an unreadable line. If several files landed together, the columns that name the
+    file and line of a row replace `source_line`.
     """
     import ibis
 
@@ -146,7 +146,7 @@ def quarantined(landed: Landed, sifted: Sifted) -> ir.Table:
     source = raw.select(LINE, *landed.origin, source_row=text, source_error=_reason(raw))
     found = bad.join(source, LINE)
     if sifted.erased:
-        # A bad row may mention the person in any column, because its columns cannot be trusted.
+        # Search the whole row for the person's id, because the values of a bad row may be in the wrong columns.
         found = sifted.erased.texts_without(found, "source_row", LINE)
     return found.select(*(landed.origin or (LINE,)), RULES, "source_row", "source_error")
 

@@ -1,4 +1,4 @@
-"""Table schemas: the name, columns, key and expectations of a table, as data.
+"""Table schemas: declarations of the name, columns, key and expectations of a table.
 
 A domain's `schemas.py` declares its tables with these classes.
 """
@@ -27,7 +27,7 @@ class Column:
     Attributes
     ----------
     name
-        Its name, including the unit if it is not obvious (`demand_mw`).
+        Name of the column, including the unit if it is not obvious (`demand_mw`).
     type
         An Ibis type, e.g. `int64`, `float64`, `string`, `date`.
     description
@@ -71,12 +71,12 @@ class TableSchema:
     key
         Columns that together identify a row.
     expectations
-        Facts that are checked before a new version is published.
+        Conditions that are checked before a new version is published.
     source
-        Whether the table is loaded from outside. Rows that break a row expectation then go to
-        `<name>_quarantine` instead of stopping the table.
+        Whether the table is loaded from an external source. Rows that break an expectation about single rows then go to
+        `<name>_quarantine`, and the other rows are published.
     store
-        `lake` for tables that are read whole, `online` for rows that are looked up one by one.
+        `lake` for tables that are read as a whole, `online` for rows that are looked up one by one.
     partition_by
         How a row is assigned to a partition of the asset: the name of a string column that contains the partition keys,
         or a function that computes the key of each row, for a table without such a column. A run replaces its own
@@ -88,8 +88,8 @@ class TableSchema:
         Whether the asset computes the rows from the table's own earlier rows. Then only one step at a time makes the
         table, so that a second step continues from the rows of the first.
     fresh_within
-        Time within which a new version must follow; None for a table without a schedule. The daily monitoring compares
-        the age of every table with its usual age.
+        Maximum time between two versions; None for a table without a schedule. The daily monitoring also compares the
+        age of every table with its usual age.
     on_request
         Whether only the table's own job materialises it, not `platform-assets run`.
     subject
@@ -98,9 +98,10 @@ class TableSchema:
     Raises
     ------
     ValueError
-        One of these combinations is declared: a table with a subject that is partitioned or accumulates, because rows
-        cannot be erased from it; a partitioned source or online table, because a run for one partition would drop the
-        quarantine or the online rows of the other partitions; or a table that accumulates and is partitioned or online.
+        The table has a subject, and is partitioned or accumulates: rows cannot be erased from such tables.
+        A source or online table is partitioned: a run for one partition would drop the quarantine or the online rows of
+        the other partitions.
+        The table accumulates, and is partitioned or online.
     """
 
     name: str

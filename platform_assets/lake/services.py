@@ -1,4 +1,4 @@
-"""What this room and those below add to `Services`: database, engine, sources, tables and the model registry."""
+"""The part of `Services` for this room and the rooms below: database, engine, sources, tables, model registry."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LakeServices:
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
-    # One lock for all attributes, because most attributes open others. Reading an open attribute needs no lock.
+    # All attributes share a lock, because opening one usually opens others. Reading an open attribute needs no lock.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
@@ -73,7 +73,7 @@ class LakeServices:
 
     @opened
     def database(self) -> Database:
-        """PostgreSQL, after a check that it belongs to this lake; an embedded server is started."""
+        """PostgreSQL. First use starts an embedded server, and refuses a database that belongs to another lake."""
         from platform_assets.database.opening import open_configured_database
         from platform_assets.lake.lake_identity import demand_own_lake
 
@@ -86,7 +86,7 @@ class LakeServices:
         return database
 
     def demand_own_lake(self) -> None:
-        """Refuse a database that belongs to another lake, as opening `database` does.
+        """Open the database, which raises an error if it belongs to another lake.
 
         Raises
         ------
@@ -97,13 +97,13 @@ class LakeServices:
 
     @opened
     def async_reads(self) -> AsyncReads:
-        """Runs reading statements on the database, for an event loop."""
+        """Runs queries on the database from an event loop, without blocking it."""
         from platform_assets.database.async_reads import AsyncReads
 
         return AsyncReads(self._connection_to_read)
 
     def _connection_to_read(self) -> psycopg.Connection[Any]:
-        # Called in a thread, because opening a database takes a while.
+        # This is called in a thread, because opening the database takes a while.
         return self.database.connect_to_read()
 
     @opened

@@ -41,7 +41,7 @@ class Storage:
     length
         Largest number of characters of a text; None for no limit.
     is_padded
-        Whether shorter texts are filled with blanks.
+        Whether shorter texts are padded with spaces.
     codec
         Python's name of the encoding of a text; None if it can encode all characters.
     has_zone
@@ -242,7 +242,7 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as they are stored, and a mask of the exact values; None as the mask if all are exact."""
+    """Return the values as the target stores them, and a mask of those stored exactly, or None if all are exact."""
     import pyarrow as pa
 
     types = pa.types

@@ -45,7 +45,7 @@ def connected(target: SqlTarget) -> Iterator[Connection]:
     target = with_driver(target)
     probe(target)
     engine = _engine(target)
-    # Some statements go to the driver without SQLAlchemy, so its own errors can occur as well.
+    # Some statements go to the driver without SQLAlchemy, so the driver's own errors can occur as well.
     driver_errors = (DBAPIError, engine.dialect.loaded_dbapi.Error)
     try:
         with engine.connect() as connection:
@@ -83,15 +83,14 @@ def probe(target: SqlTarget) -> None:
     try:
         with socket.create_connection(address, timeout=CONNECT_SECONDS) as connection:
             if target.dialect == "mysql":
-                # A MariaDB server sends the first message. Its drivers would wait for this message without a time
-                # limit.
+                # Wait for the first message of the MariaDB server, because MariaDB's drivers have no time limit for it.
                 connection.recv(1)
     except OSError as error:
         raise unreachable(error, target, address, CONNECT_SECONDS) from None
 
 
 def _address(target: SqlTarget) -> tuple[str, int] | None:
-    """Return host and port; None if only the driver can find them: a socket, a named instance, or a data source."""
+    """Return host and port; None for a socket, a named instance or a data source, which only the driver can resolve."""
     url = target.url
     query = {name.lower(): value for name, value in url.query.items()}
     host = url.host or ""
@@ -152,7 +151,7 @@ def _set_limits(connection: Connection) -> None:
             "SET SESSION time_zone = '+00:00'",
             f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}",
         ],
-        # XACT_ABORT undoes the whole transaction at an error, also after a time-out.
+        # With XACT_ABORT, any error rolls back the whole transaction, including a time-out.
         "mssql": [f"SET LOCK_TIMEOUT {LOCK_SECONDS * 1000}", "SET XACT_ABORT ON"],
     }.get(dialect.name, [])
     if getattr(dialect, "is_mariadb", False):

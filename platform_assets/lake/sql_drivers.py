@@ -59,7 +59,7 @@ def odbc_drivers() -> list[str]:
 
 
 def packaged_library() -> Path | None:
-    """Return Microsoft's ODBC driver in the package `mssql-python-odbc`; None without it."""
+    """Return Microsoft's ODBC driver in the package `mssql-python-odbc`; None if it is not installed."""
     spec = find_spec("mssql_python_odbc")
     if spec is None or not spec.origin:
         return None

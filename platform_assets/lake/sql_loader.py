@@ -2,7 +2,7 @@
 
 The rows go into a temporary staging table first, in chunks. One transaction then updates the rows of the target that
 differ and inserts the missing ones, by key. A failure therefore leaves the target unchanged, a second load of the same
-rows changes nothing, and other rows of the target stay. The loader never creates or alters the target.
+rows changes nothing, and other rows of the target are kept. The loader never creates or alters the target.
 
 `sql_target.py` names the database, `sql_table_check.py` compares the table with the rows, `sql_columns.py` converts the
 values, and `sql_statements.py` writes the SQL.
@@ -83,7 +83,7 @@ class SqlLoader:
     table
         Name of the table.
     key
-        Columns of the rows that identify a row. The table has a primary key or a unique constraint on them.
+        Columns that identify a row. The table must have a primary key or a unique constraint on them.
     schema
         Schema of the table; None for the default schema of the user.
     """
@@ -96,7 +96,7 @@ class SqlLoader:
     def load(
         self, rows: pa.RecordBatchReader, report: Callable[[str], None] = lambda _: None, *, demo: bool = False
     ) -> Loaded:
-        """Load rows. Rows of the target with other keys stay.
+        """Load rows. Rows of the target with other keys are kept.
 
         Parameters
         ----------
@@ -255,7 +255,7 @@ class _Load:
         return self._insert_many
 
     def _is_microsofts(self) -> bool:
-        # ODBC drivers of other databases fail with `fast_executemany`. SQLite's driver crashes the interpreter.
+        # Other ODBC drivers fail with `fast_executemany`. With SQLite's driver, it even crashes the interpreter.
         import pyodbc
 
         driver: Any = self.connection.connection.driver_connection
@@ -293,7 +293,7 @@ class _Load:
 
 
 def send_arrays(connection: Any, statement: str, rows: pa.Table) -> None:
-    """Insert rows with one network round trip for thousands of rows, through pyodbc.
+    """Insert rows through pyodbc, with thousands of rows per network round trip.
 
     Parameters
     ----------
@@ -329,13 +329,13 @@ def _odbc_type(column: pa.ChunkedArray) -> tuple[int, int, int]:
         (types.is_timestamp, (pyodbc.SQL_TYPE_TIMESTAMP, 26, 6)),
         (types.is_date, (pyodbc.SQL_TYPE_DATE, 10, 0)),
     ]
-    # Never 0 for a text, because some drivers then crash or truncate the text.
+    # The size of a text must not be 0, because some drivers then crash or truncate the text.
     text = (pyodbc.SQL_WVARCHAR, max(1, _longest(column)), 0)
     return next((odbc for is_kind, odbc in of_kind if is_kind(kind)), text)
 
 
 def _longest(column: pa.ChunkedArray) -> int:
-    """Return an upper bound for the UTF-16 units of a column's texts; 0 for other columns."""
+    """Return an upper bound for the number of UTF-16 units of each text in a column; 0 for other columns."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

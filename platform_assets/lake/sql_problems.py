@@ -31,7 +31,7 @@ class Problem:
     pattern
         Pattern of messages, for drivers that pass no codes.
     is_passing
-        Whether the same load may succeed if it is repeated at once.
+        Whether the same load may succeed if it is repeated immediately.
     """
 
     cause: str
@@ -69,7 +69,7 @@ PROBLEMS = {
     ),
     "certificate": Problem(
         "the certificate of {place} cannot be verified",
-        "Install the certificate of its authority on this machine, or, in a network that you trust, add "
+        "Install the certificate of the server's CA on this machine, or, in a network that you trust, add "
         "TrustServerCertificate=yes to the query of PLATFORM_SQL_TARGET_URL",
         pattern=r"certificate verify failed|certificate chain|SSL Provider|SSL error: certificate",
     ),
@@ -150,7 +150,7 @@ PROBLEMS = {
     ),
     "constraint": Problem(
         "the rows violate another constraint of the table in {place}",
-        "Correct the rows, or load the rows that they refer to first",
+        "Correct the rows, or first load the rows that they refer to",
         _codes(
             mssql="547 2601 2627",
             mysql="1062 1452 1216 4025 3819",
@@ -159,7 +159,7 @@ PROBLEMS = {
             "SQLITE_CONSTRAINT_PRIMARYKEY SQLITE_CONSTRAINT_TRIGGER",
         ),
         r"constraint",
-        # Another process may have inserted the same key at the same moment. The next attempt finds it.
+        # Another process may have inserted the same key at the same moment. The next attempt then updates that row.
         is_passing=True,
     ),
 }
@@ -178,7 +178,7 @@ def explain(error: BaseException, target: SqlTarget) -> SqlTargetError:
     error
         Error of the driver, not SQLAlchemy's wrapper.
     target
-        The target, for its place and its password, which the message must not contain.
+        The target. The message names its place, and must not contain its password.
     """
     problem = problem_of(error, target.dialect)
     said = redact(_said(error), [str(target.url.password)] if target.url.password else [])
@@ -212,7 +212,7 @@ def unreachable(error: OSError, target: SqlTarget, address: tuple[str, int], sec
 
 
 def problem_of(error: BaseException, dialect: str) -> Problem:
-    """Return the kind of a driver's error: by its codes, or else by its message, because some drivers pass no codes."""
+    """Classify a driver's error by its codes, or else by its message, because some drivers pass no codes."""
     codes = frozenset(_codes_of(error, dialect))
     by_text = (problem for problem in PROBLEMS.values() if re.search(problem.pattern, str(error)))
     return _with_code(codes - _VAGUE) or next(by_text, None) or _with_code(codes) or UNKNOWN

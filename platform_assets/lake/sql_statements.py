@@ -38,7 +38,7 @@ class Statements:
     table
         Name of the target table.
     schema
-        Its schema; None for the default one.
+        Schema of the target table; None for the default schema.
     columns
         The columns to load, as the target spells them.
     key
@@ -107,11 +107,11 @@ class Statements:
         return ["BEGIN IMMEDIATE"] if self._is("sqlite") else []
 
     def is_empty(self) -> str | None:
-        """Query whether the target is empty; None for databases whose table is not locked by `begin`."""
+        """Query whether the target is empty; None for databases on which `begin` does not lock the table."""
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
 
     def fill(self) -> str:
-        """Insert all rows into an empty target. Its key rejects duplicates faster than `duplicates` finds them."""
+        """Insert all rows into an empty target. Its key rejects duplicates, so `duplicates` need not run first."""
         columns = self._list(self.columns)
         return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
 
@@ -140,8 +140,8 @@ class Statements:
         """Insert the rows whose key is not in the target."""
         columns = self._list(self.columns)
         if self._is("postgresql"):
-            # Do not use NOT EXISTS as below. PostgreSQL may plan it for an empty target and scan the growing target for
-            # each row.
+            # Do not use NOT EXISTS as below. PostgreSQL may plan the query for an empty target, and then scan the
+            # growing target for each row.
             return (
                 f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged} "
                 f"ON CONFLICT ({self._list(self.key)}) DO NOTHING"

@@ -103,7 +103,7 @@ def _no_table(inspector: Inspector, target: SqlTarget, table: tuple[str | None, 
 
 
 def _names(wanted: Sequence[str], there: Sequence[str]) -> dict[str, str | None]:
-    """Return the target's name of each column: the equal name, or the only name that differs in case alone."""
+    """Return the target's spelling of each column: the same name, or else the only name with other upper/lower case."""
     folded: dict[str, list[str]] = {}
     for name in there:
         folded.setdefault(name.casefold(), []).append(name)
@@ -133,7 +133,7 @@ def _is_unicode(kind: Any) -> bool:
 
 
 def _codec(connection: Connection, collation: str | None) -> str | None:
-    """Return the encoding of a VARCHAR of SQL Server, which replaces other characters by question marks."""
+    """Return the encoding of a VARCHAR column of SQL Server, which stores other characters as question marks."""
     from sqlalchemy import text
 
     query = text("SELECT COLLATIONPROPERTY(:collation, 'CodePage')")
@@ -185,7 +185,7 @@ def _of_other_columns(found: Mapping[str, Any], loaded: set[str]) -> Iterator[st
     keys = [name for name, column in found.items() if column.get("primary_key")]
     for name, column in found.items():
         generated = column.get("computed") or column.get("identity") or column.get("autoincrement") is True
-        # SQLAlchemy marks key columns for SQLite only. SQLite generates the key if it is a single integer column.
+        # SQLite generates the key if it is a single integer column. SQLAlchemy sets `primary_key` only for SQLite.
         generated = generated or (keys == [name] and isinstance(column["type"], Integer))
         if name not in loaded and not column.get("nullable", True) and column.get("default") is None and not generated:
             yield f"its column {name} is NOT NULL without a default, and the rows have no such column"
@@ -194,7 +194,7 @@ def _of_other_columns(found: Mapping[str, Any], loaded: set[str]) -> Iterator[st
 def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[str]) -> Iterator[str]:
     schema, name = table
     primary = inspector.get_pk_constraint(name, schema).get("constrained_columns") or []
-    # SQLAlchemy lists the unique constraints of SQL Server as indexes only.
+    # SQLAlchemy lists the unique constraints of SQL Server only as indexes.
     is_sql_server = inspector.dialect.name == "mssql"
     unique = [] if is_sql_server else [one["column_names"] for one in inspector.get_unique_constraints(name, schema)]
     indexes = [one["column_names"] for one in inspector.get_indexes(name, schema) if _is_key(one)]

@@ -27,7 +27,7 @@ DIALECTS = {
     "mysql": "mysql",
     "sqlite": "sqlite",
 }
-"""SQLAlchemy's name of each dialect, by the accepted names."""
+"""SQLAlchemy's name of the dialect, for each accepted name."""
 DRIVERS = {
     "mssql": ("pyodbc", "mssqlpython"),
     "postgresql": ("psycopg",),
@@ -45,7 +45,7 @@ class SqlTargetError(PlatformError):
     Attributes
     ----------
     is_passing
-        Whether the same load may succeed if it is repeated at once.
+        Whether the same load may succeed if it is repeated immediately.
     """
 
     def __init__(self, message: str, *, is_passing: bool = False) -> None:
@@ -62,7 +62,7 @@ class SqlTarget:
     url
         SQLAlchemy URL, with the password.
     named_by
-        The settings that contain it, for messages.
+        The settings that contain the URL, for messages.
     is_own
         Whether it is the platform's own database.
     takes_demo
@@ -156,7 +156,7 @@ def target_from_parts(dialect: str, server: str, database: str, user: str, passw
     dialect
         `mssql`, `postgresql`, `mariadb` or `sqlite`, optionally with a driver: `mssql+mssqlpython`.
     server
-        Name or address, also with a port (`host:1433`, `host,1433`, `tcp:host,1433`) or a named instance
+        Name or address, optionally with a port (`host:1433`, `host,1433`, `tcp:host,1433`) or a named instance
         (`host\instance`). Ignored for SQLite.
     database
         Name of the database, or the path of a SQLite file.

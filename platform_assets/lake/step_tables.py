@@ -78,7 +78,7 @@ class StepTables:
 
 
 def step_tables(step: Any, tables: TableStore, online: OnlineTables) -> StepTables:
-    """Return the tables of a step; the first call pins them.
+    """Return the tables of a step. The first call for a step pins their versions.
 
     Parameters
     ----------

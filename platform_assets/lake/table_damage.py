@@ -1,4 +1,4 @@
-"""Detect damage to a table's log by a crash, a person or another program. Errors name the broken file and the fix.
+"""Detect damage to a table's log, e.g. by a crash or another program. Errors name the broken file and the fix.
 
 Data files are checked in `table_files.py`.
 """
@@ -79,8 +79,8 @@ def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = Fa
     if properties.get("delta.columnMapping.mode", "none") != "none":
         unknown.add("columnMapping")
     if to_write:
-        # Check writer features too, because a commit only adds finished files: constraints are not checked, and no
-        # change feed is written.
+        # Check writer features too, because the platform's commits only add finished files. They do not check
+        # constraints, and write no change feed.
         unknown |= {*(protocol.writer_features or ())} - SUPPORTED_WRITER_FEATURES
         if protocol.min_writer_version in NOT_SUPPORTED_PYARROW_WRITER_VERSIONS:
             unknown.add(f"writer version {protocol.min_writer_version}")

@@ -44,7 +44,7 @@ class Restored:
     version
         The new version, which is current.
     source
-        The earlier version whose rows it has.
+        The earlier version whose rows were restored.
     undone
         The versions between `source` and `version` with other rows, oldest first.
     """
@@ -55,7 +55,7 @@ class Restored:
 
 
 def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, why: tuple[str, str]) -> Restored:
-    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` names person and reason."""
+    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is the person and reason."""
     from deltalake.exceptions import CommitFailedError
 
     if not is_visible(why[1]):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Uploads:
     """Copies of staged files in the table's folder. Each file is copied at most once.
 
-    A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. It does not
-    contain the partition value, which may contain any character. Delta Lake keeps the value in its log.
+    A file's name is random and ends with the digest of its bytes, so that `altered_files` finds changes. The name does
+    not contain the partition value, because the value may contain any character. Delta Lake keeps the value in its log.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ class Uploads:
         Raises
         ------
         OSError
-            A file was not copied completely. Its copies are removed.
+            A file was not copied completely. Copies to which no commit can refer are removed.
         """
         wanted = list(values)
         try:
             for value in wanted:
                 self._upload(value)
         except BaseException:
-            # Keep files that were offered to a commit: it may have succeeded although its response was lost.
+            # Keep files that were passed to a commit. It may have succeeded although its response was lost.
             if not self._offered:
                 self._remove()
             raise

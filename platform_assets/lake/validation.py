@@ -38,7 +38,7 @@ WITHIN_LIMIT = "bad_rows_are_within_limit"
 READ_WELL = "every_value_has_its_type"
 USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
-"""Number of earlier versions from which the usual row count, their median, is computed."""
+"""Number of earlier versions whose median row count is the usual row count."""
 MOST_ROWS_IN_MEMORY = 5_000_000
 """Largest number of rows that Great Expectations checks. It keeps the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
@@ -47,14 +47,14 @@ LARGEST_CHANGE = 2
 
 @dataclass(frozen=True)
 class Check:
-    """A fact that is checked whenever a table is made.
+    """A condition that is checked whenever a table is made.
 
     Attributes
     ----------
     name
         Name of the check.
     description
-        The fact as a sentence.
+        The condition as a sentence.
     blocking
         Whether a failure prevents publishing.
     """
@@ -66,7 +66,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table with facts about them. The function of an asset may return it instead of the rows alone.
+    """Rows of a table, and facts about them. An asset's function may return this object instead of only the rows.
 
     Attributes
     ----------
@@ -122,8 +122,8 @@ class Validated:
 def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
-    In a source, a fact about single rows does not block, because the rows that break it go to quarantine. Too large a
-    share of bad rows blocks, except in a table that accumulates, where a bad batch would stop all later batches.
+    In a source, an expectation about single rows does not block, because the rows that break it go to quarantine. Too
+    large a share of bad rows blocks, except in a table that accumulates, because a bad batch would stop all later ones.
     """
     declared = [
         Check(
@@ -136,7 +136,7 @@ def checks_of(schema: TableSchema) -> list[Check]:
     if not schema.source:
         return declared
     share = "The share of rows in quarantine is at most PLATFORM_MAX_BAD_ROWS."
-    read = Check(READ_WELL, "Every line can be read, and every value in it is of its column's type.", blocking=False)
+    read = Check(READ_WELL, "Every line can be read, and every value has the type of its column.", blocking=False)
     if schema.accumulates:
         return [Check(WITHIN_LIMIT, share, blocking=False), read, *declared]
     return [
@@ -162,7 +162,7 @@ class Validator:
     max_bad_rows
         Highest share of bad rows, 0 to 1, with which a source is published. In a CSV file, it is the share of lines.
     erased
-        Function that returns the erased persons of a kind; None if no erasures are considered.
+        Function that returns the erased persons of a kind; None to ignore erasures.
     """
 
     def __init__(
@@ -313,7 +313,7 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
-    # The columns before the rules identify the file and line of a row.
+    # The columns before `RULES` identify the file and line of a row.
     place = bad.columns[: bad.columns.index(RULES)]
     return tuple(bad.order_by(place).limit(SAMPLE_ROWS).to_pyarrow().to_pylist())
 

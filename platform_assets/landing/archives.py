@@ -99,7 +99,7 @@ def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: st
     member
         Name of the file in the archive.
     how
-        Limits of `unpack`. The base64 text must not exceed its size limit.
+        Limits with which the archive will be unpacked. The base64 text must not exceed the size limit.
     called
         Name of the file in messages.
 

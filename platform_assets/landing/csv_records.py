@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.text_encodings import Utf8Stream
 
 LONGEST_RECORD = 1 << 17
-"""Longest record in bytes. It is the longest field that Python's csv module accepts by default."""
+"""Maximum length of a record in bytes: the default maximum length of a field in Python's csv module."""
 MOST_LINES = 100
 """Maximum number of lines of a record whose quoted fields contain line breaks."""
 PIECE = 1 << 18
@@ -169,7 +169,7 @@ class _Splitter:
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
-        """Whether each line alone is a record, apart from its number of fields, which Arrow checks."""
+        """Whether each line is a complete record. The number of fields is not checked, because Arrow checks it."""
         import numpy as np
 
         if b"\0" in piece:
@@ -179,7 +179,7 @@ class _Splitter:
         lengths = np.diff(ends, prepend=-1, append=len(piece))[: len(ends) + (not piece.endswith(b"\n"))]
         has_returns = b"\r" in piece
         if lengths.min() <= 1 + has_returns or lengths.max() > LONGEST_RECORD:
-            return False  # a blank or a long line
+            return False  # there is a blank line, or a line that is too long
         if has_returns and piece.count(b"\r") != piece.count(b"\r\n"):
             return False
         return (b'"' not in piece or _has_ordinary_quotes(letters, ends)) and _is_utf8(piece)
@@ -228,7 +228,7 @@ class _Splitter:
         )
 
     def _record(self, line: bytes, queue: deque[bytes]) -> tuple[list[str], str, int]:
-        """Return the fields of the record that begins with this line, an error or an empty text, and its line count.
+        """Return the fields of the record that begins with this line, the error or "", and the number of its lines.
 
         Further lines of the record are removed from the queue. An error concerns only the first line.
         """
@@ -239,7 +239,7 @@ class _Splitter:
         if error and _leaves_open(record):
             self._open = self._next
         elif self._open and has_lone_closing_quote(record):
-            error = error or f"its quote closes the one on line {self._open}"
+            error = error or f"it closes the quote opened on line {self._open}"
             self._open = 0
         return fields, error, 1
 
@@ -331,9 +331,9 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
 
 
 def _fields(record: bytes, width: int) -> tuple[list[str], str]:
-    """Return the fields of a record, and an error or an empty text."""
+    """Return the fields of a record, and the error, which is empty for a valid record."""
     if len(record) > LONGEST_RECORD:
-        return [], f"it has {len(record)} bytes; {LONGEST_RECORD} are read"
+        return [], f"it has {len(record)} bytes; {LONGEST_RECORD} are allowed"
     if b"\0" in record:
         return [], "it holds a zero byte"
     try:

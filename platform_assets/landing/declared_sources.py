@@ -125,12 +125,12 @@ class Sources:
         return SizeLimit(self.settings.unpacked_max_bytes, variable("unpacked_max_bytes"))
 
     def demo_rows(self, source: DeclaredSource) -> int:
-        """Return the rows of a source's sample data: PLATFORM_DEMO_ROWS, within the source's limits."""
+        """Return the number of rows of a source's sample data: PLATFORM_DEMO_ROWS, within the source's limits."""
         wanted = max(self.settings.demo_rows, source.demo.fewest)
         return wanted if source.demo.most is None else min(wanted, source.demo.most)
 
     def unpacking(self, source: DeclaredSource) -> Unpacking | None:
-        """Return the rules for unpacking a source's archive, or None if the source is not an archive."""
+        """Return an unpacker for a source's archive, or None if the source is not an archive."""
         if not source.is_archive:
             return None
         return Unpacking(self.settings.archive_max_bytes, variable("archive_max_bytes"))

@@ -36,7 +36,7 @@ class Request:
     path
         Path without query.
     query
-        Decoded query parameters. Of a repeated name, the last value is kept.
+        Decoded query parameters. If a name is repeated, its last value is kept.
     headers
         Headers, their names in lower case.
     arrived
@@ -64,7 +64,7 @@ class Reply:
     headers
         Further headers.
     length
-        Value of `Content-Length`; None ends the body by closing the connection.
+        Value of `Content-Length`; None to omit the header and mark the end of the body by closing the connection.
     silent
         Whether to send nothing and keep the connection open until the server is closed.
     dropped
@@ -178,7 +178,7 @@ def _handler(server: DemoServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             """Answer a request."""
             self.close_connection = True
-            # Clients that give up close the connection.
+            # A client that gives up closes the connection, which is not an error.
             with suppress(ConnectionError):
                 server.serve(self)
 

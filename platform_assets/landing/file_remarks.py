@@ -23,7 +23,7 @@ _PARQUET = b"PAR1"
 
 
 def shows_its_end(head: bytes) -> bool:
-    """Return whether a file's format reveals a missing end: a packed file, parquet or SQLite.
+    """Return whether a file has a format in which truncation is detected: a packed file, parquet or SQLite.
 
     Parameters
     ----------

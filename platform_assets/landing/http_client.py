@@ -90,7 +90,7 @@ class Limits:
     first_wait_seconds
         Wait before the first retry. It doubles with each retry. A random jitter of up to this time is added.
     longest_wait_seconds
-        Upper bound of that wait. A longer `Retry-After` overrides it.
+        Upper bound of the wait before a retry. A longer `Retry-After` overrides it.
     """
 
     connect_seconds: float = 10.0

@@ -25,7 +25,7 @@ SECONDS = (10, 60)
 """Timeouts: to connect, and between two pieces of an answer."""
 HEAD_SECONDS = 10
 FRESH_SECONDS = 2
-"""Age up to which two writes of a file may get the same time, since web servers and some disks round to seconds."""
+"""Age below which a file's time does not identify its version, because web servers and some disks round to seconds."""
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 # Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
 # `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
@@ -62,7 +62,8 @@ def chunks(address: str) -> Iterator[bytes]:
             yield chunk
         before = _version(answer.headers)
     headers = _head(address)
-    # Without a length, a broken connection looks like the end. A second GET may end at the same byte.
+    # Without a length, a broken connection looks like the end of the file. A second GET would not help, because it may
+    # break at the same byte.
     if not (is_bounded or shows_its_end(head) or headers.get("Content-Length") == str(read)):
         raise WebError(
             f"the server does not state the length of the file, so the {read:,} bytes received may be incomplete; "
@@ -76,7 +77,11 @@ def chunks(address: str) -> Iterator[bytes]:
 
 
 def facts(address: str) -> dict[str, str]:
-    """Return the entity tag, time and size of a file; empty with no entity tag and no time, or only a recent time."""
+    """Return the entity tag, modification time and size of a file.
+
+    The result is empty if these do not identify the file's version: there is no entity tag, and the time is missing or
+    recent.
+    """
     headers = _head(address)
     version = _version(headers)
     if "ETag" not in version and _seconds_since_change(headers) < FRESH_SECONDS:
@@ -105,14 +110,14 @@ def _answer(address: str) -> Iterator[Response]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost reason, without the path that the libraries quote around it."""
+    """Return the innermost reason of an error. The outer errors of the libraries contain the path of the address."""
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
     return f"{type(reason if isinstance(reason, Exception) else error).__name__}: {reason}"
 
 
 def _head(address: str) -> Mapping[str, str]:
-    """Return the headers of a file; empty if the server does not answer HEAD requests, as with signed addresses."""
+    """Return the headers of a file; empty if the server does not answer HEAD requests, as for signed URLs."""
     import requests
 
     try:

@@ -89,7 +89,7 @@ class Landed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def numbered(self, column: str) -> Landed:
-        """Return the rows with `source_line` as a column of the table; it replaces a column of the source."""
+        """Return the rows with `source_line` copied to a column, which replaces any column of this name."""
         rows = self.rows.drop(column) if column in self.rows.columns else self.rows
         return replace(self, rows=rows.mutate(rows[LINE].name(column)))
 
@@ -273,7 +273,7 @@ def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> 
 
 
 def decoded(value: bytes | None) -> tuple[str | None, bool]:
-    r"""Return bytes as text, and whether they are UTF-8; invalid ones become e.g. `\xff`."""
+    r"""Return bytes as text, and whether they are UTF-8. Invalid bytes are written as e.g. `\xff`."""
     if value is None:
         return None, True
     try:

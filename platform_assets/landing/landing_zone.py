@@ -114,7 +114,7 @@ class LandingZones:
     Parameters
     ----------
     sources
-        Source of the settings.
+        The sources, which give the settings of each domain.
     database
         Function that returns the platform's database.
     """
@@ -160,7 +160,7 @@ class LandingZones:
         Raises
         ------
         SourceError
-            Its location is not set, and sample files are not allowed.
+            The zone's location is not set, and sample files are not allowed.
         """
         if zone := self.given(declared):
             return zone
@@ -247,7 +247,7 @@ class Zone:
 
     @cached_property
     def files(self) -> ZoneFiles:
-        """The records of its files in PostgreSQL."""
+        """The records of the zone's files in PostgreSQL."""
         return ZoneFiles(self._database().pooled, self.name)
 
     def discover(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> Waiting:
@@ -256,8 +256,8 @@ class Zone:
         Parameters
         ----------
         seconds
-            Time limit for reading. After it, no further file is read, and the next scan continues. If listing the zone
-            took longer, reading may take as long as the listing.
+            Time limit for reading files, after which the next scan continues. If listing the zone took longer than
+            this, reading may take as long as the listing did.
         clock
             Monotonic clock, in seconds.
 
@@ -377,11 +377,11 @@ class Zone:
             return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
-        """Return the unprocessed contents whose rows are in the lake, oldest first."""
+        """Return the files whose rows are in the lake and have not been processed, oldest first."""
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones.
+        """Mark landed contents as processed in the caller's transaction. Return those that were not marked before.
 
         Parameters
         ----------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = tarfile.BLOCKSIZE
 MOST_LAYERS = 3
-"""Maximum number of nested packings, such as gzip in zip. More are refused, because a file can contain itself."""
+"""Maximum number of nested layers, such as gzip in zip. Without this limit, a file that contains itself is endless."""
 _LONGEST_NAME = 100
 _NAMES_SHOWN = 5
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
@@ -68,7 +68,7 @@ class WrongMemberError(ArchiveError):
 
 @dataclass(frozen=True)
 class SizeLimit:
-    """Limit for unpacking, because a small packed file can fill a disk.
+    """Size limit for unpacking, without which a small packed file could fill the disk.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Decoder(Protocol):
 
     @property
     def needs_input(self) -> bool:
-        """Whether the decoder has no more output without more input."""
+        """Whether the decoder can return more output only after more input."""
         ...
 
     @property
@@ -321,7 +321,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of name and extra field in a member's local header; the central directory's may differ."""
+    """Return the length of name and extra field in a member's local header. The central directory's may differ."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

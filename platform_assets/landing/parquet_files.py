@@ -1,6 +1,6 @@
 """Parquet files as record batches of plain types, without a query engine.
 
-Each value is decoded; bounds in the footer are ignored because another program may have written wrong bounds.
+All values are decoded. The minima and maxima in the footer are ignored, because other programs may write wrong ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ParquetFile:
     rows
         Number of rows according to the footer.
     limit
-        Limit for the decoded values; None for a file that the platform wrote.
+        Size limit for the decoded values; None for a file that the platform wrote.
     """
 
     path: Path
@@ -64,7 +64,8 @@ class ParquetFile:
         import pyarrow.parquet as pq
 
         found = 0
-        # A long text of a dictionary may be in every row, so with a limit, dictionaries are decoded in small parts.
+        # If there is a limit, read texts as dictionaries, and decode them in small parts. A dictionary stores a long
+        # text once, but the text may be in every row.
         texts = [field.name for field in self.schema if _is_text(field.type)] if self.limit else None
         with _plain_errors(self.called, "cannot be read to its end"):
             file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True, read_dictionary=texts)
@@ -101,7 +102,7 @@ def open_parquet(path: Path, called: str, limit: SizeLimit | None = None) -> Par
     called
         Name of the file in messages.
     limit
-        Limit for the decoded values, because a small file can fill memory and disk.
+        Size limit for the decoded values, without which a small file could fill memory and disk.
 
     Raises
     ------
@@ -162,8 +163,9 @@ def _plain_errors(called: str, trouble: str) -> Iterator[None]:
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the plain counterpart of an Arrow type.
 
-    Dictionaries become the type of their values, view and large types the ordinary type, and 16-bit floats 32-bit
-    floats. Decimals of more than 38 digits, times of day, durations and columns without a type become text.
+    Dictionaries become the type of their values. View types and large types become the ordinary type. 16-bit floats
+    become 32-bit floats. Decimals of more than 38 digits, times of day, durations and columns without a type become
+    text.
     """
     import pyarrow as pa
     import pyarrow.types as is_

@@ -39,7 +39,8 @@ class PathPattern:
     Raises
     ------
     PatternError
-        The pattern has an unpaired brace, no placeholder, unknown or repeated placeholders, or no text between two.
+        The pattern has an unpaired brace, has no placeholder, has unknown or repeated placeholders, or has two
+        placeholders without text between them.
     """
 
     text: str
@@ -64,7 +65,7 @@ class PathPattern:
             raise PatternError("it begins with a slash; write the path relative to the zone's folder")
 
     def read(self, path: str) -> dict[str, str | datetime] | None:
-        """Return the value of each field in a path, a time in UTC; None if the path does not fit.
+        """Return the value of each field in a path, or None if the path does not match. Times are in UTC.
 
         Parameters
         ----------

@@ -24,13 +24,13 @@ TEXT = "source_text"
 LINES = "source_lines"
 """Number of lines of the row; only for CSV."""
 UNREADABLE = "source_unreadable"
-"""Names of the columns whose bytes are not text, as a list; only for formats with byte values."""
+"""Names of the row's columns whose bytes are not UTF-8 text, as a list; only for formats with byte values."""
 OWN = (LINE, ERROR, TEXT, LINES, UNREADABLE)
 _BUFFERED_BYTES = 1 << 24
 
 
 def named(columns: Sequence[str], source: Source) -> list[str]:
-    """Return column names in lower case without surrounding blanks, as schemas write them.
+    """Return column names in lower case without surrounding whitespace, as schemas write them.
 
     An empty name, as pandas gives to an index column, becomes `unnamed_<place>`. A name of the platform's own columns
     gets the suffix `_of_source`.

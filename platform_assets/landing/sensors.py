@@ -70,14 +70,14 @@ class PublishedTables(Protocol):
     """The published tables; implemented by `lake.delta_tables.TableStore`."""
 
     def source_digest(self, name: str) -> str | None:
-        """Return the SHA-256 of the content that a table was made from; None if there is none."""
+        """Return the SHA-256 of the content that a table was made from; None if there is no table."""
         ...
 
 
 def source_changed_sensor(
     name: str, declared: DeclaredSource, table: dg.AssetsDefinition, job: str
 ) -> dg.SensorDefinition:
-    """Make a sensor that launches a job for each new content of a source. Sample data are ignored.
+    """Make a sensor that launches a job when the content of a source changes. Sample data are ignored.
 
     The file is read only if its size, time or entity tag changed. The job is launched if the table was not made from
     this content. If the run fails, it is retried after the times in `RETRY_AFTER`. While a run of the job is
@@ -136,11 +136,11 @@ def source_changed_sensor(
 
 
 def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest | str:
-    """Return a run request for a content, or the reason to wait after failed runs."""
+    """Return a run request for the current content, or the reason to wait after failed runs."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
     if reason := reason_to_wait(_failures(runs), time.time()):
         return reason
-    # The key contains the number of the run, because Dagster never launches the same key twice.
+    # Number the run keys, because Dagster never launches the same key twice.
     return dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
 
 
@@ -220,7 +220,7 @@ def described(waiting: Waiting, held: str | None) -> str:
 
 
 def reason_to_wait(failures: Sequence[float], now: float) -> str | None:
-    """Return the reason not to launch a run for a content yet, or None if a run is due.
+    """Return the reason not to launch a run for the current content yet, or None if a run is due.
 
     Parameters
     ----------

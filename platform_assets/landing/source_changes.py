@@ -26,7 +26,7 @@ def content_digest(source: Source, folder: Path, unpacking: Unpacking | None = N
     folder
         An empty private folder for the copy.
     unpacking
-        Rules for unpacking a tar archive; None for any other file.
+        Unpacks a tar archive; None for any other file.
 
     Raises
     ------

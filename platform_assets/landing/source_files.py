@@ -65,7 +65,7 @@ class Source:
 
     @property
     def path(self) -> Path | None:
-        """The location on this machine; None for any other URI."""
+        """The path of a local file; None for any other URI."""
         if exists(self.uri):
             return Path(self.uri)
         for scheme in _LOCAL_SCHEMES:
@@ -88,7 +88,7 @@ def exists(path: str) -> bool:
 
 
 def trouble_with(source: Source) -> str | None:
-    """Return why a source cannot be opened now, or None if it can. Reads none of its content."""
+    """Return why a source cannot be opened now, or None if it can. The source's content is not read."""
     try:
         with plain_errors(source, "reached"):
             if path := source.path:
@@ -105,7 +105,7 @@ def trouble_with(source: Source) -> str | None:
 def look_at(source: Source) -> dict[str, str]:
     """Return facts about a file, such as size and time, that change when it is written; empty if there are none.
 
-    Also empty if the file was written in the last seconds, because a second write may get the same time.
+    Also empty if the file was written in the last few seconds, because a second write may get the same time.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def look_at(source: Source) -> dict[str, str]:
             state = path.stat()
             if abs(time.time() - state.st_mtime) < FRESH_SECONDS:
                 return {}
-            # `cp -p` restores the modification time, but not the time of the change.
+            # `cp -p` preserves the modification time (mtime), but not the change time (ctime).
             times = {"mtime": str(state.st_mtime_ns), "ctime": str(state.st_ctime_ns)}
             return {"size": str(state.st_size), "ino": str(state.st_ino), **times}
         if source.is_web:
@@ -136,8 +136,8 @@ def fetch(source: Source, target: Path, unpacking: Unpacking | None = None) -> P
     target
         Path of the copy, in a private folder.
     unpacking
-        Set if the caller unpacks the copy: the file is then copied still packed, up to `unpacking.limit` bytes. If
-        None, this function unpacks it.
+        If given, the file is copied without unpacking it, up to `unpacking.limit` bytes, and the caller unpacks the
+        copy. If None, this function unpacks a packed file.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
 
 
 def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
-    """Whether a file was written while `read` bytes of it were read, from the store's facts before and after."""
+    """Whether a file was written while it was read. Compares the store's facts before and after, and the bytes read."""
     return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 
@@ -246,7 +246,7 @@ def _changed(source: Source) -> SourceError:
 
 
 def _reason(error: BaseException, source: Source) -> str:
-    """Return the first cause, because fsspec wraps a refused connection in an error about a missing file."""
+    """Return the original cause of an error. fsspec wraps a refused connection in an error about a missing file."""
     while error.__cause__:
         error = error.__cause__
     reason = redact(" ".join(str(error).split()) or "no reason given", (source.uri,))

@@ -26,7 +26,10 @@ _HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
-"""Limit of the rows' text as a multiple of the file's bytes. Only column defaults, stored once, can exceed it."""
+"""Maximum size of all rows as text, in multiples of the file's size.
+
+Only rows with default values, which the file stores once per column, can be larger.
+"""
 
 
 class SqliteError(SourceError):
@@ -50,14 +53,14 @@ class MissingColumnError(SqliteError):
 
 
 def sqlite_rows(table: str, columns: Sequence[str]) -> Reader:
-    """Make the reader of a table for `landed_rows.land`. All values become texts.
+    """Return a reader of a table, for `landed_rows.land`. All values become texts.
 
     Parameters
     ----------
     table
         Name of the table.
     columns
-        Columns that it must have.
+        Columns that the table must have.
     """
 
     def read(file: Path, source: Source, target: Path) -> str:
@@ -83,9 +86,9 @@ def opened_sqlite(file: Path, table: str, columns: Sequence[str], called: str) -
     file
         The file. It is opened without a lock or journal.
     table
-        A table that it must have. A view is not accepted.
+        A table that the database must have. A view is not accepted.
     columns
-        Columns that the table must have. Upper and lower case are equal.
+        Columns that the table must have, in upper or lower case.
     called
         Name of the file in messages.
 

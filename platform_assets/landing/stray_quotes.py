@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 WIDE = 5
 """From this number of columns on, a line of free text is very unlikely to have as many fields as a row."""
 FEWEST_COMMAS = 3
-"""Minimum number of commas in all these lines together. In a narrow table, free text may have one comma per line."""
+"""Minimum number of commas in all lines of a record together. Free text may have as many commas as a narrow table."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')
@@ -25,12 +25,14 @@ def has_lone_closing_quote(line: bytes) -> bool:
 
 
 def has_stray_quotes(lines: Sequence[bytes], width: int) -> bool:
-    """Decide whether the quotes of a record over several lines are stray, so that its lines are rows.
+    """Decide whether the quotes of a record over several lines are stray, i.e. whether its lines are separate rows.
 
-    At least half of the lines between the first and the last must be rows. In addition, one of two conditions must be
-    met. The first and the last line, without their quotes, are rows too, and the lines have `FEWEST_COMMAS` in all. Or
-    the file has `WIDE` columns, and a line between them is a row. A line is a row if it has as many fields as the
-    header and is quoted like the first line.
+    A line is a row if it has as many fields as the header and is quoted like the first line. At least half of the lines
+    between the first and the last must be rows, and one of these conditions must be met:
+
+    - The first and the last line, without their quotes, are rows too, and all lines together have at least
+      `FEWEST_COMMAS` commas.
+    - The file has at least `WIDE` columns, and at least one line between the first and the last is a row.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UTF_8 = "utf-8"
 UTF_16 = "utf-16"
 MARKED = (UTF_8, UTF_16)
-"""Encodings that the bytes of a file prove."""
+"""Encodings that can be recognised with certainty, by a byte order mark or by valid UTF-8."""
 UTF_8_SHARE = 0.95
 """Share of the lines with non-ASCII bytes that must be valid UTF-8 for the file to be read as UTF-8."""
 _PART = 1 << 17

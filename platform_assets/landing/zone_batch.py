@@ -44,8 +44,8 @@ class FileForm:
     columns
         Columns that a file must have.
     fields
-        Columns that a file may have: kind by name. If a row has no value, the value is read from the file's path. If
-        the path has none either, a text field gets the file's name, and a time field is missing.
+        Kind of each column that a file may have, by name. If a row has no value, the value is read from the file's
+        path. If the path has no value either, a text field gets the file's name, and a time field is null.
     pattern
         Pattern that reads fields from the path of a file; None for no pattern.
     optional
@@ -143,7 +143,7 @@ class _Reading:
         return BatchRead(landed, set_aside, released)
 
     def _fetch(self, file: ZoneFile) -> str:
-        """Copy a content from the first of its files that can be read, and return the name of this file."""
+        """Copy the first readable file of those with the same content, and return the name of this file."""
         error = SourceError("every file with this content was removed or overwritten before it was read")
         for name, look in sorted(file.looks.items()):
             try:

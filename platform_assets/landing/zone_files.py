@@ -1,7 +1,8 @@
 """Records of a landing zone's files in PostgreSQL: which contents have landed, and which files the zone lists.
 
-`landing_files` has a row per content, and is authoritative. `landing_names` is a cache with a row per listed file: when
-its size and marks were first seen, and the digest of its content, so that an unchanged file is not read again.
+`landing_files` has one row for all files with the same content, and is authoritative. `landing_names` is a cache with a
+row per listed file: when its size and marks were first seen, and the digest of its content, so that an unchanged file
+is not read again.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Return the counts with the files that cannot be listed added. `problems` gives the reasons by name."""
+        """Return the counts, including files that could not be listed. `problems` gives the reasons by name."""
         if not problems:
             return self
         name, reason = min(problems.items())
@@ -157,14 +158,14 @@ class Waiting:
 
 @dataclass(frozen=True)
 class ZoneFile:
-    """A file content that is to be loaded.
+    """Files with the same content, which is to be loaded once.
 
     Attributes
     ----------
     digest
         SHA-256 of the content.
     looks
-        Listed metadata of each file that has this content now, by name of the file.
+        Listed metadata of each file that has this content now, by file name.
     """
 
     digest: str
@@ -173,7 +174,7 @@ class ZoneFile:
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file content in a zone, with its state.
+    """Files of a zone with the same content, and the state of that content.
 
     Attributes
     ----------
@@ -182,7 +183,7 @@ class LandedFile:
     names
         Every file name with this content, in the order of discovery.
     size
-        Size in bytes; None if only the lake knows the file.
+        Size in bytes; None if only the lake has a record of the file.
     first_seen_at
         When it was first read.
     state
@@ -247,7 +248,7 @@ class ZoneFiles:
         gone
             Names that are not listed any more.
         complete
-            Names of the files that the platform wrote itself. They are treated as settled at once.
+            Names of the files that the platform wrote itself. They are treated as settled immediately.
         """
         if not looks and not gone:
             return
@@ -355,7 +356,7 @@ class ZoneFiles:
             ).rowcount
 
     def adopt(self, landed: Mapping[str, str], unusable: Mapping[str, str], batch: int, run: str) -> None:
-        """Record contents whose rows are in the lake but which PostgreSQL does not show as landed.
+        """Record contents as landed or set aside if their rows are in the lake, but PostgreSQL does not show this.
 
         Parameters
         ----------
@@ -374,7 +375,7 @@ class ZoneFiles:
                 connection.execute(_ADOPT, [self.zone, state, reason, batch, run, digests, names])
 
     def processed_before(self, age: timedelta) -> dict[str, Look]:
-        """Return the listed files whose content is processed and was first seen before `age`."""
+        """Return the listed files whose content is processed and was first seen longer than `age` ago."""
         return {name: Look(size, marks) for name, size, marks in self._rows(_PROCESSED_BEFORE, self.zone, age)}
 
     # Processing of landed files
@@ -390,7 +391,7 @@ class ZoneFiles:
         return [LandedFile(*row) for row in self._rows(query, self.zone, name_or_digest, name_or_digest)]
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
-        """Mark landed contents as processed in the caller's transaction, and return the newly marked ones."""
+        """Mark landed contents as processed in the caller's transaction. Return those that were not marked before."""
         query = (
             "update platform.landing_files set state = 'processed', run = %s"
             " where zone = %s and digest = any (%s) and state = 'landed' returning digest"

@@ -1,4 +1,4 @@
-"""The folder of a landing zone, in any fsspec file system: list its files with their facts, and copy one of them."""
+"""The folder of a landing zone, in any fsspec file system: list its files with their metadata, and copy one of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from platform_assets.landing.source_files import Source
 
 HIDDEN = (".", "_")
-"""First characters of files and folders that are not delivered, such as `_SUCCESS`."""
+"""First characters in the names of files and folders that are ignored, such as `_SUCCESS`."""
 UNFINISHED = (".part", ".tmp")
 """Suffixes of files that are still being written."""
 LONGEST_NAME = 1_024
@@ -173,7 +173,8 @@ class ZoneFolder:
             # In an object store, a folder exists only while it has files, so an empty one is not an error.
             if found := dict(files.find(root, detail=True)):
                 return found
-            # Azure's driver lists no files for a missing container. The container itself may not be readable.
+            # Azure's driver returns an empty listing for a missing container, so check that the container exists.
+            # Without permission to inspect the container, skip this check.
             with suppress(PermissionError):
                 files.info(root.split("/")[0])
             return {}

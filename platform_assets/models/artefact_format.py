@@ -24,7 +24,7 @@ COMPRESSION = zipfile.ZIP_DEFLATED
 def dump(model: FittedModel) -> bytes:
     """Serialise a model.
 
-    Two dumps of one model differ, because skops writes the objects' memory addresses.
+    Two dumps of the same model differ, because skops writes the objects' memory addresses.
 
     Raises
     ------

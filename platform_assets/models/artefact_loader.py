@@ -98,7 +98,8 @@ def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, 
 def _output(name: Any, called: str) -> Output:
     if name not in OUTPUTS:
         raise ArtefactError(
-            f"{called} has the output {name!r}; this version of the platform knows {', '.join(OUTPUTS)}; {TRAIN_AGAIN}"
+            f"{called} has the output {name!r}; this version of the platform supports {', '.join(OUTPUTS)}; "
+            f"{TRAIN_AGAIN}"
         )
     return OUTPUTS[name]
 
@@ -110,7 +111,7 @@ def _open_encoders(model: FittedModel, read: Callable[[str], bytes] | None) -> N
     for digest in encoders_of(model.estimator):
         called = f"the sentence encoder {digest}"
         if read is None:
-            raise ArtefactError(f"{called} is not stored here; load the model from the platform's artefacts")
+            raise ArtefactError(f"{called} is not part of the model file; load the model from the platform's artefacts")
         open_encoder(digest, read, called)
 
 

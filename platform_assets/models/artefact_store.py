@@ -34,12 +34,13 @@ _SUFFIX = ".skops"
 _ENCODER = ".encoder"
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TELLING = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
-# Retry an unreachable object store for 20 s, as for tables, because delta-rs would retry for 3 minutes.
+# Retry an unreachable object store for 20 s, as for tables, instead of delta-rs' default of 3 minutes.
 _PATIENCE = {"retry_timeout": "20s", "connect_timeout": "5s"}
 _LONGEST_REASON = 500
 _SHOWN = 80
 _LONGEST_NOTE = 100_000
-# Upload attempts: enough for ten concurrent uploads of one file to Azure, because one succeeds each time.
+# Maximum upload attempts. On Azure, only one of several concurrent uploads of the same file succeeds per attempt, so
+# this is enough for ten.
 _ATTEMPTS = 10
 
 
@@ -210,7 +211,7 @@ class ArtefactStore:
         self._write(name, data)
 
     def read_note(self, name: str) -> bytes | None:
-        """Return the content of a small file next to the models, cut after 100,000 bytes; None if it is missing.
+        """Return the content of a small file next to the models, truncated to 100,000 bytes; None if it is missing.
 
         Raises
         ------
@@ -291,7 +292,7 @@ class ArtefactStore:
         attempts(self._put_once, name, data)
 
     def _put_once(self, name: str, data: bytes) -> None:
-        # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
+        # Buffer the whole file. Otherwise, Arrow passes on data in another type than `bytes`, which delta-rs refuses.
         with self._files.open_output_stream(name, buffer_size=len(data) + 1) as stream:
             stream.write(data)
         # Check the size, because the buffered file is only sent on closing, and Arrow ignores errors then.

@@ -1,7 +1,7 @@
 """Correction of the paths in MLflow's database after PLATFORM_HOME was moved or copied.
 
-MLflow stores absolute paths. They still point to the old home, so that records of a moved home would be missing, and a
-copied home would write into the original.
+MLflow stores absolute paths, which point to the old home after a move or a copy. Without the correction, MLflow would
+not find the records of a moved home, and a copied home would write into the original.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def raw_scores(estimator: Any, rows: Frame) -> NDArray[np.float64]:
 
 
 def sigmoid(scores: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
-    """Return 1 / (1 + exp(-(slope * score + intercept))) for scores (n,), (n,) float64."""
+    """Return 1 / (1 + exp(-(slope * score + intercept))) for each score, shape (n,), float64."""
     from scipy.special import expit
 
     probabilities: NDArray[np.float64] = expit(slope * scores + intercept)

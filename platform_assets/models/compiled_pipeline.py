@@ -96,7 +96,7 @@ def _transform(step: Any) -> Transform | None:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        # A scaler that can overflow is not compiled: only scikit-learn's next step would reject infinity.
+        # Do not compile a scaler that can overflow, because only scikit-learn's next step would reject the infinity.
         if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
             return partial(_scaled, mean=mean, scale=scale)
     return None
@@ -110,7 +110,7 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
     statistics = step.statistics_
-    # Reject NaN, the statistic of a column that was entirely NaN in training, because scikit-learn drops this column.
+    # Reject a statistic of NaN: the column was entirely NaN in training, so scikit-learn drops the column.
     plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
     return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 

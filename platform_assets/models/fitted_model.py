@@ -35,10 +35,10 @@ LOG = logging.getLogger(__name__)
 GOLDEN_ROWS = 100
 """Number of golden rows: rows that an artefact contains with their scores."""
 ROWS_AT_ONCE = 16
-"""Scoring fills up the rows to a multiple of this number, usually by repeating the last row.
+"""Scoring pads the rows to a multiple of this number, usually by repeating the last row.
 
-BLAS sums an incomplete block in another order, so that the last bit of a score would depend on the number of rows in
-the request.
+BLAS sums an incomplete block in another order. Without padding, the last bit of a score would depend on the number of
+rows in the request.
 """
 _LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "skops")
 _LONGEST_REASON = 500
@@ -62,8 +62,8 @@ class FittedModel:
     libraries
         Version of each library in training, as `library_versions` returns them.
     training_ranges
-        Smallest and largest value of each numeric feature in the training rows. Features without a number are missing.
-        None for artefacts of older versions, which do not contain them.
+        Smallest and largest value of each numeric feature in the training rows. A feature whose values are all missing
+        has no range. None for artefacts of older versions, which do not contain ranges.
     output
         The numbers that the model gives per row, which depend on its task.
     """
@@ -77,7 +77,7 @@ class FittedModel:
     output: Output = PROBABILITY
 
     def scores(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return the main number of each row, (n,) float64: the probability of the positive class, or the value.
+        """Return the prediction for each row, (n,) float64: the probability of the positive class, or the value.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class FittedModel:
             return np.empty((0, *self.golden_scores.shape[1:]))
         beyond = -count % ROWS_AT_ONCE
         if beyond and self._only_numbers and isinstance(rows, Sequence):
-            # Fill up the list, because appending to a frame is slow.
+            # Pad the list of rows, because appending rows to a frame is slow.
             rows, beyond = [*rows, *[rows[-1]] * beyond], 0
         vectors = self.vectors(rows)
         if beyond:
@@ -214,7 +214,7 @@ class FittedModel:
         # Skip scikit-learn's search for NaN and infinity if no step can encounter them.
         with config_context(assume_finite=bool((size < FAR_FROM_INFINITE).all())):
             if self._arithmetic is not None and not (size >= FAR_FROM_INFINITE).any():
-                # Ignore this error, because the call below raises it again with the estimator's better message.
+                # Ignore this error, because the estimator below raises one with a better message.
                 with suppress(ValueError):
                     return self._arithmetic(vectors)
             return self.output.ask(self.estimator, vectors)
@@ -242,7 +242,7 @@ class FittedModel:
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
-        """Append valid rows to the vectors."""
+        """Pad the vectors with valid rows."""
         import numpy as np
         import pandas as pd
 
@@ -255,7 +255,7 @@ class FittedModel:
 
     @cached_property
     def _short_rows(self) -> Frame:
-        # Fill up with the shortest text. Repeating a long text would take up to fifty times as long.
+        # Pad with the shortest text, because scoring a long text again would take up to fifty times as long.
         texts = self.golden_rows[list(self.features)]
         lengths = texts.select_dtypes(["str", "object"]).astype("str").apply(lambda text: text.str.len()).sum(axis=1)
         return texts.iloc[[int(lengths.to_numpy().argmin())] * ROWS_AT_ONCE]
@@ -294,7 +294,7 @@ class FittedModel:
         )
 
     def _of_numbers(self, values: NDArray[np.float64]) -> Vectors:
-        """Convert numbers (features, n) to the estimator's input, in a fixed memory order, because it affects sums."""
+        """Convert numbers (features, n) to the estimator's input. Fix the memory order, because it affects sums."""
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T

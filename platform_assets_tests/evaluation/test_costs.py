@@ -56,5 +56,5 @@ def test_the_cost_at_a_threshold_is_the_cost_of_its_errors(
 
 @pytest.mark.parametrize("missed", [0, -1, math.nan, math.inf])
 def test_a_cost_that_is_not_positive_is_refused(missed: float) -> None:
-    with pytest.raises(TrainingError, match="it must be above 0"):
+    with pytest.raises(TrainingError, match="set Costs.missed above 0"):
         Costs(missed, why="")

@@ -336,7 +336,7 @@ def test_a_writer_disconnected_before_its_commit_changes_nothing(shop: Shop, oth
         wait_until(lambda: shop.sql(waiting) or writing.done(), "the writer waited for the lock")
         assert not writing.done()
         shop.sql(f"select pg_terminate_backend(pid) from ({waiting}) blocked")
-        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* its rows are unchanged"):
+        with pytest.raises(DatabaseError, match=r"failed while shop/prices was in use .* table's rows are unchanged"):
             writing.result()
         blocker.execute("rollback")
     assert shop.rows() == [row(1, 1.0), row(2, 2.0)]

@@ -74,7 +74,7 @@ def fields(found: int) -> str:
         ),
         pytest.param(
             b'a,b\n1,"x\ny",2\n3,4\n',
-            [bad(2, OPEN_QUOTE, '1,"x'), bad(3, "its quote closes the one on line 2", 'y",2'), good(4, "3", "4")],
+            [bad(2, OPEN_QUOTE, '1,"x'), bad(3, "it closes the quote opened on line 2", 'y",2'), good(4, "3", "4")],
             id="too many over two lines",
         ),
         pytest.param(
@@ -136,8 +136,8 @@ def test_a_record_may_be_as_long_as_the_documented_limit(engine: Engine, tmp_pat
     rows = read(engine, tmp_path, b"a,b\n1," + quoted.encode() + b"\n" + over + b"\n" + plain.encode())
     assert rows == [
         good(2, "1", value),
-        bad(3, f"it has {len(over)} bytes; {LONGEST_RECORD} are read", "1," + "\\xff" * (LONGEST_RECORD - 2)),
-        bad(4, f"it has {len(plain)} bytes; {LONGEST_RECORD} are read", plain[:LONGEST_RECORD]),
+        bad(3, f"it has {len(over)} bytes; {LONGEST_RECORD} are allowed", "1," + "\\xff" * (LONGEST_RECORD - 2)),
+        bad(4, f"it has {len(plain)} bytes; {LONGEST_RECORD} are allowed", plain[:LONGEST_RECORD]),
     ]
 
 

@@ -38,7 +38,7 @@ def test_rows_between_stray_quotes_in_one_column_are_read_as_rows(tmp_path: Path
     lines[5] = row(7, name='"Inn 7')
     lines[5 + apart] = row(7 + apart, name=f'Inn {7 + apart}"')
     rows, unread = split(tmp_path, *lines)
-    assert unread == {7: "a quote is not closed", 7 + apart: "its quote closes the one on line 7"}
+    assert unread == {7: "a quote is not closed", 7 + apart: "it closes the quote opened on line 7"}
     assert rows == {number: str(number) for number in range(2, 150) if number not in unread}
 
 
@@ -50,7 +50,7 @@ def test_a_bad_line_between_stray_quotes_hides_no_row(tmp_path: Path) -> None:
     assert unread == {
         2: "a quote is not closed",
         4: "it has 3 fields; the header has 5",
-        7: "its quote closes the one on line 2",
+        7: "it closes the quote opened on line 2",
     }
 
 

@@ -169,5 +169,5 @@ def test_an_altered_or_missing_encoder_is_refused_by_name(
 
 def test_a_model_without_its_store_is_refused(local: ArtefactStore, model: FittedModel) -> None:
     data = local.read(local.save(model))
-    with pytest.raises(ArtefactError, match="the sentence encoder .* is not stored here"):
+    with pytest.raises(ArtefactError, match="the sentence encoder .* is not part of the model file"):
         open_artefact(data, "it")

@@ -43,8 +43,8 @@ NeedsMaintenance = Annotated[bool, Field(description="Whether the probability is
 Outside = Annotated[
     bool | None,
     Field(
-        description="Whether a reading is outside the range of the training readings, so that the probability is "
-        "unreliable; null if the model does not store that range."
+        description="Whether the reading is outside the range of the training readings. If so, the probability is "
+        "unreliable. Null if the model does not store that range."
     ),
 ]
 
@@ -59,7 +59,7 @@ class Reading(BaseModel):
 
 
 class Readings(OneOrMany):
-    """One reading, or up to 1,000."""
+    """A single reading, or a list of up to 1,000 readings."""
 
     sensor_1: Sensor = 0.0
     sensor_2: Sensor = 0.0
@@ -124,10 +124,10 @@ File = Annotated[
     Query(
         min_length=1,
         max_length=LONGEST_NAME,
-        # A text in PostgreSQL cannot contain a zero byte.
+        # PostgreSQL text cannot contain NUL bytes.
         pattern=r"^[^\x00]*$",
-        description="Path of a file in the landing zone, or SHA-256 of its content. A path selects all contents "
-        "that were found under it, newest first.",
+        description="Path of a file in the landing zone, or SHA-256 of its content. If the file at a path was "
+        "replaced, the predictions for each of its contents are returned, newest content first.",
         examples=["pump_3/20260228T093000Z.txt", _EXAMPLE_DIGEST],
     ),
 ]
@@ -169,7 +169,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, readings: Sequence[Any]) -> list[Prediction]:
     rows = [{name: getattr(reading, name) for name in READINGS} for reading in readings]
-    # The ids are None, because a reading in a request has no id for the prediction log.
+    # A reading in a request has no id to log, so all ids are None.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     outside = predicted.live.model.outside_training_range(rows)
     common = common_fields(predicted)
@@ -190,12 +190,12 @@ def _as_answer(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
-    """Return the digests of the files whose predictions are stored.
+    """Return the digests of those files that have stored predictions.
 
     Raises
     ------
     NotFound
-        No predictions are stored. The message gives the reason.
+        None of the files has stored predictions. The message gives the reason.
     """
     processed = [file.digest for file in files if file.state == "processed"]
     if processed:

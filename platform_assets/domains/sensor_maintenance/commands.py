@@ -23,7 +23,7 @@ def devices(
     per_minute: Annotated[float, typer.Option(min=0.1, max=6_000, help="Files per minute.")] = 12,
     seed: Annotated[int, typer.Option(min=0, help="Random seed for the kinds and contents of the files.")] = SEED,
 ) -> None:
-    """Drop files with sensor readings into the landing zone: on time, late, twice, half-written, drifting, damaged."""
+    """Drop files with sensor readings into the landing zone, some of them late, repeated, half-written or damaged."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

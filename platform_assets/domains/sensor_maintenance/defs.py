@@ -34,7 +34,7 @@ def readings_incoming(
     tables: dg.ResourceParam[TableStore],
     engine: dg.ResourceParam[Engine],
 ) -> RowBatch:
-    """New readings of devices, one row per line of a file. Each file content is loaded once, whatever its name."""
+    """New readings of devices, one row per line of a file. Files with the same content are loaded once."""
     landed = LandedFiles(tables, schemas.READINGS_INCOMING)
     return zones.find(INCOMING).take(landed, engine, context.run.run_id)
 

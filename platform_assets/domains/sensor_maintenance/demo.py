@@ -1,8 +1,8 @@
 """Generated labelled readings, in the format and shape of the real history, and a few files with new readings.
 
 The real readings of the two classes form two interleaved half circles ("two moons") that overlap a little. The columns
-are standardised, and both classes are equally frequent. One line in 200 is bad on purpose: a missing reading, a word
-instead of a number, an unknown label, an impossible reading, or a surplus field.
+are standardised, and both classes are equally frequent. One line in 200 is deliberately invalid: a missing reading, a
+word instead of a number, an unknown label, an impossible reading, or a surplus field.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
 """Number of rows, as in the real history.
 
-The quality gate allows two misses among 150 held-out positive rows. With fewer rows, the holdout has fewer positive
-rows. With more rows, the exact Gaussian process makes training slow, despite its row limit.
+The quality gate allows two misses among the 150 positive rows of the holdout. With fewer rows, the holdout would be
+smaller, and the gate would allow fewer misses. With more rows, training would be slow because of the exact Gaussian
+process, although the number of rows that it is fitted on is limited.
 """
 
 
@@ -87,7 +88,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
     """Write files with new readings, as devices deliver them, and return their paths.
 
-    One line is invalid on purpose, and the readings of one device drift.
+    One line is deliberately invalid, and the readings of one device drift.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def two_moons(random: np.random.Generator, labels: NDArray[np.int64]) -> NDArray
     angle = random.uniform(0, np.pi, len(labels))
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
     points = np.where(labels[:, None] == 1, [1.0, 0.5] - upper, upper) + random.normal(0, NOISE, (len(labels), 2))
-    # Standardise with the exact moments, so that a reading does not depend on the other readings.
+    # Use the mean and standard deviation of the distribution, not of the sample, so that a reading does not depend on
+    # the other readings.
     return np.asarray((points - [0.5, 0.25]) / np.sqrt(np.array([0.75, 0.5625 - 1 / np.pi]) + NOISE**2))
 
 

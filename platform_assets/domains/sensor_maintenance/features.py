@@ -1,4 +1,4 @@
-"""Identity of a reading, and the newest decision of each device, as Ibis expressions."""
+"""Identity of a reading, and the newest prediction for each device, as Ibis expressions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DECIMALS = 9
-"""Number of decimals that the identity of a reading includes."""
+"""Number of decimals of a value that are part of the identity of a reading."""
 
 
 def reading(readings: ir.Table) -> ir.StringColumn:
@@ -24,21 +24,22 @@ def reading(readings: ir.Table) -> ir.StringColumn:
     Returns
     -------
     ir.StringColumn
-        SHA-256 in hexadecimal. It is equal on every engine and in every version, because the holdout depends on it.
+        SHA-256 in hexadecimal. It must not differ between engines or versions, because it decides which readings are
+        held out.
     """
     import ibis
 
-    # Engines format floats differently, so the hashed text is a whole number.
+    # Engines format floats differently, so readings are hashed as whole numbers.
     texts = ((readings[name] * 10**DECIMALS).round().cast("int64").cast("string") for name in READINGS)
     return ibis.literal("|").join([*texts]).hexdigest("sha256")
 
 
 def newest_per_device(predictions: ir.Table) -> ir.Table:
-    """Return the newest decision of each device.
+    """Return the newest prediction for each device.
 
-    The newest decision is that for the latest reading. If the time of a reading is unknown, the time of the prediction
-    is used instead. It is also used if the reading is later than its prediction, because then the device's clock is
-    wrong. Ties go to the later prediction, then to the larger digest and line.
+    Predictions are ordered by the time of the reading. The time of the prediction is used instead if the reading has no
+    time, or a time after the prediction (the device's clock is wrong). Ties go to the later prediction, then to the
+    larger file digest, then to the larger line number.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 MOST_ROWS = 1_200
-"""Maximum number of readings for the exact Gaussian process. The real history has 1,200 training readings."""
+"""Maximum number of rows for the exact Gaussian process. All 1,200 training rows of the real history are used."""
 COMPONENTS = 100
 """Number of landmark readings of the Nystroem approximation."""
 TREES = 100
@@ -42,7 +42,8 @@ def examples(readings_history: ir.Table) -> ir.Table:
     Returns
     -------
     ir.Table
-        `example`, the readings, `label`, `reading`. An example keeps its id if the file is sorted differently or grows.
+        Columns `example` (the id), `sensor_1`, `sensor_2`, `label` and `reading` (the identity of the reading). An
+        example keeps its id if the file is sorted differently or grows.
     """
     import ibis
 
@@ -55,9 +56,9 @@ def examples(readings_history: ir.Table) -> ir.Table:
 
 
 def gaussian_process(seed: int) -> Any:
-    """Return the notebook's Gaussian process with a radial basis kernel, on at most `MOST_ROWS` readings.
+    """Return the original notebook's Gaussian process with a radial basis kernel, fitted on at most `MOST_ROWS` rows.
 
-    Cross-validation chooses the length scale, because optimising the marginal likelihood takes ten fits.
+    The length scale is chosen by cross-validation. Optimising the marginal likelihood instead would take ten fits.
     """
     from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
@@ -115,7 +116,7 @@ MODEL = ModelSpec(
     task=BinaryClassification(
         positive="needs maintenance",
         threshold=bounding_false_alarms(FALSE_ALARMS),
-        costs=Costs(20.0, why="The source names no costs, so planners must replace this number with their own."),
+        costs=Costs(20.0, why="The source gives no costs, so planners must replace this number with their own."),
     ),
     split=StratifiedSplit("reading"),
     subgroups=(),
@@ -135,13 +136,14 @@ MODEL = ModelSpec(
         Criterion(
             "recall",
             at_least=0.95,
-            why="A missed failure stops a machine. With 150 positive readings, the bound allows two misses.",
+            why="A missed failure stops a machine. With 150 held-out positive readings, two misses are allowed.",
             lower_bound=True,
         ),
         Criterion(
             "false_positive_rate",
             at_most=0.2,
-            why="The threshold was chosen for at most 15 % out of fold. Above this limit, it does not generalise.",
+            why="The threshold is chosen for at most 15 % on out-of-fold scores. A held-out rate above 20 % shows that "
+            "it does not generalise.",
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
@@ -181,17 +183,18 @@ MODEL = ModelSpec(
         technical_kpi="Lower bound of recall on held-out readings; false-positive rate; share of readings out of range",
         label="`label` 1: the device needs maintenance. This is an assumption, as the source does not explain it.",
         objective=(
-            "The loss of the candidate, followed by calibration. Candidates are ranked by average precision. The "
-            "threshold is the lowest with a false-positive rate of at most 15 % on out-of-fold scores."
+            "Each candidate minimises its own loss, and its scores are then calibrated. Candidates are ranked by "
+            "average precision. The threshold is the lowest with a false-positive rate of at most 15 % on out-of-fold "
+            "scores."
         ),
         data=(
             "One row per labelled reading of two sensors, without device and time. Both columns are standardised in "
             "the source, with an unknown mean and scale; half of the readings are positive."
         ),
         limits=(
-            "Readings that are not standardised in the same way get meaningless probabilities.",
-            "The incoming readings that came with the history are neither standardised in this way nor in its range.",
-            "Half of the readings of the history are positive. If fewer are in the field, probabilities are too high.",
+            "Readings that are not standardised like the history get meaningless probabilities.",
+            "The new readings delivered with the history are not standardised like it, and some are outside its range.",
+            "Half of the history's readings are positive. If fewer are in operation, the probabilities are too high.",
             "The readings have no device and no time, so the holdout cannot test new devices or later days.",
             "Outside the range of the history, the model extrapolates. Such readings are marked.",
         ),

@@ -7,9 +7,9 @@ from platform_assets.lake.landed_files import FILE_COLUMNS, LANDED_AT_COLUMN
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.serving.stored_predictions import prediction_table
 
-UNIT = "unknown unit"  # the source names no unit; the labelled readings are standardised
+UNIT = "unknown unit"  # the source gives no unit; the labelled readings are standardised
 HIGHEST_READING = 1e6
-"""Largest absolute value of a reading. Below it, a float64 keeps the 9 decimals by which readings are compared."""
+"""Largest absolute value of a reading. Up to this value, a float64 keeps the 9 decimals that identify a reading."""
 
 FEATURES = (
     Column("sensor_1", "float64", "Reading of the first sensor.", UNIT),

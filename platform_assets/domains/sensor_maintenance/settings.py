@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 FIELDS: dict[str, Kind] = {"device": "text", "recorded_at": "time"}
-"""Fields that the path of a file can contain."""
+"""Fields that `sensor_path_pattern` can contain, with their types."""
 
 
 class SensorMaintenanceSettings(DomainSettings):
@@ -36,8 +36,8 @@ class SensorMaintenanceSettings(DomainSettings):
         str,
         Field(
             description="Pattern of file paths in that folder, if they contain the device and the time, for example "
-            "`{device}/{recorded_at}.txt`. The time is in ISO 8601, also without colons (`20260228T093000Z`), and in "
-            "UTC if it has no offset. The columns `device` and `recorded_at` of a file take precedence. Default: no "
+            "`{device}/{recorded_at}.txt`. The time is in ISO 8601, with or without colons (`20260228T093000Z`), and "
+            "in UTC if it has no offset. The columns `device` and `recorded_at` of a file take precedence. Default: no "
             "pattern, and the name of the file is used as the device."
         ),
     ] = ""

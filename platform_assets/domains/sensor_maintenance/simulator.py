@@ -30,7 +30,7 @@ LATEST_HOURS = 48
 EVERY = timedelta(minutes=1)
 """Time between two readings of a device."""
 KINDS = {"on time": 10, "late": 2, "half-written": 2, "drifting": 2, "twice": 2, "damaged": 1, "bad lines": 1}
-"""Relative frequency of each kind of file. The first files have one of each kind, in this order."""
+"""Relative frequency of each kind of file. The first files are one of each kind, in this order."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def simulate(uri: str, found: Iterator[Drop], pause: Callable[[], bool], tell: C
     found
         The files to write.
     pause
-        Function that waits for the next file. If it returns False, half-written files are completed and the loop ends.
+        Function that waits before the next file. If it returns False, half-written files are completed, and no further
+        file is written.
     tell
         Function that is called with a line about each file.
 

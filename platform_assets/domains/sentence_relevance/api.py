@@ -40,7 +40,7 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
-        # Only for the OpenAPI schema: `_with_text` checks the pattern, because its message is clearer.
+        # This only documents the pattern in the OpenAPI schema. `_with_text` enforces it with a clearer message.
         json_schema_extra={"pattern": VISIBLE},
         description="The original sentence. The model cleans it.",
         examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],
@@ -49,7 +49,7 @@ Sentence = Annotated[
 
 
 class Sentences(OneOrMany):
-    """One sentence, or up to 1,000."""
+    """A single sentence, or a list of up to 1,000 sentences."""
 
     sentence: Sentence = ""
     sentences: UpTo1000[Sentence] = Field(default_factory=list)
@@ -102,7 +102,7 @@ def router(services: Services) -> APIRouter:
 
 def _predictions(services: Services, asked: Asked, sentences: Sequence[str]) -> list[Prediction]:
     rows = [{TEXT.name: sentence} for sentence in sentences]
-    # The ids are None, because a sentence has no id for the prediction log.
+    # A sentence has no id to log, so all ids are None.
     predicted = services.predictor.predict(MODEL.name, [None] * len(rows), rows, asked)
     common = common_fields(predicted)
     return [

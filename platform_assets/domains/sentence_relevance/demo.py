@@ -4,14 +4,14 @@ All sentences are generated. The sample has these irregularities of the real arc
 
 - The only file in the archive is inside nested folders. Its base64 text has lines of 76 characters.
 - The table has an index and no primary key, and its rows are ordered by topic.
-- The texts are cleaned: lower case, no URLs, double blanks where parts were removed. Some contain line breaks.
+- The texts are cleaned: lower case, no URLs, two spaces where something was removed. Some contain line breaks.
 - 7 % of the sentences repeat an earlier sentence, some with another label. 8 % are near-duplicates.
 - A few are labelled "Can't Decide".
-- Labels are noisy, so no model predicts all of them correctly. A model on words and word pairs reaches an F1 of 0.7
+- Labels are noisy, so no model predicts all of them correctly. A model of words and word pairs reaches an F1 of 0.7
   to 0.8.
 
-One row in 200 is bad on purpose: no text, an unknown label, a label that contradicts its number, no number, a repeated
-number, or bytes that are not text. A sample of 1,200 rows or more contains every kind.
+One row in 200 is deliberately invalid: no text, an unknown label, a label that contradicts its number, no number, a
+repeated number, or bytes that are not text. A sample of 1,200 rows or more contains every kind of error.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ SYLLABLES = "ka lo mi ren sta vo dri pel na tu shi bra gon fe ly os mar chi ju w
 
 
 def generate(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write an archive of sample sentences. The same `rows` and `seed` give the same rows.
+    """Write an archive of sample sentences.
 
-    On one machine, the bytes are also the same.
+    The same arguments give the same sentences, and on the same machine the same bytes.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def _database(table: list[Row]) -> bytes:
         file = Path(folder) / "db.sqlite"
         with closing(sqlite3.connect(file)) as database:
             database.execute('CREATE TABLE data ("index" INTEGER, text TEXT, choose_one TEXT, class_label INTEGER)')
-            # Cast bytes to TEXT, because SQLite then stores a text that is not valid UTF-8.
+            # Cast the bytes to TEXT, so that SQLite stores them as a text that is not valid UTF-8.
             database.executemany("INSERT INTO data VALUES (?, CAST(? AS TEXT), ?, ?)", table)
             database.execute('CREATE INDEX ix_data_index ON data ("index")')
             database.commit()
@@ -142,7 +142,7 @@ def _database(table: list[Row]) -> bytes:
 
 
 def _sentences(random: np.random.Generator, rows: int) -> list[Row]:
-    """Return the rows without errors: number, text, label, number of the label."""
+    """Return valid rows of four values: row number, text, label, and number of the label."""
     import numpy as np
 
     topics = np.array(TOPICS.split(), dtype=object)
@@ -182,7 +182,7 @@ def _texts(random: np.random.Generator, topic: NDArray[Any], relevant: NDArray[A
 
 
 def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray[Any], topic: NDArray[Any]) -> None:
-    """Replace some sentences, in place, by copies or near-copies of an earlier sentence on the same topic."""
+    """Replace some sentences, in place, with copies or near-copies of an earlier sentence on the same topic."""
     rows = len(texts)
     chance, back = random.random(rows), 1 + random.integers(0, COPIED_FROM, rows)
     differs = random.random(rows) < SHARE_OF_OTHER_OPINIONS
@@ -198,7 +198,7 @@ def _copy(random: np.random.Generator, texts: list[list[str]], relevant: NDArray
 
 
 def _spaced(random: np.random.Generator, texts: list[list[str]]) -> list[str]:
-    """Join words with irregular blanks between and around them, like those in the real archive."""
+    """Join words with irregular spaces between and around them, like those in the real archive."""
     gaps = random.choice(len(BLANKS), (len(texts), LONGEST + 2), p=(0.9, 0.06, 0.03, 0.01))
     ends = random.random((len(texts), 2)) < (0.2, 0.6)
     spaced = []

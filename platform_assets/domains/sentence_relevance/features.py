@@ -30,7 +30,8 @@ def label(archived: Frame) -> Frame:
     """Return one row for each sentence of the archive, with its label or the reason why it is excluded.
 
     Sentences are equal if their cleaned texts are equal. Sentences labelled "Can't Decide" are excluded. Of
-    equal sentences with one label, only the first by number is used. If the labels differ, all of them are excluded.
+    equal sentences with the same label, only the one with the lowest row number is used. If the labels differ, all of
+    the equal sentences are excluded.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def label(archived: Frame) -> Frame:
         label=rows["choose_one"],
         relevant=rows["choose_one"].map(LABELS).astype("Int64").mask(reason.notna()),
         set_aside=reason,
-        # The texts are in order of number, so that a group keeps its key when sentences are added.
+        # The texts are ordered by row number, so that a group keeps its key when sentences are added.
         near_duplicates=near_duplicates(words.tolist()),
         words=words.map(lambda text: len(text.split())),
         topic=rows["index"].map(topic),
@@ -59,9 +60,9 @@ def label(archived: Frame) -> Frame:
 
 
 def topic(index: int) -> str:
-    """Return the topic of a sentence: the range of 1,000 row numbers around its `index`, e.g. "2000 to 2999".
+    """Return the topic of a sentence: the range of 1,000 row numbers that contains its `index`, e.g. "2000 to 2999".
 
-    A range of numbers identifies a topic, because the source is ordered by topic.
+    Sentences with close row numbers are about similar topics, because the source is ordered by topic.
     """
     first = index // TOPIC_ROWS * TOPIC_ROWS
     return f"{first} to {first + TOPIC_ROWS - 1}"
@@ -89,7 +90,7 @@ def counts(sentences: Frame) -> dict[str, int]:
 
 
 def _reason(words: pd.Series[str], chosen: pd.Series[str]) -> pd.Series[str]:
-    """Return why each sentence is excluded; null if it is used. Sentences are ordered by number."""
+    """Return the reason why each sentence is excluded; null if it is used. Sentences must be ordered by row number."""
     import pandas as pd
 
     decided = (chosen != CANNOT_DECIDE) & (words != "")

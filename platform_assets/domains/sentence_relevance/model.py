@@ -64,7 +64,7 @@ def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
 
 
 def words_alone(seed: int) -> Any:
-    """Return logistic regression on words, the reference for the other candidates."""
+    """Return logistic regression on words, the baseline for the other candidates."""
     from platform_assets.models.text_estimators import CompactTfidf
 
     return text_pipeline(CompactTfidf(token_pattern=EVERY_WORD), _logistic_regression(seed))
@@ -149,7 +149,7 @@ MODEL = ModelSpec(
         Criterion(
             "calibration_error",
             at_most=0.08,
-            why="Analysts sort by the probability. On 600 sentences, sampling noise alone reaches 0.05.",
+            why="Analysts sort by the probability. With 600 sentences, sampling noise alone can be 0.05.",
         ),
     ),
     not_worse=NotWorse("f1", by=0.03, why="A new version must not lose precision or recall."),
@@ -170,8 +170,8 @@ MODEL = ModelSpec(
             "with conflicting labels are excluded. Of repeated sentences, the first is used."
         ),
         objective=(
-            "The loss of the candidate (log-loss, hinge loss or naive Bayes likelihood), followed by calibration. The "
-            "threshold maximises F1 on out-of-fold scores."
+            "Each candidate minimises its own loss (log-loss, hinge loss or naive Bayes likelihood), and its scores "
+            "are then calibrated. The threshold maximises F1 on out-of-fold scores."
         ),
         data=(
             "One row per sentence: short English messages, mostly of summer 2015, found by searching for words about "
@@ -179,11 +179,11 @@ MODEL = ModelSpec(
         ),
         limits=(
             "English only. Cleaning removes other scripts, so such texts get the score of an empty text.",
-            "It learned the words, names and places of 2015. Monitor drift, and label current sentences.",
-            "All training messages contain a word about disasters. On other messages, it raises too many false alarms.",
-            "It does not understand meaning: irony, films, songs and games about disasters are common false positives.",
+            "The model learned the words, names and places of 2015. Monitor drift, and label current sentences.",
+            "All training messages contain a word about disasters. Other messages get too many false positives.",
+            "Irony, films, songs and games about disasters are common false positives.",
             "Each label is one annotator's opinion. About 70 texts have conflicting labels.",
-            "The model file contains parts of words, and 100 training texts that verify its scores when it is loaded.",
+            "The model file contains parts of words, and 100 training texts to check its scores when it is loaded.",
         ),
     ),
 )

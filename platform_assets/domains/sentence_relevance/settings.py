@@ -23,6 +23,6 @@ class SentenceRelevanceSettings(DomainSettings):
         str,
         Field(
             description="Folder with a sentence encoder, `model.onnx` and `tokenizer.json`: a path or any fsspec URI. "
-            "It needs the extra `encoder`. Default: no encoder, and candidates that use one are skipped."
+            "An encoder needs the extra `encoder`. Default: no encoder, and candidates that use one are skipped."
         ),
     ] = ""
