@@ -239,7 +239,7 @@ class _Splitter:
         if error and _leaves_open(record):
             self._open = self._next
         elif self._open and has_lone_closing_quote(record):
-            error = error or f"its quote closes the one on line {self._open}"
+            error = error or f"it closes the quote that is opened on line {self._open}"
             self._open = 0
         return fields, error, 1
 

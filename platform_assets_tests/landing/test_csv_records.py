@@ -74,7 +74,11 @@ def fields(found: int) -> str:
         ),
         pytest.param(
             b'a,b\n1,"x\ny",2\n3,4\n',
-            [bad(2, OPEN_QUOTE, '1,"x'), bad(3, "its quote closes the one on line 2", 'y",2'), good(4, "3", "4")],
+            [
+                bad(2, OPEN_QUOTE, '1,"x'),
+                bad(3, "it closes the quote that is opened on line 2", 'y",2'),
+                good(4, "3", "4"),
+            ],
             id="too many over two lines",
         ),
         pytest.param(
