@@ -98,7 +98,8 @@ def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, 
 def _output(name: Any, called: str) -> Output:
     if name not in OUTPUTS:
         raise ArtefactError(
-            f"{called} has the output {name!r}; this version of the platform supports {', '.join(OUTPUTS)}; {TRAIN_AGAIN}"
+            f"{called} has the output {name!r}; this version of the platform supports {', '.join(OUTPUTS)}; "
+            f"{TRAIN_AGAIN}"
         )
     return OUTPUTS[name]
 

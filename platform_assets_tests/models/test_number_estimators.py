@@ -62,7 +62,7 @@ def test_a_matrix_with_the_right_number_of_columns_is_accepted() -> None:
             fitted.transform(wrong)
 
 
-def test_later_steps_do_not_warn_about_names() -> None:
+def test_later_pipeline_steps_do_not_warn_about_feature_names() -> None:
     rows = ROWS.fillna(0.0)
     pipeline = make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, [0, 1])
     with warnings.catch_warnings():
