@@ -74,7 +74,7 @@ def test_jobs_of_ops_stay_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 @pytest.mark.usefixtures("instance", "_on_celery")
-def test_the_error_for_a_silent_broker_names_the_setting_without_the_password() -> None:
+def test_the_error_for_an_unreachable_broker_names_the_setting_without_the_password() -> None:
     pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
     from platform_assets.orchestration.celery_app import celery_app, demand_broker
     from platform_assets.settings import load_settings

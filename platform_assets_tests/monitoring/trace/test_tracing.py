@@ -357,7 +357,7 @@ def test_the_command_prints_a_page_or_json(shop: Shop, options: tuple[str, ...])
     assert platform_assets("trace", "nobody", **variables).code == 1
 
 
-def test_a_domain_declares_a_table_of_answers_with_its_inputs(shop: Shop) -> None:
+def test_answers_are_traced_from_a_table_that_a_domain_declares(shop: Shop) -> None:
     stored = AnswerTable(
         name="pg_temp.forecasts", id=("zone", "day"), order=("hour",), inputs="inputs", features=("lag",), at="at"
     )
