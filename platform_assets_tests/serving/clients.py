@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass
 class Client:
-    """A client with a single connection. The worker that accepts the connection answers all of the client's requests."""
+    """A client with a single connection. The worker that accepts the connection answers all its requests."""
 
     address: str
     name: str
