@@ -86,7 +86,7 @@ def demand_columns() -> list[sa.Column[Any]]:
 
 
 def demand(hours: int, first: int = 0, **columns: Any) -> pa.Table:
-    """Return rows like those of `esios_demand/demand_forecast`. `columns` sets the same value in all rows of a column."""
+    """Return rows like those of `esios_demand/demand_forecast`. `columns` sets the value of a column in all rows."""
     times = [START + timedelta(hours=hour) for hour in range(first, first + hours)]
     return pa.table(
         {

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Maximum age of the predictions that are lost if a process that logs after responding is killed. It is about 0.2 s unless
-the machine is busy."""
+"""Maximum age of the predictions that are lost if a process that logs after responding is killed. It is about 0.2 s
+unless the machine is busy."""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
