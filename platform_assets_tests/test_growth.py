@@ -29,7 +29,7 @@ def test_costs_that_grow_with_a_power_of_the_size_have_that_exponent(power: floa
 
 
 def test_the_exponent_fits_noisy_costs_by_least_squares() -> None:
-    # In base-10 logarithms, the costs are 0, 1 and 1.7 at the sizes 0, 1 and 2. Their slope, calculated by hand, is 0.85.
+    # In base-10 logarithms, the costs are 0, 1 and 1.7 at the sizes 0, 1 and 2. The slope, calculated by hand, is 0.85.
     assert exponent([1, 10, 100], [1, 10, 10**1.7]) == pytest.approx(0.85)
     assert math.isnan(exponent([1], [1]))
     assert math.isnan(exponent([1, 10], [0, 1]))
