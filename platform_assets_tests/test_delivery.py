@@ -103,8 +103,8 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("OPS-1")
 def test_a_command_in_a_running_container_has_the_secrets(tmp_path: Path) -> None:
-    # `docker compose exec` bypasses the entry point, so the script `platform-assets` must call it. Copy both scripts and
-    # adapt their paths.
+    # `docker compose exec` bypasses the entry point, so the script `platform-assets` must call it. Copy both scripts,
+    # and adapt their paths.
     secret, program = tmp_path / "secret", tmp_path / "package" / "bin" / "platform-assets"
     secret.write_text("postgresql://a")
     program.parent.mkdir(parents=True)

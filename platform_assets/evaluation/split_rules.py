@@ -88,7 +88,7 @@ class GroupSplit:
     @property
     def description(self) -> str:
         """How the held-out rows differ from the training rows."""
-        return f"values of {self.group} that are not in training"
+        return f"other values of {self.group}"
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -163,7 +163,7 @@ class StratifiedSplit:
     @property
     def description(self) -> str:
         """How the held-out rows differ from the training rows."""
-        return f"{self.share:.0%} of each class, values of {self.group} that are not in training"
+        return f"{self.share:.0%} of each class, other values of {self.group}"
 
     @property
     def identity(self) -> Mapping[str, Any]:

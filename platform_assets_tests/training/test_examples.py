@@ -71,8 +71,8 @@ def test_examples_are_split_by_time_only_if_the_split_has_a_time_column(bench: B
     assert (timeless.parts.cut, timeless.parts.left_out) == (None, 0)
     sizes = [f"{len(one.training):,} training examples; {len(one.holdout):,} held out" for one in (timed, timeless)]
     assert [split_summary(SPEC, one) for one in (timed, timeless)] == [
-        f"{sizes[0]} (values of device that are not in training, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} left out",
-        f"{sizes[1]} (values of device that are not in training); 0 left out",
+        f"{sizes[0]} (other values of device, from {timed.parts.cut:%Y-%m-%d} on); {timed.parts.left_out:,} left out",
+        f"{sizes[1]} (other values of device); 0 left out",
     ]
 
 

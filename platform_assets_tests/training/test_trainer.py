@@ -391,7 +391,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert record["split"]["holdout_rows"] == sum(held.values())
     assert training.assessment.estimates["positives"].value == held[1]
     assert training.version.parameters["holdout_seed"] == str(StratifiedSplit("reading").seed)
-    assert "30% of each class, values of reading that are not in training" in record["card"]
+    assert "30% of each class, other values of reading" in record["card"]
     assert record["costs"]["missed"] == 20
     assert "Assumption: a missed positive costs as much as 20 false alarms. The owner said so." in record["card"]
     points = record["learning_curve"]["points"]
