@@ -28,7 +28,7 @@ CLIENT, SECRET = "platform", "client secret +/%"
 
 @cache
 def signing_key(name: str) -> Any:
-    """Return the private key with a name: for ES256 if the name begins with `ec`, otherwise for RS256."""
+    """Return the private key with this name. It is for ES256 if the name begins with `ec`, otherwise for RS256."""
     if name.startswith("ec"):
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(65537, 1024 if name == "short" else 2048)

@@ -129,7 +129,10 @@ def is_watched(home: Path) -> bool:
 
 
 def wait_until_stopped(home: Path) -> None:
-    """Wait until the embedded server of a home and its watcher have ended; no process may use the server."""
+    """Wait until the embedded server of a home and its watcher have ended.
+
+    They end only after all processes that use the server have ended.
+    """
     wait_until(
         lambda: not processes_of(home) and not is_watched(home), f"the server and the watcher of {home} had ended"
     )

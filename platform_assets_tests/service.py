@@ -144,7 +144,7 @@ def listening() -> socket.socket:
 
 @contextmanager
 def served(app: ASGIApp, bounds: Bounds | None = None, on: socket.socket | None = None) -> Iterator[str]:
-    """Serve an application on a free port or a given socket, by the server that `platform-assets serve` runs."""
+    """Serve an application on a free port or a given socket, with the server that `platform-assets serve` runs."""
     server = http_server.server(app, bounds)
     with on or listening() as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

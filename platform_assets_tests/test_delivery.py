@@ -51,7 +51,7 @@ def made(target: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.requirement("OPS-2")
 @pytest.mark.parametrize(("name", "job"), jobs())
-def test_a_job_has_least_permissions_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
+def test_a_job_has_minimal_permissions_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
     flow = WORKFLOWS[name.partition(":")[0]]
     assert flow["permissions"] in ({}, {"contents": "read"})
     written = {scope for scope, access in job.get("permissions", {}).items() if access == "write"}
@@ -183,7 +183,7 @@ def test_a_deployment_is_refused_while_another_deployment_of_the_environment_run
 def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp_path: Path) -> None:
     shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
     (tmp_path / "docker" / "secrets").mkdir()
-    # Replace Docker Compose by a script that records its project and fails.
+    # Replace Docker Compose with a script that records its project and fails.
     called = tmp_path / "called"
     for name in ("docker", "docker-compose"):
         program = tmp_path / "bin" / name

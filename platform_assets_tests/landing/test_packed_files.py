@@ -125,10 +125,10 @@ SOME = [(f"{month}.csv", b"a,b\n") for month in ("january", "february", "march",
 @pytest.mark.parametrize(
     ("packed", "kind", "reason"),
     [
-        (archive(*SOME[:2]), SeveralMembersError, "with 2 files: 'january.csv', 'february.csv'; pack one file"),
+        (archive(*SOME[:2]), SeveralMembersError, "with 2 files: 'january.csv', 'february.csv'; put only one file"),
         (archive(*SOME), SeveralMembersError, "7 files: 'january.csv', 'february.csv', 'march.csv', 'april.csv', "),
-        (archive(), NoMemberError, "the file is a zip archive without a file; pack one file"),
-        (archive(("2024/", b"")), NoMemberError, "the file is a zip archive without a file; pack one file"),
+        (archive(), NoMemberError, "the file is a zip archive that contains no file; put one file"),
+        (archive(("2024/", b"")), NoMemberError, "the file is a zip archive that contains no file; put one file"),
         (archive(SOME[0]) + archive(SOME[1]), DamagedFileError, "a zip archive with bytes that belong to no member"),
         (archive(SOME[0]) + b"and more", DamagedFileError, "a zip archive with bytes that belong to no member"),
         (archive(SOME[0])[:-30], DamagedFileError, "the file is a damaged zip archive"),

@@ -61,7 +61,7 @@ LIMIT = SizeLimit(10_000_000, "PLATFORM_UNPACKED_MAX_BYTES")
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_file_whose_footer_states_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_file_whose_footer_declares_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "zeros.parquet"
     zeros = pa.table({"a": np.zeros(2_000_000, np.int64)})
     pq.write_table(zeros, file, compression="zstd", use_dictionary=False, data_page_size=20_000_000)

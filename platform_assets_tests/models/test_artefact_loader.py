@@ -1,4 +1,4 @@
-"""A loaded artefact gives unchanged scores; an artefact that would not is refused."""
+"""Artefacts are loaded with unchanged scores, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def gaussian(kernel: Any) -> Any:
     return GaussianProcessClassifier(kernel, optimizer=None, random_state=0)
 
 
-# One estimator of each family that candidates of the platform can use.
+# One estimator of each family that a model's candidates can use.
 FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
     "pipeline": (mixed, ("income", "children", "house", "has_car")),
     "text": (text, ("words",)),
@@ -233,6 +233,6 @@ def test_a_difference_in_the_last_bits_is_accepted(local: ArtefactStore) -> None
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((GOLDEN_ROWS, 2, 1))])
-def test_golden_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
+def test_golden_scores_of_the_wrong_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
     with pytest.raises(ArtefactError, match="train the model again"):
         local.load(local.add(dump(dataclasses.replace(a_model(), golden_scores=scores))))

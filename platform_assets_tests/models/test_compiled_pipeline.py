@@ -172,7 +172,7 @@ def test_a_score_that_is_nan_is_refused() -> None:
         CalibratedEstimator(LogisticRegression(), 1.0, 0.0),
     ],
 )
-def test_other_estimators_are_not_compiled(estimator: Any) -> None:
+def test_estimators_other_than_calibrated_pipelines_are_not_compiled(estimator: Any) -> None:
     assert arithmetic_of(estimator) is None
 
 

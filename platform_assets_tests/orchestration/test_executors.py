@@ -62,7 +62,9 @@ def test_the_error_names_a_missing_extra_and_the_fix(
             opened()
 
 
-def test_jobs_of_ops_stay_in_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_jobs_of_ops_run_in_one_process_whatever_executor_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_EXECUTOR", "multiprocess")
     found = definitions.defs()

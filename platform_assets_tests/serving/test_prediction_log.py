@@ -1,4 +1,4 @@
-"""The prediction log on a real PostgreSQL, also during network failures."""
+"""The prediction log on a real PostgreSQL, with and without network failures."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def serving(folder: Path, url: str, **variables: str) -> Iterator[Served]:
             wait_until(lambda: served.answers("/health/live"), "the service answered")
             yield served
         finally:
-            # Kill the group, because workers end later than their supervisor.
+            # Kill the process group, because workers end later than their supervisor.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -172,7 +172,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1", "2001:db8::1"])
-def test_the_error_of_serve_names_an_occupied_port_or_a_foreign_address(host: str, tmp_path: Path) -> None:
+def test_the_error_of_serve_names_an_occupied_port_or_an_address_of_another_machine(host: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)

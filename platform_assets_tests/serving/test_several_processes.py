@@ -62,7 +62,7 @@ def clients_of_all_workers(served: Served, key: str, opened: ExitStack) -> list[
 
 
 def page_of(served: Served, key: str) -> set[int]:
-    """Sign in, request a page over several connections, so that several workers respond, and return the statuses."""
+    """Sign in, and request a page over several connections, to reach several workers. Return the statuses."""
     session = requests.Session()
     token = session.get(f"{served.address}/sign-in", headers={"Accept": HTML}, timeout=60).text
     token = token.partition('name="csrf_token" value="')[2].partition('"')[0]

@@ -1,4 +1,4 @@
-"""The digest of training code, which changes to the code alter it, and which do not."""
+"""The digest of training code: which changes to the code alter the digest, and which do not."""
 
 from __future__ import annotations
 

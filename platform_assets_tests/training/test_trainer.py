@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A bench and its first training, shared by tests. Do not change it."""
+    """A bench and its first training. Tests share the bench, so they must not change it."""
 
     bench: Bench
     first: Training

@@ -161,7 +161,7 @@ def test_only_the_age_of_a_table_without_a_new_version_is_measured(lake: Lake) -
 
 
 @pytest.mark.requirement("MON-2")
-def test_a_table_is_late_if_it_is_older_than_usual_in_its_own_history(lake: Lake) -> None:
+def test_a_table_that_is_older_than_usual_is_reported_as_late(lake: Lake) -> None:
     ages = [
         {**row, "alarm": False}
         for day in range(1, DAYS)

@@ -1,4 +1,4 @@
-"""The check of new rows and the sensor that acts on its alarms, as Dagster evaluates them."""
+"""The drift check of new rows, and the sensor that launches a job after an alarm, as Dagster evaluates them."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_batches_are_compared_with_the_champion(station: Station) -> None:
     ]
 
 
-def test_evidence_against_other_training_rows_is_dropped(station: Station) -> None:
+def test_evidence_is_dropped_if_the_model_has_different_training_rows(station: Station) -> None:
     # The new model has different training rows, so its evidence starts again. Otherwise, the third batch would increase
     # the evidence.
     station.arrive(*(batch(f"{hour}.csv", 60, shift=0.5, days=hour / 24) for hour in range(2)))
@@ -143,7 +143,7 @@ def test_the_error_for_a_missing_feature_names_the_table_and_the_column(station:
         station.monitor.measure(ONE_CANDIDATE, "a run")
 
 
-def test_a_long_queue_is_measured_in_parts(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_queue_of_batches_is_measured_in_parts(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_module, "ROWS_AT_ONCE", 250)
     station.arrive(*(batch(f"{number}.csv", days=number / 100) for number in range(5)))
     assert [(len(one.batches), one.left) for one in (station.measure(), station.measure(), station.measure())] == [

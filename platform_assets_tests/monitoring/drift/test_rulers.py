@@ -1,4 +1,4 @@
-"""Rulers score values. They know the mean of each score over the training rows."""
+"""Rulers convert values into scores, and store the mean of each score over the training rows."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_a_champion_that_has_been_failing_for_a_minute_is_reported() -> None:
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_daemon_without_heartbeats_is_reported_although_no_sensor_runs(
+def test_a_daemon_without_recent_heartbeats_is_reported(
     database: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))

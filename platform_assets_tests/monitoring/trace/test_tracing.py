@@ -251,7 +251,7 @@ def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> N
             return connection.execute(b"select score from platform.shadow_predictions order by at, item").fetchall()
 
     wait_until(is_loaded, "the shadow was loaded")
-    # Two requests can have the same id, because a client may send the id.
+    # Two requests can have the same id, because a client may choose the id.
     for _ in range(2):
         shop.predict(*clients, named="twice")
     wait_until(lambda: len(scores()) == 4, "the shadow's scores were stored")
