@@ -60,7 +60,7 @@ VALIDATOR = jsonschema.Draft202012Validator(RUN_EVENT, format_checker=jsonschema
 
 
 class Catalogue(http.server.BaseHTTPRequestHandler):
-    """Stores valid events, and responds 422 to invalid events. If the server's `status` is set, always responds with it."""
+    """Stores valid events, and responds 422 to invalid events. If `server.status` is set, always responds with it."""
 
     server: "CatalogueServer"
 
