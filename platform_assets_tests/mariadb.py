@@ -35,11 +35,11 @@ PASSWORD = "secret-of-root"
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[URL]:
-    """URL of a server with the empty database `energy`, as its administrator."""
+    """URL of the empty database `energy`, with an administrator's credentials."""
     for program in (SERVER, INSTALL):
         if shutil.which(program, path=_path()) is None:
             pytest.skip("needs MariaDB: apt-get install mariadb-server")
-    pytest.importorskip("pymysql", reason="needs the driver of MariaDB (no apt package): pip install pymysql")
+    pytest.importorskip("pymysql", reason="needs the MariaDB driver, which has no apt package: pip install pymysql")
     # Do not use pytest's folder, because the server runs as another user, and its socket needs a short path.
     with TemporaryDirectory(prefix="mariadb") as folder:
         data = Path(folder)

@@ -92,7 +92,7 @@ def _serve() -> None:
     from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import make_server
 
-    # Fix the service to S3 and turn logging off, because detection and logging take as long as the request itself.
+    # Serve only S3 without logging, because moto's service detection and logging take as long as the request itself.
     server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -148,7 +148,7 @@ class _BadLine(BaseHTTPRequestHandler):
 
 
 def announce(endpoint: str) -> None:
-    """Print a server's endpoint, and wait until standard input is closed."""
+    """Print the server's endpoint for the parent process, and wait until standard input is closed."""
     sys.stdout.write(f"{endpoint}\n")
     sys.stdout.flush()
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider on loopback. A test can make its answers invalid."""
+"""A small OpenID Connect provider on loopback. A test can make its responses invalid."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ CLIENT, SECRET = "platform", "client secret +/%"
 
 @cache
 def signing_key(name: str) -> Any:
-    """Return a private key; names that begin with `ec` are for ES256, all other names for RS256."""
+    """Return the private key with this name. It is for ES256 if the name begins with `ec`, otherwise for RS256."""
     if name.startswith("ec"):
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(65537, 1024 if name == "short" else 2048)
 
 
 class OpenIdProvider:
-    """The provider's state, which a test changes.
+    """The provider's state, which a test can change.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class OpenIdProvider:
     person
         Claims about the person who signs in next.
     spoil
-        Changes the claims of the next tokens.
+        Function that changes the claims of the next tokens.
     sign
-        Makes a token of claims; by default with the key `current`.
+        Function that makes a token from claims. The default signs with the key `current`.
     keys
         Names of the published keys.
     current
-        Name of the key that signs.
+        Name of the signing key.
     """
 
     def __init__(self, issuer: str) -> None:
@@ -80,7 +80,7 @@ class OpenIdProvider:
         return {"keys": found}
 
     def authorize(self, query: dict[str, str]) -> str:
-        """Sign the person in; return the address to which the browser is sent."""
+        """Sign the person in. Return the URL to which the browser is redirected."""
         assert (query["client_id"], query["response_type"], query["code_challenge_method"]) == (CLIENT, "code", "S256")
         code = secrets.token_urlsafe()
         self.codes[code] = query
@@ -107,14 +107,14 @@ class OpenIdProvider:
 
 @contextmanager
 def openid_provider() -> Iterator[OpenIdProvider]:
-    """Serve a provider on a free port of loopback."""
+    """Serve a provider on a free loopback port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             address = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(address.query).items()}
             if address.path == "/authorize":
-                # Return a page with a link, which a person would click.
+                # Return a page with a link that the test clicks, as a person would.
                 page = f'<a href="{escape(provider.authorize(query))}">Continue</a>'
                 self.answer(200, page.encode(), "text/html")
             else:

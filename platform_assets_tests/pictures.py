@@ -44,7 +44,7 @@ def take_dagster(page: Page, address: str) -> None:
 
 
 def take_approvals(page: Page, address: str, key: str) -> None:
-    """Take pictures of the list of approval requests, of the newest request of the model, and of its form."""
+    """Take pictures of the list of approval requests, of the model's newest request, and of the decision form."""
     page.goto(f"{address}/sign-in?next=/approvals")
     page.get_by_label("Key").fill(key)
     page.get_by_role("button", name="Sign in").click()

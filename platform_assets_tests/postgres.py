@@ -129,7 +129,10 @@ def is_watched(home: Path) -> bool:
 
 
 def wait_until_stopped(home: Path) -> None:
-    """Wait until the embedded server of a home and its watcher have ended; no process may use the server."""
+    """Wait until the embedded server of a home and its watcher have ended.
+
+    They end only after all processes that use the server have ended.
+    """
     wait_until(
         lambda: not processes_of(home) and not is_watched(home), f"the server and the watcher of {home} had ended"
     )
@@ -236,7 +239,7 @@ def as_owner(owner_url: str, statements: str) -> None:
 
 @contextmanager
 def empty_databases(postgres_server: Database) -> Iterator[str]:
-    """Yield a URL like the fixture `database_url`; for fixtures that several tests share."""
+    """Yield a URL like that of the fixture `database_url`. Use it in fixtures that several tests share."""
     with _lend(postgres_server) as lent:
         yield lent.url
 
@@ -276,14 +279,14 @@ def _lend(postgres_server: Database) -> Iterator[Lent]:
 
 
 def _url(postgres_server: Database, name: str) -> URL:
-    # All tests share the role, because roles belong to the whole server. So no test may change it.
+    # Roles belong to the whole server, so all tests share this role, and no test may change it.
     assert isinstance(postgres_server.server, ServerUse)
     password = postgres_server.server.folder.password(APP)
     return _plain_url(postgres_server, name).set(username=APP, password=password)
 
 
 def _plain_url(postgres_server: Database, name: str) -> URL:
-    """Return a URL as in a setting, without the session settings that the platform adds."""
+    """Return a URL as a user would write it in a setting, without the session settings that the platform adds."""
     url = postgres_server.url("platform").set(drivername="postgresql", database=name)
     return url.difference_update_query(["client_encoding", "options"])
 
@@ -326,7 +329,7 @@ def _drop(connection: psycopg.Connection[Any], clones: Database, purposes: Itera
 
 
 def _empty(postgres_server: Database, name: str) -> None:
-    """Empty the tables that the platform's role may write, itself or by functions."""
+    """Empty the tables that the platform's role may write, directly or through functions."""
     with Database(postgres_server.url("platform").set(database=name)).connect("platform") as connection:
         tables = connection.execute(
             "select format('%%I.%%I', nspname, relname), pg_relation_size(c.oid) > %s"

@@ -1,4 +1,4 @@
-"""A Redis server for tests, from Debian's `redis-server`. `conftest.py` loads it as a plugin."""
+"""A Redis server for tests, from Debian's package `redis-server`. `conftest.py` loads this module as a plugin."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
     with empty_databases(postgres_server) as url:
         home = tmp_path_factory.mktemp("home")
         owner = SecretStr(owner_of(url))
-        # Other tests cover the rate limit.
+        # Turn the rate limit off, because other tests cover it.
         services = Services(
             Settings(home=home, database_url=SecretStr(url), migration_database_url=owner, rate_limit="off")
         )
@@ -96,7 +96,7 @@ def keys_of(services: Services) -> Keys:
 
 
 def api(app: FastAPI, secret: str = "", **options: Any) -> TestClient:
-    """Return a client that sends an API key; without a key if `secret` is empty."""
+    """Return a client that sends `secret` as its API key, or no key if `secret` is empty."""
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     return TestClient(app, base_url=LOOPBACK, headers=headers, follow_redirects=False, **options)
 
@@ -144,7 +144,7 @@ def listening() -> socket.socket:
 
 @contextmanager
 def served(app: ASGIApp, bounds: Bounds | None = None, on: socket.socket | None = None) -> Iterator[str]:
-    """Serve an application on a free port or a given socket, by the server that `platform-assets serve` runs."""
+    """Serve an application on a free port or a given socket, with the server that `platform-assets serve` runs."""
     server = http_server.server(app, bounds)
     with on or listening() as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

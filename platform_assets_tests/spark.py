@@ -1,4 +1,4 @@
-"""A Spark cluster of two workers with a Connect server, from pyspark's files. `conftest.py` loads it as a plugin."""
+"""A Spark cluster of two workers with a Connect server, from pyspark's files. `conftest.py` loads this as a plugin."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cluster:
     master
         Master of the cluster, as `spark://host:port`.
     remote
-        Connect server whose driver uses the cluster, as `sc://host:port`.
+        Spark Connect server that runs its queries on the cluster, as `sc://host:port`.
     """
 
     master: str
@@ -77,7 +77,7 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
 
 
 def driver_options() -> dict[str, str]:
-    """Return Spark's settings for a driver that cannot hold a table."""
+    """Return settings of a Spark driver with too little memory to hold a table."""
     return {
         "spark.driver.memory": DRIVER_MEMORY,
         "spark.driver.maxResultSize": LARGEST_RESULT,
@@ -106,7 +106,7 @@ def _started(name: str, command: Sequence[str], logs: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            # The session includes the executors that a worker started.
+            # Kill the process group, because it includes the executors that a worker started.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 

@@ -60,7 +60,7 @@ class Place:
         return made
 
     def rows(self, table: sa.Table) -> list[tuple[Any, ...]]:
-        """Return all rows in the order of their first key columns."""
+        """Return all rows, sorted by their primary key."""
         with self.engine.connect() as connection:
             found = connection.execute(sa.select(table).order_by(*table.primary_key.columns)).all()
         return [tuple(row) for row in found]
@@ -86,7 +86,7 @@ def demand_columns() -> list[sa.Column[Any]]:
 
 
 def demand(hours: int, first: int = 0, **columns: Any) -> pa.Table:
-    """Return rows like those of `esios_demand/demand_forecast`; `columns` replaces values of all rows."""
+    """Return rows like those of `esios_demand/demand_forecast`. `columns` sets the value of a column in all rows."""
     times = [START + timedelta(hours=hour) for hour in range(first, first + hours)]
     return pa.table(
         {

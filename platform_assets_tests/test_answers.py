@@ -41,7 +41,7 @@ def test_each_question_of_the_requirement_has_a_section() -> None:
 
 @pytest.mark.requirement("OPS-6")
 @pytest.mark.parametrize("question", SECTIONS)
-def test_an_answer_links_to_code_and_its_figures_to_their_source(question: str) -> None:
+def test_an_answer_links_to_code_and_to_the_source_of_each_figure(question: str) -> None:
     assert re.search(r"\.(py|toml|yml)\)", SECTIONS[question]), "it links to no code"
     assert figures_without_a_source(SECTIONS[question]) == []
 
@@ -56,5 +56,5 @@ def test_an_answer_links_to_code_and_its_figures_to_their_source(question: str) 
         ("`PORT=12345`, 95 %, Article 22", []),
     ],
 )
-def test_a_figure_without_a_source_is_found(text: str, expected: list[str]) -> None:
+def test_figures_without_a_source_are_found(text: str, expected: list[str]) -> None:
     assert figures_without_a_source(text) == expected

@@ -85,7 +85,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],
 )
-def test_reproduce_names_an_unknown_model_or_an_invalid_version(
+def test_the_error_of_reproduce_names_an_unknown_model_or_an_invalid_version(
     arguments: tuple[str, ...], code: int, message: str, database_url: str, tmp_path: Path
 ) -> None:
     done = platform_assets("reproduce", *arguments, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
@@ -167,7 +167,7 @@ def test_a_run_with_live_sources_names_the_variables_of_missing_sources(database
     ],
 )
 @pytest.mark.requirement("PLT-8")
-def test_an_invalid_setting_is_one_message_without_traceback(
+def test_an_invalid_setting_gives_one_error_message_without_traceback(
     variables: dict[str, str], message: str, tmp_path: Path
 ) -> None:
     for command in ("run", "migrate"):
@@ -198,7 +198,7 @@ def test_the_summary_warns_that_tables_in_memory_are_lost(capsys: pytest.Capture
 
 @pytest.mark.parametrize("command", ["run", "doctor", "up"])
 @pytest.mark.parametrize("home", ["/proc/self", "/proc/none", "{file}", "{file}/below"])
-def test_an_unwritable_home_is_one_message_without_traceback(command: str, home: str, tmp_path: Path) -> None:
+def test_an_unwritable_home_gives_one_error_message_without_traceback(command: str, home: str, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     done = platform_assets(command, PLATFORM_HOME=home.format(file=file))
@@ -285,7 +285,7 @@ def test_the_service_exits_with_0_when_its_terminal_is_closed(tmp_path: Path) ->
     assert "Application shutdown complete" in log.read_text()
 
 
-def test_closed_streams_do_not_give_their_descriptors_to_files(tmp_path: Path) -> None:
+def test_an_opened_file_does_not_get_the_descriptor_of_a_closed_standard_stream(tmp_path: Path) -> None:
     environment = os.environ | {"PLATFORM_HOME": "~nobody-of-this-name/home"}
     command = f"exec {PROGRAM} doctor 0<&- >&- 2>{tmp_path / 'err'}"
     done = subprocess.run(["/bin/sh", "-c", command], cwd=tmp_path, env=environment, check=False)
@@ -295,7 +295,7 @@ def test_closed_streams_do_not_give_their_descriptors_to_files(tmp_path: Path) -
     assert "PLATFORM_HOME: is '~nobody-of-this-name/home', which cannot be resolved" in told
 
 
-def test_streams_are_open_after_the_caller_closed_them(tmp_path: Path) -> None:
+def test_standard_streams_that_the_caller_closed_are_opened_again(tmp_path: Path) -> None:
     program = (
         "from platform_assets.base.command_line import open_closed_streams; open_closed_streams();"
         f"file = open({str(tmp_path / 'file')!r}, 'w'); print('lost'); assert file.fileno() > 2, file.fileno()"

@@ -1,4 +1,4 @@
-"""The delivery: workflows, make targets that they run, and the scripts of the containers."""
+"""Continuous delivery: the workflows, the make targets that they run, and the scripts of the containers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ONLY_ON_GITHUB = (
     "go run github.com/zricethezav/gitleaks",
     'grep "quality gate"',
 )
-"""Parts of workflow lines that only work on GitHub's machines: accounts, images or the summary of a run."""
+"""Parts of workflow lines that work only on GitHub, because they need its accounts, images or run summaries."""
 
 
 def jobs() -> list[tuple[str, dict[str, Any]]]:
@@ -51,7 +51,7 @@ def made(target: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.requirement("OPS-2")
 @pytest.mark.parametrize(("name", "job"), jobs())
-def test_a_job_has_least_permissions_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
+def test_a_job_has_minimal_permissions_and_pinned_actions(name: str, job: dict[str, Any]) -> None:
     flow = WORKFLOWS[name.partition(":")[0]]
     assert flow["permissions"] in ({}, {"contents": "read"})
     written = {scope for scope, access in job.get("permissions", {}).items() if access == "write"}
@@ -62,7 +62,7 @@ def test_a_job_has_least_permissions_and_pinned_actions(name: str, job: dict[str
 
 
 @pytest.mark.requirement("OPS-2")
-def test_a_line_of_a_workflow_is_a_make_target_or_needs_github() -> None:
+def test_workflow_lines_run_make_targets_unless_they_need_github() -> None:
     lines = [step["run"] for _, job in jobs() for step in job.get("steps", ()) if "run" in step]
     targets = {target for line in lines for target in re.findall(r"^make ([a-z ]+)", line)}
     assert {name for names in targets for name in names.split()} <= set(
@@ -103,7 +103,8 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("OPS-1")
 def test_a_command_in_a_running_container_has_the_secrets(tmp_path: Path) -> None:
-    # `docker compose exec` starts a program without the entry point; write the two scripts with the paths of this test.
+    # `docker compose exec` bypasses the entry point, so the script `platform-assets` must call it. Copy both scripts,
+    # and adapt their paths.
     secret, program = tmp_path / "secret", tmp_path / "package" / "bin" / "platform-assets"
     secret.write_text("postgresql://a")
     program.parent.mkdir(parents=True)
@@ -168,7 +169,7 @@ def test_a_deployment_without_its_arguments_or_secrets_is_refused(
 
 
 @pytest.mark.requirement("OPS-5")
-def test_two_deployments_of_an_environment_at_once_are_refused(tmp_path: Path) -> None:
+def test_a_deployment_is_refused_while_another_deployment_of_the_environment_runs(tmp_path: Path) -> None:
     shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
     (tmp_path / "docker" / "secrets").mkdir()
     with (tmp_path / "docker" / ".deploying.staging").open("w") as lock:
@@ -182,7 +183,7 @@ def test_two_deployments_of_an_environment_at_once_are_refused(tmp_path: Path) -
 def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp_path: Path) -> None:
     shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
     (tmp_path / "docker" / "secrets").mkdir()
-    # This Docker Compose records that it was called, and fails.
+    # Replace Docker Compose with a script that records its project and fails.
     called = tmp_path / "called"
     for name in ("docker", "docker-compose"):
         program = tmp_path / "bin" / name

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-# Skip the requirements, because they name commands and settings that do not exist yet.
+# Skip the page of requirements, because it names commands and settings that do not exist yet.
 PAGES = [
     page
     for pattern in ("*.md", "docs/**/*.md", "platform_assets/**/*.md")

@@ -24,12 +24,12 @@ def costs(work: int, seconds: float, what: str = "land") -> list[Cost]:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_the_exponent_of_a_power_of_the_size_is_that_power(power: float) -> None:
+def test_costs_that_grow_with_a_power_of_the_size_have_that_exponent(power: float) -> None:
     assert exponent([3, 30, 300], [0.2 * size**power for size in (3, 30, 300)]) == pytest.approx(power)
 
 
 def test_the_exponent_fits_noisy_costs_by_least_squares() -> None:
-    # By hand: logarithms 0, 1, 1.7 (base 10) at sizes 0, 1, 2 give the slope 0.85.
+    # In base-10 logarithms, the costs are 0, 1 and 1.7 at the sizes 0, 1 and 2. The slope, calculated by hand, is 0.85.
     assert exponent([1, 10, 100], [1, 10, 10**1.7]) == pytest.approx(0.85)
     assert math.isnan(exponent([1], [1]))
     assert math.isnan(exponent([1, 10], [0, 1]))
@@ -52,7 +52,7 @@ def test_a_small_size_is_measured_in_a_separate_process() -> None:
     assert all(cost.work == 1_400 and cost.seconds > 0 and cost.cpu_seconds >= 0 for cost in point.costs)
 
 
-def test_a_measurement_replaces_the_former_measurement_and_the_documents_show_the_newest(tmp_path: Path) -> None:
+def test_a_measurement_replaces_the_previous_one_of_its_size_and_the_page_shows_the_newest(tmp_path: Path) -> None:
     results, page, plot = tmp_path / "growth.json", tmp_path / "scale.md", tmp_path / "growth.png"
     page.write_text(f"before\n{growth.BEGIN}\nold\n{growth.END}\nafter\n")
     for size, seconds in ((615_000, 9.0), (6_150_000, 40.0), (615_000, 2.0)):
@@ -68,7 +68,7 @@ def test_a_measurement_replaces_the_former_measurement_and_the_documents_show_th
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_operation_on_a_larger_state_is_distinguished_from_growing_work() -> None:
+def test_an_operation_on_a_larger_state_is_distinguished_from_work_that_grows_with_the_size() -> None:
     [series] = [series for series in all_series() if series.name == "zone"]
     points = [
         {"series": "zone", "size": size, "costs": [vars(cost) for cost in costs(size, 1) + costs(20, 1, "page")]}

@@ -152,7 +152,7 @@ def does_not_pickle(house: House, asset: str) -> Iterator[str]:
     # Dagster uses `fs_io_manager` by default.
     manager = (house.definitions.resources or {}).get(node.io_manager_key, dg.fs_io_manager)
     if manager is dg.fs_io_manager or isinstance(manager, dg.FilesystemIOManager):
-        yield f"its IO manager {node.io_manager_key!r} is one of Dagster's, which pickle values"
+        yield f"its IO manager {node.io_manager_key!r} is one of Dagster's IO managers, which pickle values"
 
 
 def check_is_named_as_a_fact(house: House, check: str) -> Iterator[str]:
@@ -215,7 +215,7 @@ def test_the_rules_have_definitions_to_inspect() -> None:
 @pytest.mark.parametrize("domain", subpackages(domains.__name__))
 def test_a_domain_has_a_readme(domain: str) -> None:
     readme = Path(domains.__path__[0], domain, "README.md")
-    assert readme.is_file(), "write a README.md with the decisions and their reasons"
+    assert readme.is_file(), "write a README.md with the domain's design decisions and their reasons"
     assert readme.read_text().startswith("# ")
 
 
@@ -288,7 +288,11 @@ BAD_HOUSE = House(
                 "column b has no description",
             ],
         ),
-        (does_not_pickle, "somewhere/loans", ["its IO manager 'io_manager' is one of Dagster's, which pickle values"]),
+        (
+            does_not_pickle,
+            "somewhere/loans",
+            ["its IO manager 'io_manager' is one of Dagster's IO managers, which pickle values"],
+        ),
         (
             check_is_named_as_a_fact,
             "somewhere/loans:loan_amount",

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: the same containers as in docker/compose.yaml, with the rights that they need.
+"""The Kubernetes manifests run the same containers as docker/compose.yaml, with only the permissions that they need.
 
 `make infra` validates the manifests against the schemas of Kubernetes and checkov's rules.
 """
@@ -33,7 +33,7 @@ CONTAINERS = sorted(name for name, one in COMPOSE.items() if name != "database" 
 SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
-"""Settings of the containers, and examples of settings."""
+"""Settings in production.env, including the examples that are commented out."""
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
 """Settings that only pods have. Pods have no common volume, so the lake is in an object store."""
 ONLY_COMPOSE = {"celery_broker_url"}
@@ -88,7 +88,8 @@ def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name
     assert container.get("args") == compose.get("command")
     assert "command" not in container
     there, here = compose["environment"], variables(pod, FOLDER / overlay)
-    # All pods share one map of settings. In compose, `migrate` uses MLflow's database instead of its server.
+    # All pods share one ConfigMap, so `migrate` has this setting in Kubernetes. Compose does not set it for `migrate`,
+    # which uses MLflow's database instead of its server.
     unused = {"PLATFORM_MLFLOW_TRACKING_URI"} if name == "migrate" else set()
     assert set(there) == set(here) - set(SETTINGS) - ONLY_KUBERNETES - unused
     own = ("PLATFORM_ENV", "PLATFORM_SOURCES", "PLATFORM_AUTOMATION")
@@ -108,7 +109,7 @@ def test_no_container_is_missing() -> None:
 
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_pod_has_no_rights_that_it_does_not_need(name: str) -> None:
+def test_a_pod_has_only_the_permissions_that_it_needs(name: str) -> None:
     pod = pods(FOLDER / "production")[name]
     [container] = pod["containers"]
     assert (pod["automountServiceAccountToken"], pod["enableServiceLinks"]) == (False, False)
@@ -136,7 +137,7 @@ def test_secrets_are_referenced_by_name_and_only_migrate_has_the_owners_secret(w
     assert (owners, named["mlflow"]) == ({"migrate"}, {"platform-mlflow-database"})
 
 
-def test_the_service_is_updated_and_scaled_without_a_gap() -> None:
+def test_the_service_is_updated_and_scaled_without_downtime() -> None:
     folder = FOLDER / "production"
     service = all_of("Deployment", folder)["service"]["spec"]
     assert service["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -179,7 +180,7 @@ def test_only_webserver_and_daemon_may_launch_jobs(with_run_jobs: Path) -> None:
     }
 
 
-def test_the_job_of_a_run_is_a_valid_configuration_with_the_rights_of_a_pod(with_run_jobs: Path) -> None:
+def test_the_job_configuration_of_runs_is_valid_and_as_restricted_as_a_pod(with_run_jobs: Path) -> None:
     launching = all_of("ConfigMap", with_run_jobs)["launcher"]["data"]
     run = yaml.safe_load(launching["launcher.yaml"])
     pod = run["run_k8s_config"]["pod_spec_config"]

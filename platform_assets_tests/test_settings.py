@@ -52,7 +52,7 @@ def test_a_source_is_set_by_its_variable(monkeypatch: pytest.MonkeyPatch, source
     assert Sources(load_settings()).given(source) == Source(source.variable, "file.csv")
 
 
-def test_a_secret_without_a_matching_name_is_refused() -> None:
+def test_a_secret_setting_whose_name_does_not_show_that_it_is_secret_is_refused() -> None:
     with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not show it"):
         type("StocksSettings", (DomainSettings,), {"__annotations__": {"stocks_pin": SecretStr}, "stocks_pin": "x"})
 
@@ -278,7 +278,7 @@ def test_the_lake_is_below_the_home_unless_it_is_set(
 
 
 @pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t"])
-def test_blanks_and_line_breaks_around_a_value_are_ignored(monkeypatch: pytest.MonkeyPatch, blanks: str) -> None:
+def test_whitespace_around_a_value_is_ignored(monkeypatch: pytest.MonkeyPatch, blanks: str) -> None:
     monkeypatch.setenv("PLATFORM_ENV", f"{blanks}development{blanks}")
     monkeypatch.setenv("PLATFORM_LAKE_URI", f"s3://bucket/lake{blanks}")
     monkeypatch.setenv("PLATFORM_DATABASE_URL", f"{blanks}postgresql://me:secret-word@host/name{blanks}")

@@ -86,7 +86,7 @@ class Process:
 
 @dataclass(frozen=True)
 class WarmParent:
-    """Starter of warm processes."""
+    """Starts warm processes. `path` is the socket of their parent process."""
 
     path: Path
 
@@ -164,7 +164,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def warm(shared_folder: Path) -> Iterator[WarmParent]:
-    """The starter of warm processes. Their parent exits when the last test session has ended."""
+    """Starts warm processes. Their parent process exits when the last test session has ended."""
     path, session = _parent_of(shared_folder)
     with session:
         yield WarmParent(path)
@@ -193,7 +193,7 @@ def _session(path: Path) -> socket.socket | None:
     with suppress(OSError):
         session.connect(str(path))
         session.sendall(warm_parent.STAY)
-        # Without this answer there is no session, because the parent is about to exit.
+        # If the parent does not answer, it is about to exit, so there is no session.
         if session.recv(len(warm_parent.READY)):
             return session
     session.close()

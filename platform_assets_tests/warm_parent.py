@@ -117,7 +117,7 @@ def main(path: str) -> None:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    # Discard the exit codes of the children. Each child waits for one requested process and reports its exit code.
+    # Discard the exit codes of the children. A child only waits for a requested process and reports that exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     sessions: list[socket.socket] = []
     while True:
@@ -183,7 +183,7 @@ def _reopen_output() -> None:
 
 def _work(order: dict[str, Any], streams: list[int]) -> None:
     os.setsid()
-    # Restore interrupts, because a shell ignores them for background processes, and children inherit that.
+    # Restore the handler of SIGINT, because a shell makes background processes ignore it, and children inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

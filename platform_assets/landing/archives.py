@@ -166,14 +166,16 @@ def _only_member(layer: _Layer, target: Path) -> str:
                 if name and member.isfile():
                     raise SeveralMembersError(
                         f"{layer.called} contains several files, including {name} and {shown_name(member.name)}; "
-                        "pack one file"
+                        "put only one file in the archive"
                     )
                 if member.isfile():
                     name = shown_name(member.name)
                     _copy(archive, member, target)
                 folders += member.isdir()
                 if folders > MOST_FOLDERS:
-                    raise WrongMemberError(f"{layer.called} contains more than {MOST_FOLDERS} folders; pack one file")
+                    raise WrongMemberError(
+                        f"{layer.called} contains more than {MOST_FOLDERS} folders; put only one file in the archive"
+                    )
     # For forged headers, tarfile also raises errors other than TarError.
     except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
         raise NotTarError(f"{layer.called} is not a complete tar archive: {first_line(error)}") from None

@@ -111,7 +111,8 @@ class Sources:
             return found
         if self.settings.sources == "live":
             raise SourceError(
-                f"{source.variable} is not set; set it to the source, or set PLATFORM_SOURCES=demo for sample data"
+                f"{source.variable} is not set; set it to the source's path or URL, or set PLATFORM_SOURCES=demo for "
+                "sample data"
             )
         rows = self.demo_rows(source)
         file = self.settings.home / "demo" / f"{source.name}_{rows}{source.demo.suffix}"

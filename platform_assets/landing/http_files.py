@@ -103,7 +103,7 @@ def _answer(address: str) -> Iterator[Response]:
     try:
         with requests.get(address, headers=HEADERS, stream=True, timeout=SECONDS) as answer:
             if answer.status_code != HTTPStatus.OK:
-                raise WebError(f"the server returned HTTP {answer.status_code} {answer.reason}; 200 is needed")
+                raise WebError(f"the server returned HTTP {answer.status_code} {answer.reason} instead of 200")
             yield answer
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise WebError(_reason(error)) from None

@@ -294,12 +294,13 @@ def _only_member(packed: BinaryIO, called: str) -> Iterator[bytes]:
 
 def _demand_one(files: list[zipfile.ZipInfo], called: str) -> None:
     if not files:
-        raise NoMemberError(f"{called} is a zip archive without a file; pack one file")
+        raise NoMemberError(f"{called} is a zip archive that contains no file; put one file in the archive")
     if len(files) > 1:
         names = [shown_name(one.filename) for one in files[:_NAMES_SHOWN]]
         more = f" and {len(files) - _NAMES_SHOWN} more" if len(files) > _NAMES_SHOWN else ""
         raise SeveralMembersError(
-            f"{called} is a zip archive with {len(files)} files: {', '.join(names)}{more}; pack one file"
+            f"{called} is a zip archive with {len(files)} files: {', '.join(names)}{more}; put only one file in the "
+            "archive"
         )
 
 

@@ -178,7 +178,7 @@ def _name(value: Any) -> str:
 
 
 def _batches(database: sqlite3.Connection, table: str, most: int) -> Iterator[list[tuple[Any, ...]]]:
-    # NOT INDEXED reads the rows in the table's own order, not in that of an index.
+    # NOT INDEXED reads the rows in table order, not index order.
     rows = database.execute(f"SELECT * FROM {sql_name(table)} NOT INDEXED")  # noqa: S608 - the name is quoted
     batch: list[tuple[Any, ...]] = []
     total = size = 0
@@ -186,7 +186,9 @@ def _batches(database: sqlite3.Connection, table: str, most: int) -> Iterator[li
         length = sum(len(value) for value in values if isinstance(value, bytes))
         total, size = total + length, size + length
         if total > most:
-            raise sqlite3.DataError(f"its rows have more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the file")
+            raise sqlite3.DataError(
+                f"its rows have more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the size of the file"
+            )
         batch.append(values)
         if len(batch) == _BATCH or size > _BATCH_BYTES:
             yield batch

@@ -257,10 +257,10 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
         mend = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "no person who signs in without a key may approve", mend)
+        yield Finding("sign-in", "warning", "no person who signs in without a key has the scope approve", mend)
     elif not ways.groups.give_approve:
-        mend = "let a group give it, or unset PLATFORM_GROUP_SCOPES"
-        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives approve to no group", mend)
+        mend = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
+        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", mend)
     else:
         yield Finding("sign-in", "ok", "the service may sign people in")
     if ways.provider:

@@ -164,6 +164,6 @@ def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]
     ]
     told = "\n".join(f"    {' '.join(line.split())}" for line in lines)
     return (
-        f"**Imported**\n\nThis is {origin}. Its approvals there do not count here. The rest of this card, except the "
-        f"limits, describes the training and evaluation there.\n\n{told}"
+        f"**Imported**\n\nThis is {origin}. Approvals in that environment do not count here. The rest of this card, "
+        f"except the limits, describes the training and evaluation in that environment.\n\n{told}"
     )

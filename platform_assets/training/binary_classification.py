@@ -199,7 +199,7 @@ class BinaryClassification:
     def labels(self, column: pd.Series[Any]) -> NDArray[np.int64]:
         """Return the labels as int64, (n,)."""
         if strange := int((~column.isin([0, 1])).sum()):
-            raise TrainingError(f"{strange} examples have a {column.name} that is neither 0 nor 1; drop them")
+            raise TrainingError(f"in {strange} examples, {column.name} is neither 0 nor 1; drop them")
         return column.to_numpy(dtype="int64")
 
     def label_fault(self, label: float) -> str | None:

@@ -124,7 +124,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     import numpy as np
 
     if imported := version.tags.get(IMPORTED_TAG):
-        told = f"the holdout of {len(examples.holdout):,} examples, because the version is {imported}"
+        told = f"the holdout of {len(examples.holdout):,} examples, because the version was imported: it is {imported}"
         return told, not_trained_on(spec, version, examples.holdout).assign(**{KNOWN: "never seen"})
     then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
     known = as_frame(then.select(*dict.fromkeys((spec.id, spec.group))))

@@ -76,7 +76,7 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
         )
     if twins := int(examples[spec.id].duplicated().sum()):
         raise TrainingError(
-            f"{told}: {twins} examples repeat the {spec.id} of another example; return one row per {spec.id}"
+            f"{told}: {twins} examples have the same {spec.id} as another example; return one row per {spec.id}"
         )
     try:
         labels_of(spec, examples)

@@ -239,10 +239,10 @@ class Regression:
 
         kind = column.dtype
         if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind):
-            raise TrainingError(f"all {len(column)} examples have a {column.name} of the type {kind}, not a number")
+            raise TrainingError(f"in all {len(column)} examples, {column.name} has the type {kind}, not a number")
         labels = column.to_numpy(dtype=np.float64, na_value=np.nan)
         if strange := int((~np.isfinite(labels)).sum()):
-            raise TrainingError(f"{strange} examples have a {column.name} that is missing or infinite; drop them")
+            raise TrainingError(f"in {strange} examples, {column.name} is missing or infinite; drop them")
         return labels
 
     def label_fault(self, label: float) -> str | None:

@@ -128,7 +128,7 @@ BREAKAGES: list[tuple[bytes, type[ArchiveError], str]] = [
     (
         gzip.compress(tar({"a": TEXT, "b": TEXT})),
         SeveralMembersError,
-        "contains several files, including 'a' and 'b'; pack",
+        "contains several files, including 'a' and 'b'; put only one file",
     ),
     (pack(CONTENT, "/etc/passwd"), WrongMemberError, "contains '/etc/passwd', which is a path outside the archive"),
     (pack(CONTENT, "a/../../b"), WrongMemberError, "contains 'a/../../b', which is a path outside the archive"),

@@ -83,7 +83,7 @@ def test_every_stream_of_a_compressed_file_is_read(tmp_path: Path, compress: Cal
 
 
 @compressions
-def test_a_compressed_file_with_bytes_after_its_last_stream_is_refused(
+def test_a_compressed_file_that_is_damaged_or_has_trailing_bytes_is_refused(
     tmp_path: Path, compress: Callable[[bytes], bytes]
 ) -> None:
     whole, second = compress(CONTENT), compress(b"3,4\n" * 9_999)
@@ -115,7 +115,7 @@ def test_zero_bytes_at_the_end_of_a_compressed_file_are_ignored(tmp_path: Path) 
         gzip.compress(archive(("sales.csv.xz", lzma.compress(CONTENT)))),
     ],
 )
-def test_a_zip_archive_is_replaced_by_the_content_of_its_only_file(tmp_path: Path, packed: bytes) -> None:
+def test_a_zip_archive_with_one_file_is_unpacked(tmp_path: Path, packed: bytes) -> None:
     assert unpacked(tmp_path, packed) == CONTENT
 
 
@@ -125,10 +125,10 @@ SOME = [(f"{month}.csv", b"a,b\n") for month in ("january", "february", "march",
 @pytest.mark.parametrize(
     ("packed", "kind", "reason"),
     [
-        (archive(*SOME[:2]), SeveralMembersError, "with 2 files: 'january.csv', 'february.csv'; pack one file"),
+        (archive(*SOME[:2]), SeveralMembersError, "with 2 files: 'january.csv', 'february.csv'; put only one file"),
         (archive(*SOME), SeveralMembersError, "7 files: 'january.csv', 'february.csv', 'march.csv', 'april.csv', "),
-        (archive(), NoMemberError, "the file is a zip archive without a file; pack one file"),
-        (archive(("2024/", b"")), NoMemberError, "the file is a zip archive without a file; pack one file"),
+        (archive(), NoMemberError, "the file is a zip archive that contains no file; put one file"),
+        (archive(("2024/", b"")), NoMemberError, "the file is a zip archive that contains no file; put one file"),
         (archive(SOME[0]) + archive(SOME[1]), DamagedFileError, "a zip archive with bytes that belong to no member"),
         (archive(SOME[0]) + b"and more", DamagedFileError, "a zip archive with bytes that belong to no member"),
         (archive(SOME[0])[:-30], DamagedFileError, "the file is a damaged zip archive"),
@@ -162,7 +162,9 @@ def test_an_encrypted_zip_archive_is_refused(tmp_path: Path) -> None:
     "compress",
     [*COMPRESSIONS.values(), lambda content: archive(("a", content)), lambda content: gzip.compress(zstd(content))],
 )
-def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+def test_a_decompression_bomb_is_refused_before_it_fills_the_disk(
+    tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
     content, limit = bytes(3 << 20), 1 << 20
     with pytest.raises(TooLargeError) as caught:
         unpacked(tmp_path, compress(content), SizeLimit(limit, "PLATFORM_UNPACKED_MAX_BYTES"))
@@ -173,7 +175,7 @@ def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path, compress: Ca
     assert unpacked(tmp_path, compress(content), SizeLimit(len(content), "")) == content
 
 
-def test_nested_packings_are_unpacked_up_to_a_limit(tmp_path: Path) -> None:
+def test_nested_compression_is_unpacked_up_to_the_layer_limit(tmp_path: Path) -> None:
     packed = CONTENT
     for _ in range(MOST_LAYERS):
         packed = gzip.compress(packed)

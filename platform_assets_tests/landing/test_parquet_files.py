@@ -1,4 +1,4 @@
-"""Damaged parquet files: with page checksums, no altered value is read. Small files with large values are refused."""
+"""Parquet files with page checksums never return altered values. Files that decode to too many bytes are refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_a_flipped_bit_before_the_footer_changes_no_value(tmp_path: Path, version: str) -> None:
+def test_a_flipped_bit_before_the_footer_is_refused_or_changes_no_value(tmp_path: Path, version: str) -> None:
     count = 300
     table = pa.table(
         {
@@ -61,7 +61,7 @@ LIMIT = SizeLimit(10_000_000, "PLATFORM_UNPACKED_MAX_BYTES")
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_file_whose_footer_states_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+def test_a_file_whose_footer_declares_too_many_bytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "zeros.parquet"
     zeros = pa.table({"a": np.zeros(2_000_000, np.int64)})
     pq.write_table(zeros, file, compression="zstd", use_dictionary=False, data_page_size=20_000_000)
@@ -73,7 +73,7 @@ def test_a_file_whose_footer_states_too_many_bytes_is_refused_before_it_is_read(
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_string()])
-def test_a_text_that_many_rows_share_is_decoded_in_parts_up_to_the_limit(
+def test_dictionary_values_are_decoded_in_batches_and_refused_above_the_size_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
 ) -> None:
     monkeypatch.setattr(parquet_files, "MOST_BATCH_BYTES", 1_000_000)

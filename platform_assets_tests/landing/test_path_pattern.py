@@ -1,4 +1,4 @@
-"""Path patterns match strictly, and extract texts and times."""
+"""A path pattern matches the whole path, and extracts text and time fields."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MOMENT = datetime(2026, 2, 28, 9, 30, tzinfo=UTC)
         ("yesterday", None),
     ],
 )
-def test_times_are_iso_8601_with_or_without_separators(time: str, read: datetime | None) -> None:
+def test_times_are_parsed_as_iso_8601_with_or_without_separators(time: str, read: datetime | None) -> None:
     found = PathPattern("{device}/{recorded_at}.txt", FIELDS).read(f"dev7/{time}.txt")
     assert found == (None if read is None else {"device": "dev7", "recorded_at": read})
     if found:

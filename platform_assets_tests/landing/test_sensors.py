@@ -1,6 +1,6 @@
-"""A source's sensor launches its job until the table is made from the current file.
+"""A source's sensor launches its job whenever the table was not made from the current file.
 
-The sensor reads only changed files.
+The sensor reads the file again only if the file changed.
 """
 
 import gzip
@@ -53,7 +53,7 @@ REPOSITORY = dg.Definitions(
 
 @dataclass(frozen=True)
 class Tables:
-    """A store with the table `readings`, as a file with the digest of the content that it was made from."""
+    """Stand-in for the table store. `file` holds the digest of the content from which `readings` was made."""
 
     file: Path
 
@@ -77,7 +77,7 @@ class Watched:
 
     def write(self, content: str) -> None:
         self.file.write_text(content)
-        # Set the time, because two writes can get the same time from the file system.
+        # Set a new modification time, because the file system can give two quick writes the same time.
         self._written += 1
         os.utime(self.file, (self._written, self._written))
 
@@ -100,7 +100,7 @@ class Watched:
         return request.run_key or ""
 
     def run(self, failing: str = "", job: str = JOB, file: Path | None = None) -> None:
-        """Run a job. The job of the sensor gets the tags of the sensor's last request."""
+        """Run a job. If it is the sensor's job, add the tags of the sensor's last run request."""
         tags = {FILE: str(file or self.file), TABLE: str(self.tables.file), FAILING: failing} | (
             self._tags if job == JOB else {}
         )
@@ -134,12 +134,12 @@ def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) ->
 
 
 @pytest.mark.requirement("PLT-12")
-def test_content_that_comes_back_is_loaded_although_its_first_run_was_recorded_last(watched: Watched) -> None:
+def test_content_that_returns_is_loaded_again_even_if_its_first_run_was_recorded_last(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         watched.tick()
         watched.run()
-    # The run of the content "one" published its table before the other run, but records its materialisation only now.
+    # The run for "one" published its table before the run for "two", but its materialisation is recorded only now.
     first = dg.AssetMaterialization("readings", metadata={"source_digest": hashlib.sha256(b"one").hexdigest()})
     watched.instance.report_runless_asset_event(first)
     assert watched.tick() == loaded(watched)
@@ -208,7 +208,7 @@ def test_the_job_is_launched_again_after_the_table_was_made_from_another_file(wa
     assert watched.tick() == f"{ONE}, run 2"
 
 
-def test_the_wait_before_each_retry_grows_and_retries_end() -> None:
+def test_each_retry_waits_longer_and_retries_stop_after_four_failures() -> None:
     failures: list[float] = []
     assert reason_to_wait(failures, 0) is None
     for number, seconds in enumerate(RETRY_AFTER, start=1):
@@ -229,18 +229,18 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(watched: 
     assert watched.tick() == f"{ONE}, run 1"
 
 
-def test_the_file_is_read_only_if_its_size_time_or_inode_changed(watched: Watched) -> None:
+def test_the_file_is_read_again_only_if_its_size_times_or_inode_changed(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     state = watched.file.stat()
     watched.cursor = json.dumps(json.loads(watched.cursor or "") | {"digest": "of something else"})
     assert watched.tick() == f"{VARIABLE} of something els, run 1"
-    # The new file has the same size and time, as after `cp -p`, but another inode.
+    # The new file has the same size and modification time, as after `cp -p`, but another inode.
     (watched.file.parent / "other").write_text("two")
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{TWO}, run 1"
-    # The size, time and inode are equal, because the same file was overwritten.
+    # Overwriting in place keeps the size and inode, and `utime` restores the modification time; only `ctime` differs.
     watched.file.write_text("one")
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
     assert watched.tick() == f"{ONE}, run 1"
@@ -272,7 +272,7 @@ def test_sample_data_never_launch_the_job(watched: Watched) -> None:
 
 
 @pytest.mark.requirement("PLT-8")
-def test_an_unreachable_source_fails_the_tick_and_the_cursor_is_unchanged(watched: Watched) -> None:
+def test_an_unreachable_source_fails_the_tick_and_leaves_the_cursor_unchanged(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     before = watched.cursor

@@ -1,4 +1,4 @@
-"""Each source file, from a folder, web server or object store, is fetched as one version or refused with the reason."""
+"""Source files in folders, web servers and object stores are fetched as one version, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_plain_and_packed_files_are_landed_from_folders_memory_and_web_servers(
 @pytest.mark.parametrize(
     "name", ["sales.csv", "sales.csv.gz", "sales.parquet", "a::b.csv", "#1?.csv", "%20", "a\tb\\c"]
 )
-def test_a_local_file_is_unpacked_by_its_first_bytes_whatever_its_name(tmp_path: Path, name: str) -> None:
+def test_compression_of_a_local_file_is_detected_from_its_first_bytes_not_its_name(tmp_path: Path, name: str) -> None:
     (tmp_path / "a").write_bytes(b"the wrong file")
     for compress in (bytes, gzip.compress, bz2.compress, lzma.compress):
         (tmp_path / name).write_bytes(compress(CONTENT))
@@ -125,7 +125,7 @@ def test_a_web_file_is_fetched_with_one_get_request_without_a_range(server: Serv
         Page(CONTENT, {"Transfer-Encoding": "chunked"}, promised=None),
     ],
 )
-def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
+def test_compression_of_a_web_file_is_detected_from_its_first_bytes_not_its_headers(
     server: Server, tmp_path: Path, page: Page
 ) -> None:
     server.pages["/loans.csv.gz"] = page
@@ -142,7 +142,7 @@ def test_a_web_file_is_unpacked_by_its_first_bytes_whatever_its_headers(
             Page(CONTENT, {"Content-Range": "bytes 4-11/12"}, 206),
             "the server returned HTTP 206 Partial Content",
         ),
-        (Page(CONTENT, status=503), "the server returned HTTP 503 Service Unavailable; 200 is needed"),
+        (Page(CONTENT, status=503), "the server returned HTTP 503 Service Unavailable instead of 200"),
         (Page(CONTENT, {"Content-Encoding": "br"}), "the server sent the unsupported Content-Encoding br"),
         (Page(CONTENT, promised=10), "IncompleteRead(8 bytes read, 10 more expected)"),
         (
@@ -190,10 +190,10 @@ def object_store() -> Iterator[ObjectStore]:
 
 @pytest.fixture
 def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """URI of a new bucket. Environment variables tell the driver the address of the object store."""
+    """URI of a new bucket. The driver gets the object store's address from environment variables."""
     for name, value in object_store.options.items():
         monkeypatch.setenv(name, value)
-    # Clear fsspec's cache, because a cached driver keeps the variables from its creation.
+    # Clear fsspec's cache, because a cached driver keeps the environment variables with which it was created.
     driver = fsspec.get_filesystem_class("s3")
     driver.clear_instance_cache()
     yield object_store.lake()
@@ -224,12 +224,12 @@ def test_an_object_that_is_replaced_while_it_is_fetched_is_refused(bucket: str) 
 
 
 @pytest.mark.requirement("PLT-2")
-def test_the_facts_about_a_stored_file_change_when_it_is_written(bucket: str) -> None:
+def test_look_at_returns_different_facts_after_each_write_to_a_stored_file(bucket: str) -> None:
     for uri in (f"{bucket}/sales.csv.gz", "memory://looks/sales.csv.gz"):
         source = Source(SETTING, uri)
         looks: list[dict[str, str]] = [{}]
         for content in (b"first", b"other"):
-            # List the folder, because drivers cache listings.
+            # Fill the driver's listing cache, to check that `look_at` does not use it.
             fsspec.filesystem(uri.split(":")[0]).find(uri.rsplit("/", 1)[0], detail=True)
             with fsspec.open(uri, "wb") as file:
                 file.write(content)
@@ -241,7 +241,7 @@ def test_the_facts_about_a_stored_file_change_when_it_is_written(bucket: str) ->
 
 
 @pytest.mark.requirement("PLT-2")
-def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -> None:
+def test_look_at_returns_the_entity_tag_and_modification_time_of_a_web_file(server: Server) -> None:
     source = Source(SETTING, f"{server.url}/watched.csv")
     for head, facts in (
         (None, {}),
@@ -257,7 +257,7 @@ def test_the_facts_about_a_web_file_are_its_entity_tag_or_time(server: Server) -
         assert look_at(source) == facts
     assert trouble_with(source) is None
     none = Source(SETTING, f"{server.url}/none.csv")
-    assert trouble_with(none) == f"{none} cannot be reached: the server returned HTTP 404 Not Found; 200 is needed"
+    assert trouble_with(none) == f"{none} cannot be reached: the server returned HTTP 404 Not Found instead of 200"
 
 
 @pytest.mark.requirement("PLT-8", "CRE-2")
@@ -272,7 +272,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     endpoint = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    # Reduce the driver's default of five attempts, which takes about six seconds.
+    # The driver's default of five attempts takes about six seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     message = refused(engine, f"{bucket}/sales.csv")
     assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: EndpointConnectionError: ")
@@ -281,7 +281,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_landed_file_has_a_remark_if_it_may_be_cut_off(engine: Engine, tmp_path: Path) -> None:
+def test_a_file_without_a_final_line_break_is_landed_with_a_remark(engine: Engine, tmp_path: Path) -> None:
     for content, remarks in ((CONTENT, []), (CONTENT.rstrip(), [NO_FINAL_LINE_BREAK])):
         (tmp_path / "sales.csv").write_bytes(gzip.compress(content))
         with land(Source(SETTING, str(tmp_path / "sales.csv")), engine) as landed_file:
@@ -311,7 +311,7 @@ def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, serv
         f"ftp://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv": "ConnectionRefusedError: ",
         f"http://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv?token={PASSWORD}": "Connection refused",
         f"http://anna:{PASSWORD}@:/x.csv": "InvalidURL: ",
-        f"{server.url}/none.csv?token={PASSWORD}": "the server returned HTTP 404 Not Found; 200 is needed",
+        f"{server.url}/none.csv?token={PASSWORD}": "the server returned HTTP 404 Not Found instead of 200",
         "memory://none.csv": "FileNotFoundError: ",
     }
     for uri, reason in refusals.items():
@@ -341,7 +341,7 @@ def test_the_error_for_a_missing_driver_says_how_to_install_it(
     assert trouble == f"{uri} ({SETTING}) needs a driver that is not installed; {fix}"
 
 
-def test_the_text_of_a_source_names_its_variable_or_demo_data() -> None:
+def test_a_source_is_shown_with_its_variable_or_as_demo_data() -> None:
     assert str(Source(SETTING, f"ftp://anna:{PASSWORD}@host/x.csv")) == f"ftp://host/x.csv ({SETTING})"
     signed = f"https://host/x.csv?sv=2022&sig={PASSWORD}%3D"
     assert str(Source(SETTING, signed)) == f"https://host/x.csv ({SETTING})"

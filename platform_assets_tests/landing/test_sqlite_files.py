@@ -1,4 +1,4 @@
-"""A table of a SQLite file lands as numbered rows; any other file is refused with the reason."""
+"""A table of a SQLite file is landed as numbered rows; an invalid file is refused with the reason."""
 
 from __future__ import annotations
 
@@ -74,12 +74,14 @@ def row(line: int, a: str | None, b: str | None, *unreadable: str) -> dict[str, 
         ("x", "a\0b", row(1, "x", "a\0b")),
     ],
 )
-def test_a_value_keeps_its_text(engine: Engine, tmp_path: Path, a: object, b: object, expected: dict[str, Any]) -> None:
+def test_values_are_landed_as_text(
+    engine: Engine, tmp_path: Path, a: object, b: object, expected: dict[str, Any]
+) -> None:
     assert landed(engine, tmp_path, database(tmp_path, [(a, b)], AB), ("A",)) == [expected]
 
 
 @pytest.mark.requirement("PLT-6")
-def test_a_text_that_is_not_utf_8_is_unreadable_in_its_column(engine: Engine, tmp_path: Path) -> None:
+def test_text_that_is_not_utf_8_is_reported_as_unreadable_with_its_column(engine: Engine, tmp_path: Path) -> None:
     content = database(tmp_path, [(1, "fine"), (2, "caf\xe9".encode("latin-1")), (3, "good")], AB)
     file = tmp_path / "made.sqlite"
     with closing(sqlite3.connect(file)) as connection:
@@ -93,7 +95,7 @@ def test_a_text_that_is_not_utf_8_is_unreadable_in_its_column(engine: Engine, tm
     ]
 
 
-def test_rows_have_the_tables_order_not_that_of_an_index(engine: Engine, tmp_path: Path) -> None:
+def test_rows_are_read_in_table_order_not_index_order(engine: Engine, tmp_path: Path) -> None:
     rows = [(f"{n:04d}", f"{1_000 - n:04d}") for n in range(1_000)]
     content = database(tmp_path, rows, AB, "CREATE INDEX by_b ON data (b, A)")
     found = landed(engine, tmp_path, content, ("A",))
@@ -131,7 +133,7 @@ def test_the_database_in_an_archive_is_landed(engine: Engine, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: Path, remote: bool) -> None:
+def test_an_archive_above_the_size_limit_is_refused(engine: Engine, tmp_path: Path, remote: bool) -> None:
     file = tmp_path / "db.tar.gz"
     file.write_bytes(pack(random.Random(1).randbytes(100_000)))
     uri = f"file://{file}" if remote else str(file)
@@ -139,7 +141,7 @@ def test_an_archive_above_the_limit_is_never_fetched(engine: Engine, tmp_path: P
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
-def test_computed_columns_blobs_and_names_in_other_case_are_read(engine: Engine, tmp_path: Path) -> None:
+def test_computed_columns_blobs_and_names_that_differ_in_case_are_read(engine: Engine, tmp_path: Path) -> None:
     table = "CREATE TABLE Data (\"INDEX\" INTEGER, word TEXT, Text TEXT AS (word || '!') STORED, photo BLOB)"
     content = database(tmp_path, [], table, "INSERT INTO data (\"index\", word, photo) VALUES (1, 'fire', x'00FF')")
     assert landed(engine, tmp_path, content) == [
@@ -177,7 +179,7 @@ VIEW = (
     ],
     ids=["empty", "another file", "magic alone", "cut off", "last bytes missing", "with a hole"],
 )
-def test_a_damaged_or_foreign_file_is_refused(
+def test_a_file_that_is_damaged_or_not_a_sqlite_database_is_refused(
     engine: Engine, tmp_path: Path, content: Any, kind: type[Exception], message: str
 ) -> None:
     whole = database(tmp_path, labelled(*[(f"text {n}", "Relevant") for n in range(2_000)]))
@@ -243,7 +245,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     cut=st.just(0) | st.integers(0, 20_000),
     flips=st.lists(st.tuples(st.integers(0, 200) | st.integers(0, 20_000), st.integers(0, 7)), max_size=6),
 )
-def test_random_damage_gives_rows_or_a_source_error(
+def test_reading_a_randomly_damaged_file_gives_rows_or_a_source_error(
     tmp_path_factory: pytest.TempPathFactory, whole: bytes, cut: int, flips: list[tuple[int, int]]
 ) -> None:
     kept = bytearray(whole[: len(whole) - cut % len(whole)])
@@ -263,5 +265,5 @@ def test_rows_far_larger_than_the_file_are_refused(tmp_path: Path) -> None:
         made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
         made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
         made.commit()
-    with pytest.raises(DamagedDatabaseError, match="its rows have more than .* bytes, 4 times the file"):
+    with pytest.raises(DamagedDatabaseError, match="its rows have more than .* bytes, 4 times the size of the file"):
         sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), tmp_path / "rows.parquet")

@@ -20,7 +20,7 @@ def row(number: int, name: str = "", street: str = "") -> str:
 
 
 def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, str], dict[int, str]]:
-    """Return, by line, the first field of each row and the reason of each unreadable line."""
+    """Return two mappings by line number: the first field of each row, and why each unreadable line is unreadable."""
     path = folder / "file.csv"
     path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8", newline="")
     rows: dict[int, str] = {}
@@ -43,7 +43,7 @@ def test_rows_between_stray_quotes_in_one_column_are_read_as_rows(tmp_path: Path
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_bad_line_between_stray_quotes_hides_no_row(tmp_path: Path) -> None:
+def test_a_bad_line_between_stray_quotes_does_not_hide_other_rows(tmp_path: Path) -> None:
     lines = [row(2, name='"Inn 2'), row(3), "4,too,few", row(5), "", row(7, name='Inn 7"'), row(8)]
     rows, unread = split(tmp_path, *lines)
     assert list(rows) == [3, 5, 8]
@@ -56,7 +56,7 @@ def test_a_bad_line_between_stray_quotes_hides_no_row(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("first", ['x,"Inn', '2,x,"Inn', '2\0,"Inn'])
-def test_the_end_of_an_unreadable_record_is_not_a_row(tmp_path: Path, first: str) -> None:
+def test_the_second_line_of_an_unreadable_record_is_not_read_as_a_row(tmp_path: Path, first: str) -> None:
     rows, unread = split(
         tmp_path, first, 'by the lake",2 Mill Rd,Ashford,9.5,x', row(4), header="name,street,city,rate,x\n"
     )
@@ -72,7 +72,7 @@ def test_a_single_stray_quote_makes_only_its_line_unreadable(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("PLT-12")
-def test_stray_quotes_in_two_pieces_of_a_file_hide_no_row(tmp_path: Path) -> None:
+def test_rows_between_stray_quotes_in_two_pieces_of_a_file_are_read(tmp_path: Path) -> None:
     count = 2 * PIECE // len(row(1000))
     lines = [row(number) for number in range(2, count)]
     middle = PIECE // len(row(1000)) - 20
@@ -103,9 +103,9 @@ def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: st
     ("lines", "width", "expected"),
     [
         ([b'1,"a', b'b"'], 2, False),
-        ([b'1,"a', b'2,b"'], 2, False),  # the lines can also be one text with a comma
+        ([b'1,"a', b'2,b"'], 2, False),  # both lines can also be one quoted text with a comma
         ([b'1,"a', b"2,b", b"3,c", b'4,d"'], 2, True),
-        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # in this file, the first fields are quoted
+        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # the first field is quoted on line 1 only
         ([b'"a,1', b"b,2", b"c,3", b'd",4'], 2, True),
         ([b'1,"a,x,x,x,x', b'2,b",x,x,x,x'], 6, True),
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),

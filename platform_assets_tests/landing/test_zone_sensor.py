@@ -33,7 +33,7 @@ pytestmark = pytest.mark.requirement("PLT-2", "SEN-1")
 
 @dataclass
 class Watched:
-    """A landing zone with a sensor, which is evaluated in the same way as by Dagster's daemon."""
+    """A landing zone and its sensor. `tick` evaluates the sensor as Dagster's daemon does."""
 
     yard: Yard
     instance: dg.DagsterInstance
@@ -78,7 +78,7 @@ def watched(yard: Yard, instance: dg.DagsterInstance) -> Watched:
 NOTHING = "no file in ZONE (PLATFORM_YARD_URI) is ready"
 
 
-def test_each_new_file_launches_the_job_once_even_after_the_loss_of_cursor_or_storage(
+def test_each_new_file_launches_the_job_once_even_if_the_cursor_or_dagsters_storage_is_lost(
     watched: Watched, instance: dg.DagsterInstance
 ) -> None:
     assert watched.tick() == NOTHING
@@ -104,7 +104,7 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(
     run = instance.create_run_for_job(watched.repository.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
     assert watched.tick() == f"run {run.run_id} of {JOB} has not finished; ready: 1"
     instance.report_run_canceled(run)
-    assert "the last 1 runs of take_parcels failed; the next starts at " in watched.tick()
+    assert "runs of take_parcels that failed in a row: 1; the next run starts at " in watched.tick()
 
 
 def test_the_skip_reason_counts_waiting_files_and_gives_the_cause(
@@ -127,7 +127,7 @@ def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkey
     monkeypatch.setattr(sensors, "ZONE_RETRY", (-1, 3_600))
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
     root = watched.yard.root
-    for launch in ("launch", f"the last 2 runs of {JOB} failed; the next starts at "):
+    for launch in ("launch", f"runs of {JOB} that failed in a row: 2; the next run starts at "):
         watched.yard.files.mv(root, f"{root} away", recursive=True)
         watched.run(may_fail=True)
         watched.yard.files.mv(f"{root} away", root, recursive=True)
@@ -138,7 +138,7 @@ def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkey
     assert watched.tick() == "launch"
 
 
-def test_landed_files_launch_the_job_once_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_landed_files_launch_the_job_as_soon_as_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
     held: list[str] = ["the model has no champion"]
 
     def waits_for(context: dg.SensorEvaluationContext) -> str | None:
@@ -157,13 +157,15 @@ def test_landed_files_launch_the_job_once_they_can_be_processed(yard: Yard, inst
     assert watched.tick() == NOTHING
 
 
-def test_without_a_location_the_sensor_of_a_live_platform_skips(tmp_path: Any, instance: dg.DagsterInstance) -> None:
+def test_the_sensor_skips_if_a_live_platform_has_no_uri_for_the_zone(
+    tmp_path: Any, instance: dg.DagsterInstance
+) -> None:
     with closing(Services(Settings(home=tmp_path, sources="live"), (YardSettings(),))) as services:
         assert Watched(Yard(services, str(tmp_path)), instance).tick() == "PLATFORM_YARD_URI is not set"
     assert not (tmp_path / "postgres").exists()
 
 
-def test_an_unreachable_zone_fails_the_tick_with_a_plain_error(
+def test_an_unreachable_zone_fails_the_tick_with_an_error_that_contains_no_password(
     open_yard: OpenYard, instance: dg.DagsterInstance
 ) -> None:
     watched = Watched(open_yard("ftp://reader:hunter2-of-the-zone@127.0.0.1:1/in"), instance)

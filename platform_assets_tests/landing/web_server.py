@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Page:
-    """The server's answer for one path.
+    """The server's response for one path.
 
     Attributes
     ----------
     content
         The body.
     headers
-        Headers besides the length.
+        Headers of the response to GET, other than the calculated `Content-Length`.
     status
-        Status of an answer to GET.
+        Status of the response to GET.
     promised
-        Number of bytes that `Content-Length` declares in excess of the body. None sends no length, so that only the end
-        of the connection ends the body.
+        Number of bytes by which `Content-Length` exceeds the body. If None, the server does not calculate
+        `Content-Length`, so that the body ends when the connection closes.
     head
-        Headers of an answer to HEAD; None refuses HEAD with 405.
+        Headers of the response to HEAD. If None, HEAD is refused with 405.
     """
 
     content: bytes

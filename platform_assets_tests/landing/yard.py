@@ -96,11 +96,11 @@ class Yard:
     Attributes
     ----------
     services
-        The platform's objects.
+        The platform's engine, stores and databases.
     uri
         Location of the zone.
     options
-        Options of fsspec for this location.
+        Options that fsspec needs to open this location.
     """
 
     services: Services
@@ -121,7 +121,7 @@ class Yard:
         return LandingZones(self.services.sources, lambda: self.services.database).find(DECLARED)
 
     def drop(self, name: str, text: str | bytes) -> None:
-        """Write a file into the zone, with a modification time that no earlier file had."""
+        """Write a file into the zone, with a newer modification time than every earlier file."""
         path = f"{self.root}/{name}"
         with suppress(FileExistsError):
             self.files.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -146,7 +146,7 @@ class Yard:
         return result
 
     def rows(self, table: str = PARCELS.name) -> list[tuple[Any, ...]]:
-        """Return file name, line and weight of each row in the lake, or file name, line and rules of bad rows."""
+        """Return the sorted rows of `parcels` or its quarantine table: file name, line, and weight or broken rules."""
         if not self.services.tables.exists(table):
             return []
         value = "weight_kg" if table == PARCELS.name else "broken_rules"
@@ -157,17 +157,17 @@ class Yard:
         return self.rows(PARCELS.quarantine)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each file content, by the names of its files."""
+        """Return the state of each landed content, by the space-separated names of the files that contain it."""
         with self.services.database.pooled() as connection:
             query = "select array_to_string(names, ' '), state from platform.landing_files order by names"
             return dict(connection.execute(query).fetchall())
 
     def file(self, name: str) -> LandedFile:
-        """Return the newest content that a file with this name had."""
+        """Return the newest record of the file with this name."""
         return self.zone.files.find(name)[0]
 
     def pass_time(self, seconds: float) -> None:
-        """Make the listed files older, as if this time had passed since their first scan."""
+        """Simulate that this time passed since the files were first listed."""
         with self.services.database.pooled() as connection, connection.transaction():
             connection.execute(
                 "update platform.landing_names set seen_at = seen_at - make_interval(secs => %s)", [seconds]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of the artefacts of `local`."""
+    """Folder in which the fixture `local` stores artefacts."""
     return tmp_path / "lake" / "models"
 
 

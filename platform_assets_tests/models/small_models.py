@@ -52,7 +52,7 @@ def labels() -> np.ndarray[Any, Any]:
 
 
 def fitted(estimator: Any, features: Sequence[str] = NUMBERS) -> FittedModel:
-    """Return a model whose golden scores are its own scores."""
+    """Fit the estimator, and return a model with golden rows and their scores."""
     rows = training_rows()[list(features)]
     estimator.fit(rows, labels())
     golden = rows.head(GOLDEN_ROWS)

@@ -1,4 +1,4 @@
-"""Loading of artefacts: either the scores are unchanged, or the artefact is refused."""
+"""Artefacts are loaded with unchanged scores, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def gaussian(kernel: Any) -> Any:
     return GaussianProcessClassifier(kernel, optimizer=None, random_state=0)
 
 
-# One estimator of each family that candidates of the platform can use.
+# One estimator of each family that a model's candidates can use.
 FAMILIES: Mapping[str, tuple[Callable[[], Any], Sequence[str]]] = {
     "pipeline": (mixed, ("income", "children", "house", "has_car")),
     "text": (text, ("words",)),
@@ -175,7 +175,7 @@ def test_an_artefact_with_untrusted_types_is_refused_and_the_types_are_named(loc
 
 
 OLD_CREDIT_MODEL = "9b6d3f646ee520c9f3b4eace0b83eee16ffabcda89fd1521c53aec99ab6961f4"
-"""Digest of an artefact trained on sample data, from a release whose classes were in `platform_assets.core.*`."""
+"""Digest of an artefact from an older release, in which the classes were in `platform_assets.core.*`."""
 FEATURES = ("nb_previous_loans", "avg_amount_loans_previous", "age", "years_on_the_job", "flag_own_car")
 
 
@@ -189,7 +189,7 @@ def test_an_artefact_with_old_module_paths_gives_unchanged_scores() -> None:
 
 
 @pytest.mark.requirement("PLT-14")
-def test_the_model_in_the_image_gives_unchanged_scores() -> None:
+def test_the_model_in_the_container_image_gives_unchanged_scores() -> None:
     store = ArtefactStore(str(ROOT / "docker" / "sentence_relevance"))
     (digest,) = store.digests()
     scores = store.load(digest).scores(
@@ -198,14 +198,14 @@ def test_the_model_in_the_image_gives_unchanged_scores() -> None:
     assert scores.tolist() == pytest.approx([0.2178399528444317, 0.01090234889264887], abs=1e-12)
 
 
-def test_classes_in_artefacts_are_in_stable_modules() -> None:
+def test_the_platforms_trusted_classes_are_in_stable_modules() -> None:
     ours = {name for name in trusted_types.TRUSTED_TYPES if name.startswith("platform_assets.")}
     modules = {name.rpartition(".")[0] for name in ours}
     assert modules == set(trusted_types.STABLE_MODULES)
     assert set(MOVED.values()) <= modules
 
 
-def test_the_trusted_types_are_data_and_estimators() -> None:
+def test_trusted_types_are_classes_and_never_builtins() -> None:
     for name in trusted_types.TRUSTED_TYPES:
         module, _, kind = name.rpartition(".")
         assert isinstance(getattr(__import__(module, fromlist=[kind]), kind), type), name
@@ -233,6 +233,6 @@ def test_a_difference_in_the_last_bits_is_accepted(local: ArtefactStore) -> None
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.zeros((GOLDEN_ROWS, 2, 1))])
-def test_golden_scores_of_another_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
+def test_golden_scores_of_the_wrong_shape_are_refused(local: ArtefactStore, scores: Any) -> None:
     with pytest.raises(ArtefactError, match="train the model again"):
         local.load(local.add(dump(dataclasses.replace(a_model(), golden_scores=scores))))

@@ -86,7 +86,7 @@ def test_concurrent_writers_of_the_same_bytes_store_one_artefact(store: Artefact
     assert set(found) == set(store.digests()) == {hashlib.sha256(data).hexdigest()}
 
 
-def test_a_half_written_file_is_not_an_artefact(local: ArtefactStore, folder: Path) -> None:
+def test_a_partly_written_file_is_not_listed_as_an_artefact(local: ArtefactStore, folder: Path) -> None:
     data = dump(a_model())
     digest = hashlib.sha256(data).hexdigest()
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""MLflow's paths follow a home that was moved or copied; tested on a real MLflow in PostgreSQL."""
+"""After a home is moved or copied, MLflow's paths point to the new home. The tests use a real MLflow in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("carry", [shutil.move, shutil.copytree], ids=["moved", "copied"])
-def test_records_and_new_runs_are_below_the_current_home(
+def test_after_a_home_is_moved_or_copied_all_paths_are_below_the_new_home(
     registry_of: Callable[[Path], MlflowRegistry],
     client: MlflowClient,
     tmp_path: Path,
@@ -75,7 +75,7 @@ def test_records_and_new_runs_are_below_the_current_home(
         ("s3://b/mlruns/0", "s3://b/mlruns/0"),
     ],
 )
-def test_mlflows_own_experiment_does_not_write_into_the_current_folder(
+def test_mlflows_default_experiment_does_not_write_into_the_working_directory(
     client: MlflowClient, database: Database, tmp_path: Path, location: str, expected: str
 ) -> None:
     with database.connect("mlflow") as connection:
@@ -93,7 +93,7 @@ def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     registry_of: Callable[[Path], MlflowRegistry], tmp_path: Path
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
-    # Older releases wrote the files of a copied home into the original home; register there to simulate that.
+    # Register in the original home, because in older releases a copied home wrote its files there.
     registry_of(original).register(registration("print-1"))
     before = files(original)
     assert registry_of(copy).record(NAME, 1) == registration().record
@@ -102,7 +102,7 @@ def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     assert registry_of(copy).record(NAME, 1) == registration().record
 
 
-def test_foreign_experiments_and_missing_files_keep_their_paths(
+def test_experiments_of_other_tools_and_missing_files_keep_their_paths(
     registry_of: Callable[[Path], MlflowRegistry], client: MlflowClient, database: Database, tmp_path: Path
 ) -> None:
     registry_of(tmp_path / "gone").register(registration("print-1"))

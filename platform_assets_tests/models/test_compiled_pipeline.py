@@ -50,7 +50,7 @@ def calibrated(*steps: Any, rows: pd.DataFrame | None = None) -> CalibratedEstim
 
 
 def matrix_of(rows: pd.DataFrame) -> Any:
-    """Return a matrix like that of `FittedModel.vectors`."""
+    """Return the rows as a matrix with the memory layout of `FittedModel.vectors`."""
     return np.array(rows.to_numpy().T, order="C").T
 
 
@@ -59,14 +59,14 @@ def filled(**settings: Any) -> SimpleImputer:
 
 
 class Doubling(StandardScaler):  # type: ignore[misc]  # scikit-learn has no types
-    """A subclass that calculates something else."""
+    """A subclass of a supported step that gives different results."""
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:  # noqa: N803 - scikit-learn's name
         return 2 * super().transform(X, copy)
 
 
 class Sparse(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
-    """An estimator whose coefficients are not an array."""
+    """An estimator whose coefficients are a sparse matrix."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:  # noqa: N803 - scikit-learn's name
         return super().fit(X, y, sample_weight).sparsify()
@@ -136,7 +136,7 @@ def test_a_pipeline_with_an_entirely_missing_column_is_not_compiled() -> None:
 
 @pytest.mark.parametrize("factor", [1e-30, 1e30])
 def test_a_scaler_that_can_overflow_is_not_compiled(factor: float) -> None:
-    """scikit-learn's next step would reject infinite numbers, but a compiled pipeline would not."""
+    """After an overflow, scikit-learn's next step rejects the infinite numbers; a compiled step would not."""
     rows = rows_like_loans(400)
     rows["amount"] *= factor
     for steps in ([StandardScaler(), filled()], [filled(), StandardScaler()]):
@@ -172,7 +172,7 @@ def test_a_score_that_is_nan_is_refused() -> None:
         CalibratedEstimator(LogisticRegression(), 1.0, 0.0),
     ],
 )
-def test_other_estimators_are_not_compiled(estimator: Any) -> None:
+def test_estimators_other_than_calibrated_pipelines_are_not_compiled(estimator: Any) -> None:
     assert arithmetic_of(estimator) is None
 
 

@@ -1,4 +1,4 @@
-"""Rows of tables and of requests get bit-identical scores, on one thread."""
+"""A row gets bit-identical scores from a table and from a request. Scoring uses one thread."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_rows_that_cannot_be_scored_raise_an_error() -> None:
 
 
 class Counting(LogisticRegression):  # type: ignore[misc]
-    """Stores the frame of the last call, and then modifies it in place."""
+    """Stores its input frame as `asked_`, and then modifies the frame in place."""
 
     feature_names_in_ = np.array(NUMBERS)
 
@@ -104,7 +104,7 @@ def test_mappings_and_frames_give_bit_identical_vectors_and_scores(kind: str, co
     assert model.scores(rows).tobytes() == model.scores(table).tobytes()
 
 
-def test_mappings_can_contain_any_type_of_number() -> None:
+def test_mappings_may_contain_any_type_of_number() -> None:
     model = model_of("numbers")
     forms = [1, 1.0, True, np.int8(1), np.float32(1)]
     rows = [{"income": None, "amount": one, "age": 2**53 + 1, "more": "ignored"} for one in forms]
@@ -114,7 +114,7 @@ def test_mappings_can_contain_any_type_of_number() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_checking_column_names_once_changes_no_score() -> None:
+def test_scores_are_the_same_if_column_names_are_checked_only_once() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]
@@ -155,14 +155,14 @@ def test_an_estimator_that_changes_its_input_does_not_change_the_frame() -> None
 
 
 class Looking:
-    """An estimator that scores 1 if scikit-learn searches for missing and infinite numbers, else 0."""
+    """An estimator whose scores are 1 if scikit-learn checks for missing and infinite numbers, else 0."""
 
     def predict_proba(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
         return np.full((len(X), 2), float(not sklearn.get_config()["assume_finite"]))
 
 
 @pytest.mark.parametrize(("amount", "looks"), [(1.0, 0.0), (None, 1.0), (float("inf"), 1.0), (1e39, 1.0)])
-def test_scikit_learn_searches_for_infinity_only_if_numbers_are_missing_or_very_large(
+def test_scikit_learn_checks_for_infinity_only_if_numbers_are_missing_or_very_large(
     amount: float | None, looks: float
 ) -> None:
     model = dataclasses.replace(a_model(), estimator=Looking())
@@ -172,7 +172,7 @@ def test_scikit_learn_searches_for_infinity_only_if_numbers_are_missing_or_very_
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("strange", [1e39, -1e39])
-def test_a_number_that_overflows_in_a_step_is_refused_in_any_batch(strange: float) -> None:
+def test_a_number_that_overflows_in_a_step_is_refused_alone_and_in_a_batch(strange: float) -> None:
     rows = training_rows()[list(NUMBERS)]
     forest = make_pipeline(NumberColumns(), RandomForestClassifier(5, random_state=0)).fit(rows, labels())
     model = dataclasses.replace(a_model(), estimator=forest)
@@ -181,7 +181,7 @@ def test_a_number_that_overflows_in_a_step_is_refused_in_any_batch(strange: floa
             model.scores([{"amount": strange, "age": 2.0}, *others])
 
 
-def test_features_in_another_order_than_in_the_fit_are_refused() -> None:
+def test_features_in_a_different_order_than_in_the_fit_are_refused() -> None:
     learned = make_pipeline(NumberColumns(), LogisticRegression()).fit(training_rows()[["amount", "age"]], labels())
     model = FittedModel(learned, ("age", "amount"), training_rows()[["age", "amount"]], np.zeros(300), {})
     with pytest.raises(ArtefactError, match=r"the columns must be \['amount', 'age'\], in this order"):
@@ -189,7 +189,10 @@ def test_features_in_another_order_than_in_the_fit_are_refused() -> None:
 
 
 class Threads:
-    """Scores every row with the thread limit of OpenMP. BLAS has one limit for the whole process."""
+    """An estimator whose scores are OpenMP's thread limit in the calling thread.
+
+    BLAS is not measured, because its limit applies to the whole process.
+    """
 
     def predict_proba(self, X: pd.DataFrame) -> Any:  # noqa: N803 - scikit-learn's name
         import threadpoolctl
@@ -250,6 +253,8 @@ def test_text_features_are_not_compared_with_a_range() -> None:
 
 
 @pytest.mark.parametrize("ranges", [None, {}])
-def test_the_result_is_none_without_training_ranges(ranges: dict[str, tuple[float, float]] | None) -> None:
+def test_outside_training_range_returns_none_without_training_ranges(
+    ranges: dict[str, tuple[float, float]] | None,
+) -> None:
     model = dataclasses.replace(a_model(), training_ranges=ranges)
     assert model.outside_training_range(training_rows()) is None

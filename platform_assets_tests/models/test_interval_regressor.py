@@ -1,4 +1,4 @@
-"""Regression models as artefacts: intervals, tolerance of golden rows, MLflow's copy."""
+"""Artefacts of regression models: prediction intervals, tolerance of golden scores, copies in MLflow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FEATURES = ("hour", "warm")
 
 
 def of_load(by: str | None = "hour") -> FittedModel:
-    """Return a ridge regression whose intervals are wider at six in the evening."""
+    """Return a ridge regression whose intervals are wider in the hour from 18:00."""
     rows = loads(5)
     pipeline = tabular_pipeline(Ridge()).fit(rows[list(FEATURES)], rows["load_mw"])
     estimator = IntervalRegressor(pipeline, list(FEATURES), by, [17.0, 18.0], [100.0, 900.0], half_width=300.0)
@@ -36,7 +36,7 @@ def of_load(by: str | None = "hour") -> FittedModel:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_width_depends_on_the_value_of_one_feature() -> None:
+def test_the_interval_width_depends_on_the_value_of_one_feature() -> None:
     model = of_load()
     rows: list[dict[str, Any]] = [{"hour": hour, "warm": None} for hour in (17, 18, 3, None)]
     found = model.predict(rows)
@@ -67,14 +67,14 @@ def test_an_artefact_keeps_the_intervals_and_tolerates_rounding_of_large_numbers
     far = dataclasses.replace(model, golden_scores=model.golden_scores + 2 * TOLERANCE * largest)
     with pytest.raises(ArtefactError, match="is no longer the model that was trained"):
         open_artefact(dump(far), "it")
-    # The ends of the intervals are verified as well.
+    # The interval bounds of the golden rows are verified as well.
     ends = model.golden_scores.copy()
     ends[:, 2] += 1
     with pytest.raises(ArtefactError, match="the scores of its golden rows differ by up to 1 "):
         open_artefact(dump(dataclasses.replace(model, golden_scores=ends)), "it")
 
 
-def test_reject_an_unknown_output_and_a_threshold_that_does_not_fit() -> None:
+def test_an_unknown_output_and_a_threshold_that_does_not_fit_the_output_are_refused() -> None:
     class Ranking:
         name = "ranking"
 

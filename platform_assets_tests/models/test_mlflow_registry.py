@@ -1,6 +1,6 @@
-"""The registry on a real MLflow in a real PostgreSQL: runs, copies and failures.
+"""`MlflowRegistry` on a real MLflow in a real PostgreSQL: runs, copies of models, and failures.
 
-`contracts/test_model_registry.py` tests what all registries have in common.
+`contracts/test_model_registry.py` tests the behaviour that all registries share.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         registry.by_alias(NAME, CHALLENGER)
     made = registry.register(registration())
     assert made.version == 2
-    # A model that an older release registered without a description gets a description.
+    # `register` adds the description that a registered model from an older release lacks.
     assert "Promoting a version here changes nothing" in client.get_registered_model(NAME).description
     assert registry.by_alias(NAME, CHALLENGER) == made
 
@@ -164,7 +164,7 @@ def test_an_unreadable_tag_is_reported_and_hides_only_its_own_version(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # The tag of version 1 cannot be read, so its tables come from the record of the version.
+    # The table versions of version 1 come from its stored record, because its tag may be unreadable.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 
@@ -209,7 +209,7 @@ def test_table_versions_of_models_are_pinned(registry: MlflowRegistry, client: M
 
 
 @pytest.mark.requirement("PLT-10")
-def test_an_unreadable_tables_tag_without_a_record_raises_an_error(
+def test_pinned_tables_fails_if_a_version_has_an_unreadable_tables_tag_and_no_record(
     registry: MlflowRegistry, client: MlflowClient
 ) -> None:
     register(client, "credit_model", {"shop/sales": 3}, {})
@@ -231,7 +231,7 @@ def test_all_pages_of_versions_are_read(client: MlflowClient, database: Database
 
 
 class Killed(BaseException):
-    """Simulates the end of the process. It is a `BaseException`, so that the registry does not catch it."""
+    """Simulates a killed process. It is a `BaseException`, so that the registry does not catch it."""
 
 
 class Dying:
@@ -292,7 +292,7 @@ def test_repeating_a_registration_that_was_killed_at_any_call_creates_one_versio
             died.append(dying.calls[-1])
         else:
             break
-        # Either no version exists, or the version is complete.
+        # If the killed registration already created a version, repeating it returns that version.
         halfway = good.versions(name)
         assert good.register(given) in (halfway or good.versions(name))
         (version,) = good.versions(name)
@@ -373,7 +373,7 @@ def test_the_error_for_an_unreachable_mlflow_shows_its_address_without_secrets(
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_a_dropped_mlflow_database_is_one_line_with_advice(
+def test_the_error_for_a_dropped_mlflow_database_is_one_line_that_names_doctor(
     registry: MlflowRegistry, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registry.register(registration())
@@ -388,7 +388,7 @@ def test_the_error_for_a_dropped_mlflow_database_is_one_line_with_advice(
 # The lock
 
 
-def test_one_thread_holds_a_lock_at_a_time(database: Database) -> None:
+def test_only_one_thread_at_a_time_holds_a_lock(database: Database) -> None:
     inside, seen = 0, []
 
     def work() -> None:

@@ -31,7 +31,7 @@ def test_an_unfitted_step_raises_an_error() -> None:
 @pytest.mark.parametrize(
     "others", [ROWS[["noise", "heat"]], ROWS[["heat"]], ROWS.assign(more=1.0), ROWS.rename(columns={"heat": "cold"})]
 )
-def test_a_frame_with_other_columns_than_in_the_fit_is_refused(others: pd.DataFrame) -> None:
+def test_a_frame_with_different_columns_than_in_the_fit_is_refused(others: pd.DataFrame) -> None:
     fitted = NumberColumns().fit(ROWS)
     with pytest.raises(ValueError, match=r"the columns must be \['heat', 'noise'\], in this order; they are \["):
         fitted.transform(others)
@@ -62,7 +62,7 @@ def test_a_matrix_with_the_right_number_of_columns_is_accepted() -> None:
             fitted.transform(wrong)
 
 
-def test_later_steps_do_not_warn_about_names() -> None:
+def test_later_pipeline_steps_do_not_warn_about_feature_names() -> None:
     rows = ROWS.fillna(0.0)
     pipeline = make_pipeline(NumberColumns(), LogisticRegression()).fit(rows, [0, 1])
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Regression relative to a level."""
+"""`RelativeRegression` predicts labels that are proportional to a level."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rows(seed: int = 1) -> pd.DataFrame:
 
 
 def truth(frame: pd.DataFrame) -> Any:
-    """Half of the lag in hour 0; the lag and a tenth of the level in hour 1."""
+    """Return half of the lag in hour 0, and the lag plus a tenth of the level in hour 1."""
     return np.where(frame["hour"] == 0, frame["lag"] / 2, frame["lag"] + frame["level"] / 10).astype(float)
 
 
@@ -40,7 +40,7 @@ def test_each_hour_has_its_own_estimator_and_predictions_scale_with_the_level() 
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_stored_model_is_trusted_and_predicts_the_same() -> None:
+def test_a_model_loaded_with_the_trusted_types_predicts_the_same_values() -> None:
     fitted = model().fit(rows(), truth(rows()))
     loaded = skops.io.loads(skops.io.dumps(fitted), trusted=list(TRUSTED_TYPES))
     assert loaded.predict(rows(2)).tolist() == fitted.predict(rows(2)).tolist()

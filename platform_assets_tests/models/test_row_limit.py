@@ -28,9 +28,9 @@ def test_an_estimator_within_the_limit_is_fitted_on_all_rows() -> None:
 
 
 @pytest.mark.requirement("SEN-3", "PLT-7")
-def test_with_more_rows_a_seeded_sample_keeps_the_share_of_each_class() -> None:
+def test_above_the_limit_a_seeded_sample_with_the_same_class_shares_is_used() -> None:
     rows, labels = rows_of(5_000)
-    # A tree without a depth limit has one leaf per row that it was fitted on, if no rows are equal.
+    # The root node of the tree stores how many rows of each class the tree was fitted on.
     one = LimitedRows(DecisionTreeClassifier(random_state=1), 300, random_state=1).fit(rows, labels)
     counts = one.estimator_.tree_.value[0, 0] * one.estimator_.tree_.n_node_samples[0]
     assert counts.sum() == pytest.approx(300)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.fitted_model import FittedModel
 
-NEEDED = pytest.mark.skipif(bool(missing_libraries()), reason="the extra `encoder` is not installed: EXTRAS=encoder")
+NEEDED = pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder")
 pytestmark = [NEEDED, pytest.mark.requirement("REL-2")]
 WORDS = ("fire", "flood", "love", "party")
 
@@ -60,7 +60,7 @@ def test_a_text_has_the_same_vector_alone_and_with_other_texts(encoder: Sentence
     np.testing.assert_array_equal(together, np.vstack([encoder.encode([text]) for text in texts]))
 
 
-def test_a_text_is_encoded_once(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_vector_of_a_text_is_cached(encoder: SentenceEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[Any] = []
     session = encoder._session
 
@@ -151,15 +151,15 @@ def local_schema(store: ArtefactStore, digest: str) -> bytes:
         return archive.read("schema.json")
 
 
-def test_an_altered_or_missing_encoder_is_refused_by_name(
+def test_the_error_for_an_altered_or_missing_encoder_names_its_file(
     local: ArtefactStore, model: FittedModel, digest: str, packed: bytes, folder: Path
 ) -> None:
     saved, file = local.save(model), folder / f"{digest}.encoder"
     file.write_bytes(pack(tiny_encoder.graph(len(WORDS), seed=1), tiny_encoder.tokenizer(WORDS)))
-    # The model is refused, although the right encoder is open in this process.
+    # The model is refused, although the unaltered encoder is still open in this process.
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* was altered"):
         local.load(saved)
-    # The next training stores the file again.
+    # The next training replaces the altered file.
     assert local.add_encoder(packed) == digest
     assert local.load(saved).features == ("text",)
     file.unlink()
@@ -167,7 +167,7 @@ def test_an_altered_or_missing_encoder_is_refused_by_name(
         local.load(saved)
 
 
-def test_a_model_without_its_store_is_refused(local: ArtefactStore, model: FittedModel) -> None:
+def test_a_model_with_an_encoder_cannot_be_opened_without_its_store(local: ArtefactStore, model: FittedModel) -> None:
     data = local.read(local.save(model))
     with pytest.raises(ArtefactError, match="the sentence encoder .* is not part of the model file"):
         open_artefact(data, "it")

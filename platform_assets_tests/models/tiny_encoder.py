@@ -19,7 +19,7 @@ _LENGTH_DELIMITED = 2
 
 
 def tokenizer(words: Sequence[str]) -> bytes:
-    """Return a tokenizer that splits at blanks. Word 0 stands for unknown words."""
+    """Return a tokenizer that splits at whitespace. Token 0 stands for unknown words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     found = Tokenizer(models.WordLevel({word: at for at, word in enumerate(["[UNK]", *words])}, unk_token="[UNK]"))
@@ -50,7 +50,7 @@ def write(folder: Path, words: Sequence[str], seed: int = 0) -> Path:
 
 
 def classifier(digest: str) -> FittedModel:
-    """Return a model for texts about fires and love, whose encoder is open in this process."""
+    """Return a classifier of texts about fires and love. Its encoder must be open in this process."""
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

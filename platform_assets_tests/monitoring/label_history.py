@@ -22,7 +22,10 @@ LATER = NOW + HOUR
 
 
 def predicted(database: Database, request_id: str, subjects: Sequence[str | None], **others: Any) -> None:
-    """Log the predictions of a request by version 3, which request 7 approved; keyword arguments replace fields."""
+    """Log the predictions of a request.
+
+    By default, model version 3 made them, which approval request 7 approved. Keyword arguments replace fields.
+    """
     fields: dict[str, Any] = {
         "model": MODEL,
         "version": 3,
@@ -40,5 +43,5 @@ def predicted(database: Database, request_id: str, subjects: Sequence[str | None
 
 
 def of_subject(subject: str, label: float = 1, observed_at: datetime = LATER, at: datetime = NOW) -> Label:
-    """Return a label of a subject at a time."""
+    """Return a label for the prediction of a subject at the time `at`."""
     return Label(label, observed_at, subject=subject, at=at)

@@ -1,4 +1,4 @@
-"""Labels over HTTP, from a prediction through its label to the evaluation of the champion."""
+"""Labels over HTTP: predictions get labels, and the champion is evaluated on them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def app(services: Services) -> Iterator[FastAPI]:
 
 @pytest.fixture(scope="module")
 def workshop(app: FastAPI, services: Services) -> TestClient:
-    """Client with a key of the scope `label` alone."""
+    """Client with a key that has only the scope `label`."""
     return api(app, keys_of(services).add("workshop", "workshop", {"label"}))
 
 
 @pytest.fixture(scope="module")
 def shop(app: FastAPI, people: People) -> TestClient:
-    """Client with a key of the scope `predict`."""
+    """Client with a key that has the scope `predict`."""
     return api(app, people.program)
 
 
@@ -89,7 +89,7 @@ def test_one_label_is_stored_and_sending_it_again_changes_nothing(
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_each_label_of_a_list_has_its_own_outcome_and_valid_ones_are_stored(
+def test_each_label_of_a_list_has_its_own_outcome_and_valid_labels_are_stored(
     workshop: TestClient, shop: TestClient, services: Services
 ) -> None:
     request_id, _ = predict(shop, services, CLIENTS[:3])
@@ -159,7 +159,9 @@ def test_an_invalid_label_gets_422_and_the_reason(workshop: TestClient, sent: di
 
 
 @pytest.mark.requirement("MON-5", "SRV-1")
-def test_an_invalid_label_in_a_list_is_named_and_nothing_is_stored(workshop: TestClient, shop: TestClient) -> None:
+def test_the_error_names_the_invalid_label_in_a_list_and_no_label_is_stored(
+    workshop: TestClient, shop: TestClient
+) -> None:
     good = label(1, subject="sent-with-bad-ones", at=now(hours=-1))
     for bad in (label(3, request_id="r"), {**good, "at": "2026-01-31"}):
         response = workshop.post(ROUTE, json={"labels": [good, bad]})
@@ -181,7 +183,7 @@ def test_only_a_key_with_the_scope_label_may_send_labels(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_list_of_labels_needs_one_request_or_one_subject(shop: TestClient) -> None:
+def test_listing_labels_needs_either_a_request_or_a_subject(shop: TestClient) -> None:
     for params in ({}, {"subject": "7", "request_id": "r"}):
         response = shop.get(ROUTE, params=params)
         assert response.status_code == 422
@@ -198,7 +200,7 @@ def test_an_invalid_subject_gets_422(shop: TestClient, subject: str) -> None:
 
 
 def evaluated(services: Services) -> dg.AssetCheckEvaluation:
-    """Run the check of the real performance and return its result."""
+    """Run the check that evaluates the champion on labelled predictions, and return its result."""
     definitions = dg.Definitions(
         asset_checks=[real_performance_check(MODEL)],
         jobs=[dg.define_asset_job("check", selection=dg.AssetSelection.all_asset_checks())],

@@ -1,4 +1,4 @@
-"""The job that evaluates a model: on newly labelled examples, and on labelled predictions."""
+"""The job that evaluates a model on newly labelled examples and on labelled predictions."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_job_evaluates_the_champion_on_its_own_labelled_predictions(office: 
     bad = office.evaluated()[REAL_PERFORMANCE]
     assert (bad.passed, bad.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "required: at least 0.7" in str(bad.description)
-    # A new champion starts without predictions.
+    # A new champion has no predictions yet.
     promote(office.ledger, 2, model=MODEL, threshold=0.5)
     office.labels.store(ONE_CANDIDATE, [of_subject("device-1", 0, LATER.replace(hour=20))], "")
     after = office.evaluated()[REAL_PERFORMANCE]

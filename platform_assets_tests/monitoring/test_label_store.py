@@ -49,7 +49,9 @@ def standings(labels: Labels, subject: str) -> list[tuple[float, datetime, str]]
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_names_the_prediction_of_a_request(database: Database, labels: Labels) -> None:
+def test_a_label_with_a_request_id_is_stored_for_the_prediction_of_that_request(
+    database: Database, labels: Labels
+) -> None:
     request = name()
     predicted(database, request, ["5008804"])
     assert labels.store(SPEC, [Label(1, LATER, request_id=request)], "workshop") == [STORED]
@@ -60,7 +62,7 @@ def test_a_label_names_the_prediction_of_a_request(database: Database, labels: L
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_of_a_subject_needs_no_prediction_yet(labels: Labels) -> None:
+def test_a_label_of_a_subject_can_be_stored_before_a_prediction_exists(labels: Labels) -> None:
     subject = name()
     assert labels.store(SPEC, [of_subject(subject)], "") == [STORED]
     [kept] = labels.history(MODEL, subject=subject)
@@ -149,7 +151,7 @@ def test_a_label_selects_a_prediction_of_a_request_by_its_subject_or_place(datab
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_request_id_that_several_requests_used_needs_the_subject(database: Database, labels: Labels) -> None:
+def test_a_label_must_name_the_subject_if_several_requests_have_the_same_id(database: Database, labels: Labels) -> None:
     request = name()
     predicted(database, request, ["7"])
     predicted(database, request, ["7"], at=NOW + timedelta(minutes=1))
@@ -158,7 +160,7 @@ def test_a_request_id_that_several_requests_used_needs_the_subject(database: Dat
         [
             Label(1, LATER, request_id=request),
             Label(1, LATER, request_id=request, subject="7"),
-            # This time is before the second prediction, which the subject selects.
+            # The subject selects the second prediction, which was made after this label was observed.
             Label(1, NOW + timedelta(seconds=1), request_id=request, subject="7"),
         ],
         "",
@@ -209,7 +211,7 @@ def test_the_reason_says_what_is_wrong_with_a_label(label: Label, reason: str) -
     assert re.search(reason, fault(label, NOW, SPEC.task) or "")
 
 
-def test_a_clock_that_is_half_a_minute_fast_is_accepted() -> None:
+def test_an_observation_time_half_a_minute_in_the_future_is_accepted() -> None:
     assert fault(Label(1, NOW + timedelta(seconds=30), request_id="r"), NOW, SPEC.task) is None
 
 
@@ -222,7 +224,7 @@ def test_the_service_can_add_labels_but_not_change_them(database: Database, labe
 
 
 @pytest.mark.requirement("MON-5", "SRV-3")
-def test_concurrent_requests_with_the_same_labels_store_each_once(labels: Labels) -> None:
+def test_concurrent_requests_with_the_same_labels_store_each_label_once(labels: Labels) -> None:
     subject = name()
     sent = [of_subject(subject, 1, LATER + timedelta(seconds=number)) for number in range(50)]
 

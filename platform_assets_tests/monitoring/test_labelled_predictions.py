@@ -48,7 +48,7 @@ def joined(database: Database, spec: ModelSpec = SPEC, version: int = 3) -> Labe
 
 
 def found(database: Database, **others: Any) -> list[tuple[float, float]]:
-    """Return score and label of each labelled prediction, by score."""
+    """Return the score and the label of each labelled prediction, sorted by score."""
     result = joined(database, **others)
     return sorted(zip(result.scores.tolist(), result.labels.tolist(), strict=True))
 
@@ -123,7 +123,7 @@ def test_contradictory_labels_are_left_out_and_counted(database: Database) -> No
 
 
 @pytest.mark.requirement("MON-5")
-def test_labels_of_predictions_of_other_versions_do_not_count(database: Database) -> None:
+def test_labels_of_predictions_of_other_versions_are_counted_but_not_joined(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     predicted(database, "r-2", ["7"], scores=[0.2], version=4, at=NOW + HOUR)
     predicted(database, "r-3", ["7"], scores=[0.3], approval_id=8, at=NOW - HOUR)
@@ -134,7 +134,7 @@ def test_labels_of_predictions_of_other_versions_do_not_count(database: Database
     assert joined(database).predictions == joined(database, version=4).predictions == 1
 
 
-def test_without_labels_and_predictions_nothing_is_found(database: Database) -> None:
+def test_without_labels_and_predictions_the_join_is_empty(database: Database) -> None:
     result = joined(database)
     assert (result.predictions, result.received, len(result.labels), result.share) == (0, 0, 0, 0.0)
 

@@ -43,7 +43,7 @@ def publish(services: Services, name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def devices(services: Services, *flagged: str) -> None:
-    """Replace the newest decisions: the given devices need maintenance, and another device does not."""
+    """Replace the devices' newest decisions. The given devices need maintenance; the device "healthy" does not."""
     with services.database.pooled() as connection:
         connection.execute(b"delete from sensor_maintenance.devices")
         for number, device in enumerate((*flagged, "healthy")):
@@ -54,7 +54,7 @@ def devices(services: Services, *flagged: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def measured(services: Services) -> None:
-    """Thirty measured days of a model, with an alarm on the last day, and an alarm of a table."""
+    """Publish measurements of a model on 30 days, with alarms on the last day, and an alarm of a table."""
     rows = []
     for ago in range(30, 0, -1):
         alarm = ago == 1
@@ -77,7 +77,7 @@ def worker(services: Services) -> str:
 
 
 @pytest.mark.requirement("MON-1", "MON-2")
-def test_the_overview_shows_models_with_alarms_first_and_tables(app: FastAPI, people: People) -> None:
+def test_the_overview_shows_models_with_alarms_first_and_tables_with_alarms(app: FastAPI, people: People) -> None:
     page = Visitor(app).sign_in(people.rita).see("/monitoring").text
     assert "Models with an alarm: 1 of " in page
     assert "Tables with an alarm: 1." in page
@@ -88,7 +88,9 @@ def test_the_overview_shows_models_with_alarms_first_and_tables(app: FastAPI, pe
 
 
 @pytest.mark.requirement("MON-1")
-def test_a_model_has_its_checks_charts_and_incidents(services: Services, app: FastAPI, people: People) -> None:
+def test_the_page_of_a_model_shows_its_checks_charts_and_incidents(
+    services: Services, app: FastAPI, people: People
+) -> None:
     services.incidents.open_incident(
         cause=f"check_failed sensor_maintenance/{MODEL} volume_is_as_usual",
         title="volume is down <b>now</b>",
@@ -130,7 +132,7 @@ def test_an_unknown_model_is_not_found(app: FastAPI, people: People) -> None:
 
 @pytest.mark.requirement("MON-1", "MON-5")
 @pytest.mark.parametrize(("outcome", "label"), [("done", 1.0), ("wrong", 0.0)])
-def test_marking_a_device_records_a_label_and_takes_it_from_the_list(
+def test_marking_a_device_records_a_label_and_removes_the_device_from_the_work_list(
     services: Services, app: FastAPI, worker: str, outcome: str, label: float
 ) -> None:
     device = f"press {outcome}"
@@ -159,7 +161,7 @@ def test_marking_a_device_records_a_label_and_takes_it_from_the_list(
         ({"csrf_token": "forged"}, 403),
     ],
 )
-def test_a_form_that_is_not_valid_records_nothing(
+def test_an_invalid_form_records_no_label(
     services: Services, app: FastAPI, worker: str, fields: dict[str, str], status: int
 ) -> None:
     devices(services, "lathe")
@@ -170,7 +172,7 @@ def test_a_form_that_is_not_valid_records_nothing(
     assert services.labels.history(MODEL, subject="lathe") == services.labels.history(MODEL, subject="drill") == []
 
 
-def test_a_key_without_the_scope_label_sees_no_buttons_and_may_not_mark(
+def test_without_the_scope_label_the_page_has_no_buttons_and_marking_is_refused(
     services: Services, app: FastAPI, people: People
 ) -> None:
     devices(services, "lathe")

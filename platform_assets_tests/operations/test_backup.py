@@ -1,4 +1,4 @@
-"""Backup of a platform in use, and its restore at another path and into other databases."""
+"""Backup of a running platform, and the restore of the backup into another home and other databases."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def services(tmp_path: Path, database_url: str, owner_url: str) -> Iterator[Serv
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, database_url: str, owner_url: str, postgres_server: Database) -> Iterator[Settings]:
-    """Settings of another home, and of databases that do not exist yet."""
+    """Settings with another home, and with databases that do not exist yet."""
     urls = make_url(database_url), make_url(owner_url)
     service, owner = (url.set(database=f"{url.database}_again") for url in urls)
     yield Settings(
@@ -99,7 +99,7 @@ def test_a_restored_model_is_served_audited_and_reproduced_after_the_first_home_
 
 
 @pytest.mark.requirement("PLT-10", "PRO-5")
-def test_promotions_and_loads_during_a_backup_leave_it_consistent(
+def test_promotions_and_loads_during_a_backup_leave_the_backup_consistent(
     services: Services, elsewhere: Settings, tmp_path: Path
 ) -> None:
     works = works_of(services)
@@ -180,7 +180,7 @@ def of_tomorrow(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like a backup, without valid dumps."""
+    """A backup folder with a valid manifest, but without valid database dumps."""
     from platform_assets.operations.backup_files import copy_out
 
     source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("finished")
@@ -197,7 +197,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.requirement("PLT-10")
 @pytest.mark.parametrize("damage", [damage_file, cut_off, remove_file, escape, garble, of_tomorrow])
-def test_a_damaged_backup_is_refused_and_its_file_is_named(
+def test_the_error_for_a_damaged_backup_names_the_damaged_file(
     finished: Path, tmp_path: Path, damage: Callable[[Path], Path]
 ) -> None:
     folder = tmp_path / "backup"
@@ -223,7 +223,7 @@ def test_a_full_disk_during_a_backup_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_backup_is_restored_into_an_empty_home_and_an_empty_lake_only(finished: Path, tmp_path: Path) -> None:
+def test_a_backup_is_restored_only_into_an_empty_home_and_an_empty_lake(finished: Path, tmp_path: Path) -> None:
     home, lake = tmp_path / "home", tmp_path / "lake"
     home.mkdir()
     (home / "file").touch()
@@ -248,7 +248,7 @@ def test_a_home_is_unusable_while_a_backup_is_restored_into_it(finished: Path, t
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_backup_is_restored_into_empty_databases_only(services: Services, finished: Path, tmp_path: Path) -> None:
+def test_a_backup_is_restored_only_into_empty_databases(services: Services, finished: Path, tmp_path: Path) -> None:
     settings = services.settings.model_copy(update={"home": tmp_path / "new"})
     with pytest.raises(DatabaseError, match=r"is not empty \(tables: .*; restore into a new database"):
         restore_backup(settings, finished, silent)
@@ -265,7 +265,7 @@ def test_a_backup_is_restored_into_empty_databases_only(services: Services, fini
         ("filled/file", {}, "filled/file cannot be used: File exists; name a new folder"),
     ],
 )
-def test_a_backup_that_cannot_be_written_is_refused(
+def test_a_folder_or_lake_that_cannot_be_used_for_a_backup_is_refused(
     tmp_path: Path, folder: str, settings: dict[str, Any], reason: str
 ) -> None:
     (tmp_path / "filled").mkdir()

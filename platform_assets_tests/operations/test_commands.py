@@ -1,4 +1,4 @@
-"""The commands `run` and `up`: removal of old scratch folders at the start, and the summary after a run."""
+"""The commands `run` and `up` remove old scratch folders when they start. `run` ends with a summary."""
 
 import fcntl
 import socket

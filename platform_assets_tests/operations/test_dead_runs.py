@@ -34,7 +34,7 @@ def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 @contextlib.contextmanager
 def running(warm: WarmParent, note: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
-    """Start a process that waits in the middle of a run, and return it with the run's id."""
+    """Start a process that waits in the middle of a run. Yield the process and the run's id."""
     with warm.start(slow_run.main, note, *arguments) as process:
         wait_until(note.exists, "the run was in its middle")
         yield process, note.read_text().split()[0]
@@ -126,7 +126,7 @@ def test_a_run_that_never_started_is_marked_as_failed_after_ten_minutes(
 
 
 @pytest.mark.parametrize(("hours", "is_dead"), [(1, False), (25, True)])
-def test_a_run_may_wait_a_day_in_the_queue_of_another_machine(
+def test_a_run_that_waits_in_a_celery_queue_is_marked_as_failed_after_a_day(
     instance: dg.DagsterInstance, hours: int, is_dead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_RUN_LAUNCHER", "celery")
@@ -137,7 +137,7 @@ def test_a_run_may_wait_a_day_in_the_queue_of_another_machine(
     assert fail_dead_runs(instance) == [run.run_id] * is_dead
 
 
-def test_a_sensor_marks_dead_runs(instance: dg.DagsterInstance) -> None:
+def test_a_sensor_marks_dead_runs_as_failed(instance: dg.DagsterInstance) -> None:
     run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
     tick = dead_run_sensor().evaluate_tick(dg.build_sensor_context(instance=instance))
     assert tick.skip_message == f"runs marked as failed: {run.run_id}"
@@ -161,6 +161,6 @@ def test_no_run_is_marked_as_failed_shortly_after_a_restart_of_the_database(inst
     assert fail_dead_runs(instance, locks_are_back=timedelta(0)) == [run.run_id]
 
 
-def test_another_event_log_is_refused() -> None:
+def test_an_instance_without_the_platforms_event_log_is_refused() -> None:
     with empty_instance() as instance, pytest.raises(TypeError, match="PlatformEventLog"):
         fail_dead_runs(instance)

@@ -138,12 +138,12 @@ def test_upkeep_marks_dead_runs_as_failed_and_removes_their_scratch_files(servic
     assert run is not None
     assert run.status == dg.DagsterRunStatus.FAILURE
     assert not (services.scratch / "engine-dead").exists()
-    # The engine of this live process still works, so its scratch folder was not removed.
+    # Reading works, so the scratch folder of this live process was not removed.
     assert readable(services) == [0, 1, 2]
 
 
 @pytest.mark.requirement("PLT-10")
-def test_upkeep_removes_models_that_neither_a_version_nor_a_request_names(services: Services) -> None:
+def test_upkeep_removes_model_files_that_no_version_and_no_request_refers_to(services: Services) -> None:
     works = Works(
         prepared(services.database), MemoryRegistry(), services.settings.home / "lake", services.database.lock
     )
@@ -164,7 +164,7 @@ def test_upkeep_removes_models_that_neither_a_version_nor_a_request_names(servic
 
 
 @pytest.mark.requirement("PLT-10", "PRO-7")
-def test_upkeep_keeps_table_versions_that_approval_requests_name(services: Services) -> None:
+def test_upkeep_keeps_table_versions_that_approval_requests_refer_to(services: Services) -> None:
     ledger = prepared(services.database)
     ledger.open_request(proposal(1, evidence={**PASSED, "tables": {NAME: 1}}))
     ledger.open_request(proposal(2, evidence={**PASSED, "tables": {"shop/other": "none"}}))
@@ -232,7 +232,7 @@ def test_upkeep_keeps_the_newest_result_of_each_check(services: Services) -> Non
 
 
 @pytest.mark.requirement("PLT-10")
-def test_upkeep_deletes_old_measurements_except_the_newest_of_a_model(services: Services) -> None:
+def test_upkeep_deletes_old_measurements_except_the_newest_of_each_model(services: Services) -> None:
     with services.database.connect("platform") as connection:
         connection.execute(
             "insert into platform.drift_batches select 'a_model', 'shop/new', 'batch', age::text, 'a file', 1, 10,"

@@ -27,7 +27,7 @@ from platform_assets_tests.serving_thread import serving
 
 @contextmanager
 def web_server(status: int) -> Iterator[str]:
-    """Serve `/health` with a status, and 404 for every other path."""
+    """Respond to `/health` with the given status, and to every other path with 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,7 +42,7 @@ def web_server(status: int) -> Iterator[str]:
 
 
 def found(look: doctor.Look, home: Path, **settings: Any) -> Finding:
-    """Return the only finding of an examination."""
+    """Return the single finding of one of `doctor`'s examinations."""
     services = Services(Settings(home=home, **settings))
     try:
         (finding,) = doctor._safely("thing", look, services)
@@ -204,7 +204,7 @@ def test_doctor_reports_where_alerts_go(tmp_path: Path, url: str, told: str) -> 
     assert "hunter2" not in f"{finding}"
 
 
-def test_doctor_reports_whether_requests_are_counted_together(tmp_path: Path, redis_server: str) -> None:
+def test_doctor_reports_whether_all_processes_share_the_rate_limits(tmp_path: Path, redis_server: str) -> None:
     assert "each process" in found(doctor._rate_limits, tmp_path).found
     together = found(doctor._rate_limits, tmp_path, limits_url=redis_server)
     assert (together.state, together.found) == ("ok", "Redis counts the requests of all processes")
@@ -241,10 +241,10 @@ def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owne
         services = Services(Settings(**settings))
         keys = services.keys_in_database()
         settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
-        assert states()[0] == ("warning", "no person who signs in without a key may approve")
+        assert states()[0] == ("warning", "no person who signs in without a key has the scope approve")
         keys.enrol("anna@example.com", "anna", {"approve"})
         services.close()
-        assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives approve to no group")
+        assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve")
         good = {"group_scopes": "", "proxy_trusted": "10.0.0.1", "service_url": "http://models.example"}
         assert [state for state, _ in states(**good)] == ["ok", "warning", "ok"]
     assert "does not answer" in states()[1][1]
@@ -289,7 +289,9 @@ def test_all_parts_are_examined_and_no_secret_is_shown(
 
 
 @pytest.mark.requirement("REL-2")
-def test_doctor_reports_whether_the_sentence_encoder_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_whether_the_sentence_encoder_can_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "encoder"
 
     def finding() -> Finding:

@@ -65,7 +65,7 @@ def services(tmp_path: Path, source: Path, database_url: str, owner_url: str) ->
 
 
 def load(services: Services) -> dict[str, Any]:
-    """Materialise the tables; return the metadata of the loans."""
+    """Materialise the tables. Return the materialisation metadata of the table of loans."""
     assets = [defs.loans, defs.loan_features, defs.client_features]
     with empty_instance() as instance:
         result = dg.materialize(assets, resources=resources(lambda: services), instance=instance)
@@ -124,7 +124,7 @@ def plant(services: Services) -> None:
 
 
 @pytest.mark.requirement("PLT-10", "PLT-12", "PRO-6")
-def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
+def test_no_file_or_table_contains_an_erased_person_even_after_new_loads_and_a_restore(
     services: Services,
     elsewhere: Settings,  # noqa: F811 - the fixture
     source: Path,
@@ -156,7 +156,7 @@ def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
     }
     assert (done.models, done.remains) == ([f"{MODEL.name} version {learned.version}"], [])
     assert [told.endswith("a restore repeats the erasure") for told in done.backups] == [True]
-    # The log keeps the longer number, which contains the id.
+    # The longer number 19876543 contains the erased id, but is not changed.
     log = services.settings.home / "logs" / "service.log"
     assert log.read_text() == "GET /features/9999999 200\nclient 19876543\n"
     log.unlink()
@@ -172,7 +172,8 @@ def test_no_place_names_an_erased_person_even_after_further_loads_and_a_restore(
 
     told: list[tuple[str, bool]] = []
     restore_backup(elsewhere, tmp_path / "backup", lambda line: told.append((line, (elsewhere.home / "lake").exists())))
-    # The home gets its lake only after the repeated erasure, so an interruption leaves no lake with the person.
+    # The lake is moved into the home only after the erasure was repeated, so an interrupted restore leaves no lake that
+    # contains the person.
     assert [done for line, done in told if line.startswith("erasure 1 was repeated")] == [False]
     with closing(Services(elsewhere)) as restored:
         assert places_of(restored, PERSON) == []
@@ -190,7 +191,7 @@ def comes_not_back(services: Services, source: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_an_interrupted_erasure_still_names_the_models_and_completes_its_record(
+def test_repeating_an_interrupted_erasure_lists_the_models_and_completes_the_record(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(services)
@@ -233,7 +234,7 @@ def _interrupted(*_: object) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_second_erasure_finds_nothing_and_other_rows_and_rights_stay(services: Services) -> None:
+def test_a_second_erasure_finds_nothing_and_keeps_other_rows_and_permissions(services: Services) -> None:
     load(services)
     before = services.tables.current(TABLES[1])
     plant(services)

@@ -1,4 +1,4 @@
-"""Import of bundles: a real model of one environment becomes a challenger of another."""
+"""Import of bundles: a model that was promoted in one environment becomes a challenger in another."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def environment(postgres_server: Database, folder: Path, seed: int) -> Iterator[
 
 @pytest.fixture(scope="module")
 def bundle_folder(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of another environment, which has other readings."""
+    """A bundle from another environment, whose model was trained on different readings."""
     folder = tmp_path_factory.mktemp("there")
     with environment(postgres_server, folder / "lake", seed=2) as there:
         there.crown()
@@ -117,7 +117,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
     assert (found.version, found.is_new, version.version) == (version, True, 2)
     assert (version.digest, version.threshold) == (written["digest"], written["threshold"])
     assert version.tags[IMPORTED_TAG] == "version 1, approved by request 1 of another environment"
-    # The training tables are in the other lake, where the same version numbers refer to other rows.
+    # The training tables are in the other lake. In this lake, the same version numbers refer to different rows.
     assert version.tables == {}
     theirs = json.loads(written["request"]["evidence"])
     assert version.metrics == theirs["registered"]["metrics"]
@@ -134,7 +134,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
     assert request.evidence["difference"] is not None
     assert request.evidence["demo"] is True
     card = str(request.evidence["card"])
-    assert "Its approvals there do not count here." in card
+    assert "Approvals in that environment do not count here." in card
     assert "\n    approved by anna at " in card
     assert ": It *finds* most breakages.\n" in card
     assert "\n    trained on somewhere/readings version 0, digest duckdb-" in card
@@ -146,7 +146,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
     assert crowned is not None
     assert crowned.digest == version.digest
     assert here.ledger.audit() == []
-    assert "because the version is version 1, approved by request 1 of another" in here.trainer.evaluate(SPEC).examples
+    assert "the version was imported: it is version 1, approved by request 1" in here.trainer.evaluate(SPEC).examples
     with pytest.raises(TrainingError, match="its training tables are not in this lake"):
         read_pinned_examples(here.bench.tables, SPEC, version)
 
@@ -168,7 +168,7 @@ def test_a_second_import_changes_nothing_even_after_a_rejection(here: Environmen
 def test_an_import_that_cannot_be_evaluated_opens_no_request_and_is_completed_later(
     here: Environment, folder: Path
 ) -> None:
-    # The other environment held out fewer groups, so it may have trained on examples of this holdout.
+    # The other environment held out fewer groups, so its training data may include examples of this holdout.
     others = replace(SPEC, split=GroupSplit("device", "day", Holdout(groups=0.9, newest=0.4)))
     with pytest.raises(TrainingError, match=r"version 1 cannot be evaluated here: its holdout was 0\.3 of the groups"):
         here.imports(folder, others)
@@ -178,7 +178,7 @@ def test_an_import_that_cannot_be_evaluated_opens_no_request_and_is_completed_la
 
 
 def drop_papers(written: dict[str, Any]) -> None:
-    """Remove the evidence that older releases did not write."""
+    """Remove the part of the evidence that older releases did not write."""
     evidence = json.loads(written["request"]["evidence"])
     del evidence["registered"]
     written["request"]["evidence"] = json.dumps(evidence)

@@ -1,4 +1,4 @@
-"""Readiness of a model: every gap is named with its fix, and closing it makes the model ready."""
+"""Readiness of a model: each unmet requirement is reported with its fix."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def examined(services: Services) -> dict[str, Requirement]:
 
 
 def measure_requests(services: Services) -> None:
-    """Measure the drift of some requested rows."""
+    """Measure the drift of a few rows, as if predictions for them had been requested."""
     at = pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * 9, pa.timestamp("us", "UTC"))
     rows = pa.table({"day": ["2026-01-01"] * 9, "at": at, "heat": [0.1] * 9, "noise": [0.2] * 9})
     services.drift_monitor.measure(of_requests(ONE_CANDIDATE), "a run", services.engine.as_expression(rows))
 
 
 @pytest.mark.requirement("PLT-11")
-def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) -> None:
+def test_each_unmet_requirement_is_reported_with_its_fix_and_can_be_met(services: Services) -> None:
     found = examined(services)
     assert not found["version"].is_met
     assert found["version"].mend == "train it: the job train_breakage_model"
@@ -85,7 +85,7 @@ def test_each_gap_is_named_with_its_fix_and_can_be_closed(services: Services) ->
 
 
 @pytest.mark.requirement("PLT-11")
-def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Services) -> None:
+def test_a_model_trained_on_a_load_that_was_undone_or_erased_is_not_ready(services: Services) -> None:
     table = ONE_CANDIDATE.tables[0]
     publish(services.tables, services.engine, readings())
     tags = {UNDONE_TABLES: json.dumps({table: [0]})}
@@ -106,7 +106,7 @@ def test_a_training_on_a_load_that_was_undone_or_erased_is_a_gap(services: Servi
 
 
 @pytest.mark.requirement("PLT-11")
-def test_owners_need_a_route_for_alerts(services: Services) -> None:
+def test_a_model_is_not_ready_without_an_alert_route_for_its_owner(services: Services) -> None:
     routes = SecretStr(f"{ONE_CANDIDATE.owners[0]}=https://hooks.example/risk")
     settings = services.settings.model_copy(update={"alert_routes": routes})
     with closing(Services(settings)) as routed:
@@ -117,7 +117,7 @@ def test_owners_need_a_route_for_alerts(services: Services) -> None:
 
 
 @pytest.mark.requirement("PLT-11")
-def test_an_incomplete_declaration_is_a_gap(services: Services) -> None:
+def test_a_model_with_an_incomplete_declaration_is_not_ready(services: Services) -> None:
     kpi = Kpi("hours of standstill", " ", "")
     card = replace(ONE_CANDIDATE.card, business_kpi=kpi, limits=(), label=" ")
     found = {one.name: one for one in readiness(services, replace(ONE_CANDIDATE, card=card, owners=()))}
@@ -127,7 +127,7 @@ def test_an_incomplete_declaration_is_a_gap(services: Services) -> None:
 
 
 @pytest.mark.requirement("PLT-11")
-def test_an_unreachable_store_is_a_gap(services: Services) -> None:
+def test_a_model_in_an_unreachable_registry_is_not_ready(services: Services) -> None:
     settings = services.settings.model_copy(update={"mlflow_tracking_uri": SecretStr("http://127.0.0.1:9")})
     with closing(Services(settings)) as broken:
         found = examined(broken)

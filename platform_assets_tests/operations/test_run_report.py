@@ -134,7 +134,7 @@ def test_the_report_of_a_successful_run_lists_each_asset_as_done() -> None:
         pytest.param([blocked], False, "second is not published", id="an asset with a failed blocking check"),
     ],
 )
-def test_failures_but_not_warnings_make_a_run_incomplete(assets: list[Any], complete: bool, reason: str) -> None:
+def test_failures_make_a_run_incomplete_but_warnings_do_not(assets: list[Any], complete: bool, reason: str) -> None:
     report = report_of(first, *assets)
     assert report.complete is complete
     assert outcome(report).reason == reason
@@ -220,7 +220,7 @@ def test_the_newest_partitions_of_a_table_are_materialised() -> None:
     assert seen["monthly"] == list(MONTHS.get_partition_keys()[-NEWEST_PARTITIONS:])
 
 
-def test_tables_with_different_partitions_are_refused_in_one_sentence() -> None:
+def test_a_run_of_tables_with_different_partitions_is_refused_with_the_reason() -> None:
     with empty_instance() as instance:
         report = materialise_all(dg.Definitions(assets=[monthly, lettered]), instance, lambda _: None)
     assert {outcome.state for outcome in report.outcomes} == {"skipped"}

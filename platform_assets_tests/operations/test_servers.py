@@ -71,7 +71,7 @@ def test_the_health_path_of_the_service_exists(tmp_path: Path, database_url: str
 
 
 @pytest.mark.requirement("SRV-3", "PLT-2")
-def test_mlflow_and_dagster_follow_a_database_that_comes_back_on_another_port(
+def test_mlflow_and_dagster_reconnect_to_a_database_that_restarts_on_another_port(
     embedded_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services = Services(Settings(home=embedded_home))

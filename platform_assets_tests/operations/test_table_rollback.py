@@ -1,4 +1,4 @@
-"""A rollback of a table: downstream tables follow, and the models that were trained on it are named."""
+"""Rolling back a table updates its downstream tables and lists the models that were trained on the undone versions."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from platform_assets_tests.lake.shop import ASSETS, GOOD, MORE, NEWEST, SALES, T
 from platform_assets_tests.postgres import as_owner
 
 MODEL = "credit_risk_model"
-"""A model with a policy in the database of the tests."""
+"""A model whose approval policy is in the test databases."""
 pytestmark = pytest.mark.requirement("PLT-10", "MON-4")
 
 
@@ -101,7 +101,7 @@ def test_a_rollback_updates_downstream_tables_and_lists_the_affected_models(shop
         ("shop/sale", "there is no table shop/sale; the tables are shop/doubled, shop/independent, shop/sales"),
     ],
 )
-def test_a_wrong_name_is_explained(name: str, message: str) -> None:
+def test_the_error_for_a_table_that_cannot_be_rolled_back_names_the_alternatives(name: str, message: str) -> None:
     needed = {**resources(lambda: Services(Settings())), "delivery": Source("SHOP_SALES_URI", "")}
     with pytest.raises(TableError, match=message):
         demand_lake_table(dg.Definitions([*ASSETS, newest], resources=needed), name)

@@ -1,4 +1,4 @@
-"""Runs that a launcher starts on another machine."""
+"""Create and launch runs for tests of launchers that start runs on other machines."""
 
 from __future__ import annotations
 

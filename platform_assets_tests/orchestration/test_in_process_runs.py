@@ -1,4 +1,4 @@
-"""Backfills that consist of runs in this process."""
+"""Backfills, which execute their runs in this process."""
 
 from collections.abc import Iterator
 
@@ -53,7 +53,7 @@ def ranges(runs: list[PartRun]) -> list[tuple[str, str]]:
     ("per_run", "expected"),
     [(3, [("2", "4"), ("5", "6")]), (1, [(day, day) for day in "23456"]), (None, [("2", "6")]), (9, [("2", "6")])],
 )
-def test_the_backfill_policy_limits_the_partitions_of_a_run(
+def test_the_backfill_policy_limits_the_number_of_partitions_per_run(
     instance: dg.DagsterInstance, per_run: int | None, expected: list[tuple[str, str]]
 ) -> None:
     runs: list[PartRun] = []
@@ -73,7 +73,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance
     assert ranges(runs) == [("1", "2"), ("3", "4")]
     assert [run.failure for run in runs] == [None, "no data for day 3"]
     broken.clear()
-    # A request for other partitions is a new backfill.
+    # A backfill of other partitions does not affect where the failed backfill continues.
     assert backfill(job, instance, "day 1", "day 2")
     made.clear()
     runs.clear()
@@ -81,7 +81,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance
     assert ranges(runs) == [("1", "2"), ("3", "4"), ("5", "6"), ("7", "7")]
     assert [bool(run.run_id) for run in runs] == [False, True, True, True]
     assert made == [f"day {number}" for number in range(3, 8)]
-    # A completed backfill starts from the beginning.
+    # After a completed backfill, the next backfill starts from the beginning.
     made.clear()
     assert backfill(job, instance, "day 1", "day 7")
     assert len(made) == 7

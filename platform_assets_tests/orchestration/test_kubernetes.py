@@ -1,4 +1,4 @@
-"""The Kubernetes jobs that dagster-k8s sends for runs and steps, received by a server that replaces the cluster."""
+"""The Kubernetes jobs that dagster-k8s creates for runs and steps. A local server stands in for the cluster."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONFIG: dict[str, Any] = {
 
 
 class Cluster(HTTPServer):
-    """A server that replaces the cluster: it accepts jobs for runs, and forbids jobs for steps."""
+    """A server that stands in for the cluster. It accepts jobs for runs, and refuses jobs for steps with 403."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -70,7 +70,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def config(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A configuration of dagster-k8s with a kubeconfig, in a platform that uses it."""
+    """Path of a dagster-k8s configuration. Environment variables select it for the platform."""
     file = tmp_path / "kubernetes.yaml"
     variables = {
         "PLATFORM_HOME": str(tmp_path / "home"),
@@ -115,13 +115,13 @@ def assert_as_configured(path: str, job: dict[str, Any], command: str) -> None:
     assert variables["DAGSTER_HOME"] == "/platform/dagster"
     assert variables["PLATFORM_LAKE_URI"] == "s3://lake/tables"
     assert variables["PLATFORM_EXECUTOR"] == "k8s"
-    # Secrets come from the named Secret only.
+    # The job contains no secret values, because its container reads them from the configured Secret.
     assert not {"PLATFORM_DATABASE_URL", "PLATFORM_ESIOS_TOKEN"} & set(variables)
     assert PASSWORD not in json.dumps(job)
 
 
 @pytest.mark.requirement("PLT-9")
-def test_runs_and_steps_become_kubernetes_jobs_with_the_configured_image_variables_and_rights(config: Path) -> None:
+def test_runs_and_steps_become_kubernetes_jobs_as_the_configuration_says(config: Path) -> None:
     with running_cluster() as cluster, dagster_instance() as instance:
         write_kubeconfig(config, cluster)
         run = launched(instance, LOANS)

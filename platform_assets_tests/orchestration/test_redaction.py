@@ -30,7 +30,7 @@ defs = dg.Definitions(jobs=[none], sensors=[failing])
 
 @pytest.mark.requirement("PLT-8")
 @pytest.mark.parametrize("asset", [leaky, broken])
-def test_no_secret_is_stored(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
+def test_dagster_stores_no_secret(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> None:
     run_id = materialise(asset, instance)
     stored = "".join(stored_texts(instance))
     assert run_id in stored
@@ -91,7 +91,7 @@ def test_an_asset_is_recorded_even_if_its_name_contains_a_secret(
 
 @pytest.mark.release
 @pytest.mark.requirement("PLT-8")
-def test_the_daemon_stores_no_secret_of_an_unknown_domain(
+def test_the_daemon_stores_no_secrets_from_settings_of_an_unknown_domain(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)

@@ -34,7 +34,7 @@ defs = dg.Definitions([loans])
 
 
 @pytest.mark.requirement("PLT-3")
-def test_an_instance_opened_from_a_reference_shares_the_history_and_the_folders(
+def test_an_instance_opened_from_a_reference_uses_the_same_history_and_folders(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     reference = deserialize_value(serialize_value(instance.get_ref()), InstanceRef)
@@ -48,7 +48,7 @@ def test_an_instance_opened_from_a_reference_shares_the_history_and_the_folders(
     assert not instance.nux_enabled
 
 
-def test_a_run_shares_few_connections_and_replaces_lost_ones(instance: dg.DagsterInstance) -> None:
+def test_a_run_opens_few_connections_and_replaces_lost_connections(instance: dg.DagsterInstance) -> None:
     log = instance.event_log_storage
     assert isinstance(log, PlatformEventLog)
     opened: list[object] = []
@@ -72,7 +72,7 @@ def dagsters_command(*arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_the_dagster_command_shares_the_history_without_dagster_home(
+def test_the_dagster_command_uses_the_platforms_history_without_dagster_home(
     instance: dg.DagsterInstance, tmp_path: Path, warm: WarmParent
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)

@@ -20,7 +20,7 @@ PACE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, with the times of the request and the response; `version` is 0 unless the status is 200."""
+    """A response, with the times at which it was requested and received. `version` is 0 unless the status is 200."""
 
     request_id: str
     status: int
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass
 class Client:
-    """One client. The service assigns its connection to a worker, which then answers all its requests."""
+    """A client with a single connection. The worker that accepts the connection answers all its requests."""
 
     address: str
     name: str
@@ -42,7 +42,7 @@ class Client:
         self._stop = threading.Event()
         self._session = requests.Session()
         self._thread = threading.Thread(target=self._run)
-        # The first answer shows that the connection is open.
+        # Open the connection now, so that a worker accepts it before the client starts.
         assert self._session.get(f"{self.address}/health/live", timeout=60).ok
         return self
 
@@ -65,7 +65,7 @@ class Client:
         return bool(self.answers) and (self.answers[-1].status, self.answers[-1].version) == (status, version)
 
     def answered(self) -> dict[str, float]:
-        """Return the time of each prediction that was answered, by request id."""
+        """Return when each prediction was received, by request id."""
         return {one.request_id: one.answered_at for one in self.answers if one.status == 200}
 
     def _run(self) -> None:

@@ -81,7 +81,13 @@ def fitted(services: Services, kind: str = "linear") -> FittedModel:
 
 
 def crown(services: Services, model: FittedModel | str, version: int, threshold: float = 0.5, **others: Any) -> int:
-    """Approve a model, or the model with this digest, and make it the champion; return the number of the request."""
+    """Approve a model and make it the champion. Return the number of its approval request.
+
+    Parameters
+    ----------
+    model
+        The model, or the digest of a stored model.
+    """
     digest = model if isinstance(model, str) else services.artefacts.save(model)
     fields = {"model": MODEL.name, "threshold": threshold, "evidence": EVIDENCE, **others}
     return promote(services.ledger, version, SOMEBODY, digest=digest, **fields)

@@ -32,7 +32,7 @@ PREDICTIONS = prediction_table(
 
 
 def prediction(digest: str, line: int, probability: float = 0.25, **others: Any) -> tuple[Any, ...]:
-    """Return a row of `PREDICTIONS` without its time."""
+    """Return a row of `PREDICTIONS` without the time of the prediction."""
     row = {
         "file_digest": digest,
         "line": line,

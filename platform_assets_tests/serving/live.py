@@ -38,12 +38,12 @@ def model_of(slope: float) -> FittedModel:
 
 
 class Office:
-    """Trains, approves and promotes the versions of one model; each has its own digest and threshold.
+    """Trains, approves and promotes versions of one model. Each version has its own digest and threshold.
 
     Attributes
     ----------
     ledger, artefacts
-        Ledger of the approvals, and store of the models' files.
+        The approval ledger, and the store of the model files.
     model
         Name of the model.
     """
@@ -56,13 +56,13 @@ class Office:
         self.digests: dict[float, str] = {}
 
     def promote(self, slope: float, **others: Any) -> int:
-        """Make a model with this slope the champion, as a new version; return the number of the approval request."""
+        """Make a model with this slope the champion, as a new version. Return the number of its approval request."""
         if slope not in self.digests:
             self.digests[slope] = self.artefacts.save(model_of(slope))
         return self.promote_digest(self.digests[slope], **{"threshold": threshold_of(slope), **others})
 
     def promote_digest(self, digest: str, **others: Any) -> int:
-        """Make the model with this digest the champion; return the number of the approval request."""
+        """Make the model with this digest the champion. Return the number of its approval request."""
         self._versions += 1
         champion = self.ledger.champion(self.model)
         fields = {"model": self.model, "digest": digest, "evidence": EVIDENCE, "plots": {}}
@@ -73,7 +73,7 @@ class Office:
         return request.id
 
     def roll_back(self) -> None:
-        """Make the previous champion the champion."""
+        """Make the previous champion the champion again."""
         self.ledger.rolled_back(self.model, ANNA, "it flags everybody")
 
     def file(self, slope: float) -> Path:
@@ -82,5 +82,5 @@ class Office:
 
 
 def threshold_of(slope: float) -> float:
-    """Return the threshold of the version with this slope; like the scores, it identifies the version."""
+    """Return the threshold of versions with this slope. Like the scores, the threshold identifies the slope."""
     return slope / 10

@@ -1,4 +1,4 @@
-"""A real server under load: responses match the OpenAPI description, also while champions change."""
+"""A real server under load: responses match the OpenAPI description, and stay correct while champions change."""
 
 from __future__ import annotations
 
@@ -154,9 +154,7 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
 @pytest.mark.release
 @pytest.mark.requirement("SRV-3")
-def test_schemathesis_finds_no_fault_with_all_its_checks(
-    address: str, key: str, services: Services, tmp_path: Path
-) -> None:
+def test_all_checks_of_schemathesis_pass(address: str, key: str, services: Services, tmp_path: Path) -> None:
     pending = services.ledger.open_request(proposal()).id
     [plot, *_] = services.ledger.request(pending).plot_digests
     config = tmp_path / "schemathesis.toml"
@@ -224,7 +222,7 @@ def logged(services: Services) -> int:
 
 
 def examples(content: dict[str, Any], described: dict[str, Any]) -> list[Any]:
-    """Return the examples of a body; validate each against the schema."""
+    """Validate the examples of a body against its schema, and return them."""
     found = [one["value"] for one in content.get("examples", {}).values()]
     found += [content["example"]] if "example" in content else []
     validator = jsonschema_rs.validator_for({**content.get("schema", {}), "components": described["components"]})
@@ -234,7 +232,7 @@ def examples(content: dict[str, Any], described: dict[str, Any]) -> list[Any]:
 
 
 @pytest.mark.requirement("PRO-8", "SRV-2", "CRE-4")
-def test_no_prediction_is_lost_or_mixed_while_a_hundred_champions_go_live(
+def test_no_prediction_is_lost_or_mixes_versions_while_a_hundred_champions_go_live(
     services: Services, models: tuple[FittedModel, FittedModel], address: str, key: str
 ) -> None:
     newest = credit.newest_rows(services)

@@ -83,7 +83,7 @@ def test_a_bundle_serves_the_champion_and_its_approval_without_database_or_lake(
 
 
 @pytest.mark.requirement("REL-3")
-def test_the_committed_bundle_of_the_image_reproduces_its_golden_scores() -> None:
+def test_bundles_committed_for_container_images_reproduce_their_golden_scores() -> None:
     committed = list((Path(__file__).parents[2] / "docker").glob(f"*/{FILE}"))
     assert committed
     for path in committed:
@@ -122,7 +122,7 @@ def test_a_bundle_with_an_altered_model_file_is_refused(bundle: Bundle) -> None:
         open_bundle(bundle.folder)
 
 
-def test_a_bundle_has_no_champion_of_another_model(bundle: Bundle) -> None:
+def test_a_bundle_provides_a_champion_only_for_its_own_model(bundle: Bundle) -> None:
     with pytest.raises(NoChampion, match="other_model has no champion"):
         live_model(bundle, "other_model")
 
@@ -132,7 +132,7 @@ def set_request(name: str, value: str) -> Callable[[dict[str, Any]], None]:
 
 
 def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
-    """Return a function that swaps the names of two fields of the request but not their texts."""
+    """Return a function that swaps the names of two request fields and keeps the order of their values."""
     names = {one: other, other: one}
 
     def altered(written: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def test_the_error_for_a_missing_bundle_names_folder_and_file(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("REL-2", "REL-3")
-@pytest.mark.skipif(bool(missing_libraries()), reason="the extra `encoder` is not installed: EXTRAS=encoder")
+@pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder")
 def test_a_bundle_contains_the_sentence_encoder_of_its_model(
     works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Live models follow a real ledger in a real PostgreSQL, also during network failures."""
+"""Live models follow a real ledger in a real PostgreSQL, and stay live during network failures."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_readers_never_see_mixed_versions_or_errors_during_a_hundred_champion_ch
         reader.join()
     assert wrong == []
     assert min(counted) > 100
-    # The changes went live by notification, not by polling.
+    # Polling would take longer, so notifications made the changes live.
     assert np.median(took) < PACE_SECONDS / 2
     record_property("median seconds until live", float(np.median(took)))
     assert models.state()[office.model].reload_failures == 0
@@ -275,7 +275,7 @@ def test_models_stay_live_during_a_database_outage_and_follow_changes_afterwards
         )
         assert time.monotonic() - began < WITHIN_SECONDS
         assert models.state()[office.model].failure is None
-        # The new connection receives notifications again.
+        # The new connection must receive notifications again.
         office.roll_back()
         wait_until(lambda: state_is(models, office, slope=1.0), "the rollback was live", PATIENCE)
         models.close()

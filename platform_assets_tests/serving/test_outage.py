@@ -123,7 +123,7 @@ def test_a_prediction_that_must_be_logged_first_gets_503_if_it_cannot_be_logged(
         def status() -> int:
             return client.post("/predictions/sentence-relevance", json={"sentence": "a fire"}).status_code
 
-        # Count once, without waiting: the row is committed before the response is sent.
+        # Count the rows without waiting, because the row must be committed before the response is sent.
         wait_until(lambda: status() == 200, "a prediction was answered")
         with first.database.connect("platform") as connection:
             assert connection.execute("select count(*) from platform.predictions").fetchone() == (1,)

@@ -1,4 +1,4 @@
-"""The prediction log on a real PostgreSQL, also during network failures."""
+"""The prediction log on a real PostgreSQL, with and without network failures."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_each_prediction_is_a_row_with_caller_features_score_and_version(databas
     assert (log.written, log.dropped, log.failures, log.queued) == (2, 0, 0, 0)
 
 
-def test_rows_are_written_soon_while_the_log_is_open(database: Database) -> None:
+def test_rows_are_written_without_closing_the_log(database: Database) -> None:
     log = PredictionLog(sink_of(database))
     log.add(answers(3))
     wait_until(lambda: log.written == 3, "the rows were written")
@@ -305,7 +305,7 @@ def test_without_a_database_each_prediction_is_a_log_line(caplog: pytest.LogCapt
 
 
 @pytest.mark.requirement("PLT-10")
-def test_rows_over_the_given_age_are_deleted(database: Database) -> None:
+def test_rows_older_than_the_given_age_are_deleted(database: Database) -> None:
     sink = sink_of(database)
     young = datetime.now(UTC)
     sink.write(uuid.uuid4(), [answers(3, at=young - timedelta(days=8)), answers(2, at=young - timedelta(days=6))])

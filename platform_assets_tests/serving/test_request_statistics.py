@@ -1,4 +1,4 @@
-"""Counts of the requests for predictions of each model."""
+"""Counts and durations of the prediction requests of each model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_requests_and_errors_are_counted_by_model(database: Database) -> None:
     assert [sum(row[3]) for row in rows] == [3, 1]
 
 
-def test_counts_are_kept_while_the_database_does_not_answer(database: Database) -> None:
+def test_counts_are_kept_until_the_database_is_available_again(database: Database) -> None:
     is_up = False
 
     @contextmanager

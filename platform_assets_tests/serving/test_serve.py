@@ -86,7 +86,7 @@ def serving(folder: Path, url: str, **variables: str) -> Iterator[Served]:
             wait_until(lambda: served.answers("/health/live"), "the service answered")
             yield served
         finally:
-            # Kill the group, because workers end later than their supervisor.
+            # Kill the process group, because workers end later than their supervisor.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -129,7 +129,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
         assert "<h1>Sign in</h1>" in page.text
 
         found = {command: asked(served, command) for command in curls()}
-        # Readers replace `$KEY` by their own key, so these commands get 401 here.
+        # Commands with the placeholder `$KEY` get 401, because the test does not replace it with a key.
         wrong = {command: told for command, told in found.items() if told[0] != (401 if "$KEY" in command else 200)}
         assert wrong == {}
         documented = requests.get(f"{served.address}/openapi.json", timeout=60).json()["paths"]
@@ -172,7 +172,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1", "2001:db8::1"])
-def test_serve_fails_on_an_occupied_port_or_a_foreign_address_and_names_it(host: str, tmp_path: Path) -> None:
+def test_the_error_of_serve_names_an_occupied_port_or_an_address_of_another_machine(host: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)

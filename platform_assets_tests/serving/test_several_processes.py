@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Longest age of a prediction that is lost if a process that logs after answering is killed. It is about 0.2 s unless
-the machine is busy."""
+"""Maximum age of the predictions that are lost if a process that logs after responding is killed. It is about 0.2 s
+unless the machine is busy."""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
@@ -62,7 +62,7 @@ def clients_of_all_workers(served: Served, key: str, opened: ExitStack) -> list[
 
 
 def page_of(served: Served, key: str) -> set[int]:
-    """Sign in, and return the statuses of a page over several connections, so that several workers answer."""
+    """Sign in, and request a page over several connections, to reach several workers. Return the statuses."""
     session = requests.Session()
     token = session.get(f"{served.address}/sign-in", headers={"Accept": HTML}, timeout=60).text
     token = token.partition('name="csrf_token" value="')[2].partition('"')[0]
@@ -73,7 +73,10 @@ def page_of(served: Served, key: str) -> set[int]:
 
 @dataclass(frozen=True)
 class Deployment:
-    """A service with several workers that logs before it answers, a process that logs after answering, and clients."""
+    """Two services on one database, and their clients.
+
+    `one` has several workers and logs predictions before it responds. `two` has one process and logs them afterwards.
+    """
 
     services: Services
     one: Served
@@ -164,7 +167,7 @@ def promote(deployed: Deployment) -> None:
 
 
 def revoke(deployed: Deployment) -> None:
-    """Revoke the clients' key; all processes refuse it in time."""
+    """Revoke the clients' key. All processes refuse the key in time."""
     keys_of(deployed.services).revoke("first")
     revoked_at = time.monotonic()
     deployed.wait_for(401)
@@ -189,7 +192,7 @@ def read_metrics(deployed: Deployment) -> None:
 
 
 def kill_a_worker(deployed: Deployment) -> None:
-    """Kill a worker, and wait until it is replaced and all clients are answered again."""
+    """Kill a worker, and wait until it is replaced and all clients receive predictions again."""
     accepts = "worker 1 of 2 accepts requests"
     [told] = deployed.messages(accepts)
     os.kill(int(told.rpartition(" ")[2].rstrip(")")), signal.SIGKILL)

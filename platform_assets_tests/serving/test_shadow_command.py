@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def score(desk: Desk, shadow: Shadow) -> None:  # noqa: F811 - the fixture
-    """Write one score in the shadow, as the service does."""
+    """Write one score of the shadow, as the service does."""
     row = ShadowRow(shadow, datetime.now(UTC), "r-1", 0, None, 0.7, 0.2, agrees=False)
     services = desk.services
     with closing(LedgerShadows(services._own_connection, lambda: (services.ledger, services.shadow_ledger))) as store:

@@ -1,4 +1,4 @@
-"""The scoring of shadows runs apart from the answers, cannot affect them, and has a bounded queue."""
+"""Shadows score requests in a separate thread with a bounded queue, and cannot affect the answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CHALLENGER = Shadow(
 
 
 class MemoryStore:
-    """Keeps scores and losses in memory; a repeated batch replaces what was written before."""
+    """Keeps scores and losses in memory. Writing a batch again replaces its rows."""
 
     def __init__(self, *shadows: Shadow) -> None:
         self.shadows = list(shadows)
@@ -132,7 +132,7 @@ class Blocking:
 
 
 class Fake:
-    """A model with the interface that shadows use. A function returns its scores."""
+    """A model with the interface that shadows use. `scores` is the function that calculates its scores."""
 
     def __init__(self, scores: Any) -> None:
         self.golden_rows, self.output = model_of(2.0).golden_rows.head(0), model_of(2.0).output
@@ -143,7 +143,7 @@ def zeros(rows: Any) -> Any:
     return np.zeros(len(rows))
 
 
-def test_a_shadow_scores_the_same_rows_apart_from_the_answer(desk: Desk) -> None:
+def test_a_shadow_scores_the_same_rows_later_and_does_not_change_the_answer(desk: Desk) -> None:
     desk.shadows.step()
     answers = [desk.ask(), desk.ask(FILLED[:1])]
     assert desk.store.rows == []
@@ -189,7 +189,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
     assert sum(lost.dropped for lost in desk.store.losses) + len(desk.store.rows) == 31
 
 
-def test_a_row_that_cannot_be_scored_fails_alone_and_its_values_are_not_reported(desk: Desk) -> None:
+def test_a_row_that_cannot_be_scored_is_reported_without_its_values_and_other_rows_are_scored(desk: Desk) -> None:
     def scores(rows: Any) -> Any:
         if any(row["heat"] == -1 for row in rows):
             raise ArtefactError("a value does not fit its feature's type: ValueError: could not convert 'Anna'")
@@ -236,7 +236,7 @@ def test_an_unloadable_shadow_is_reported_and_does_not_affect_answers(desk: Desk
         (lambda rows: np.zeros((len(rows), 3)), INTERVAL, "its task is regression, the champion's is binary"),
     ],
 )
-def test_scores_that_cannot_be_compared_fail(desk: Desk, scores: Any, output: Any, told: str) -> None:
+def test_scores_that_cannot_be_compared_are_counted_as_failed(desk: Desk, scores: Any, output: Any, told: str) -> None:
     desk.loaded["2.0"] = Fake(scores)
     if output:
         desk.store.shadows[0] = dataclasses.replace(CHALLENGER, threshold=None)
@@ -249,7 +249,7 @@ def test_scores_that_cannot_be_compared_fail(desk: Desk, scores: Any, output: An
 
 
 @pytest.mark.requirement("PRO-6")
-def test_a_shadow_scores_only_requests_of_its_champion_until_its_end(desk: Desk) -> None:
+def test_a_shadow_scores_only_requests_of_its_champion_and_only_until_it_ends(desk: Desk) -> None:
     desk.shadows.step()
     desk.store.shadows[0] = dataclasses.replace(CHALLENGER, started=21, until=NOW - timedelta(seconds=1))
     desk.shadows.step()

@@ -1,4 +1,4 @@
-"""Shadows of two models in a running service: the answers do not change, the scores are stored, the page shows them."""
+"""Shadows of two models in a running service: answers do not change, and scores are stored and shown on the page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROWS = b"select model, request_id, item, subject, champion_score from platform.s
 
 
 def challenge(services: Services, model: str, found: FittedModel) -> int:
-    """Open a request for version 2 of a model; return its number."""
+    """Open an approval request for version 2 of a model, and return the number of the request."""
     champion = services.ledger.champion(model)
     assert champion is not None
     fields = {"model": model, "digest": services.artefacts.save(found), "threshold": 0.4, "evidence": credit.EVIDENCE}
@@ -102,7 +102,7 @@ def test_challengers_of_two_models_score_the_requests_of_their_champions_as_shad
 
 
 def reject_after_the_report(visitor: Visitor, services: Services, number: int, request_id: str) -> None:
-    """Wait for a report, and reject the request on the page that shows it."""
+    """Wait for a shadow report, and reject the approval request on the page that shows the report."""
     wait_until(
         lambda: "report_shadow" in [event.kind for event in services.ledger.history(number)],
         "the service recorded a report",

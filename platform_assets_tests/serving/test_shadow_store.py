@@ -63,7 +63,7 @@ def office(database_url: str) -> Iterator[Office]:
 
 
 @pytest.mark.requirement("PRO-5", "MON-1")
-def test_a_report_summarises_scores_and_losses_without_naming_items(office: Office) -> None:
+def test_a_report_summarises_scores_and_lost_rows_without_naming_subjects(office: Office) -> None:
     batch = uuid.uuid4()
     rows = [
         office.row("r-1", 0.1, 0.2),
@@ -87,8 +87,7 @@ def test_a_report_summarises_scores_and_losses_without_naming_items(office: Offi
     assert report["mean_difference"] == pytest.approx((0.1 + 0.1 + 0 - 0.5 - 0.3 - 0.5) / 6)
     assert report["differences"]["0.5"] == pytest.approx(0.2)
     assert report["differences"]["1"] == pytest.approx(0.5)
-    # Rows with disagreement come first. Rows with equal scores are left out, and a repeated disagreement is listed
-    # once.
+    # Disagreements come first. Rows with equal scores are left out, and a repeated disagreement is listed once.
     found = [(one["request_id"], one["item"], one["agrees"]) for one in report["disagreements"]]
     assert found == [("r-3", 0, False), ("r-1", 1, False), ("r-4", 0, True), ("r-1", 0, True)]
     assert dict(event.details) == report

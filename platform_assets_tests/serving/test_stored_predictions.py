@@ -83,7 +83,7 @@ def test_inconsistent_rows_are_refused(database: Database, stored: StoredPredict
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_page_has_the_files_in_the_given_order_and_their_lines_in_order(
+def test_a_page_lists_files_in_the_given_order_and_lines_in_ascending_order(
     database: Database, stored: StoredPredictions
 ) -> None:
     add(database, stored, *(prediction(digest, line) for digest in "abc" for line in (10, 9, 2)))
@@ -101,7 +101,7 @@ def test_a_page_has_the_files_in_the_given_order_and_their_lines_in_order(
 
 
 @pytest.mark.requirement("SEN-6")
-def test_the_rows_after_a_batch_are_those_of_later_transactions(database: Database, stored: StoredPredictions) -> None:
+def test_after_returns_only_the_rows_of_later_transactions(database: Database, stored: StoredPredictions) -> None:
     assert batch_number(stored.after(0)) == 0
     numbers = []
     for digest in "cab":

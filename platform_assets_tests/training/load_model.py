@@ -1,4 +1,4 @@
-"""A small model for tests of training: it predicts the load of the next hours. Naive forecasts are the baselines."""
+"""A small model for tests of training. It predicts hourly loads, and is compared with the load of a week before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLE = "somewhere/load"
 
 
 def loads(days: int = 60, seed: int = 3) -> pd.DataFrame:
-    """Return hourly loads. They follow hour, weekday and temperature, with more noise in the evening."""
+    """Return hourly loads that depend on the hour, the weekend and the temperature, with more noise in the evening."""
     random = np.random.default_rng(seed)
     at = pd.date_range("2024-01-01", periods=24 * days, freq="h")
     hour, weekend = at.hour.to_numpy(), at.day_of_week.to_numpy() >= 5
@@ -79,11 +79,11 @@ LOAD = ModelSpec(
     candidates=(Candidate("ridge", ridge, {"model__alpha": (0.1, 10.0)}), Candidate("trees", trees)),
     ranked_by="neg_mean_absolute_error",
     criteria=(
-        Criterion("skill_over_week_before_mw", at_least=0.1, why="Otherwise the week before is as good."),
+        Criterion("skill_over_week_before_mw", at_least=0.1, why="Otherwise, last week's load is as good a forecast."),
         Criterion("mape", at_most=0.04, why="The grid can balance this error."),
         Criterion("interval_coverage", at_least=0.8, why="Reserves are bought by the intervals."),
     ),
-    not_worse=NotWorse("mae", by=20, why="A new version must be about as accurate."),
+    not_worse=NotWorse("mae", by=20, why="A new version must be about as accurate as the champion."),
     card=Card(
         purpose="How much power will be needed in each hour of tomorrow?",
         acted_on_by="Traders buy it.",

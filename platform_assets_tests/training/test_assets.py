@@ -43,7 +43,7 @@ POLICY = Retraining(min_new_rows=100, cool_down=timedelta(hours=6))
 
 
 class Workshop:
-    """Definitions of one model with their resources, in memory and in a temporary folder. The ledger is PostgreSQL."""
+    """Definitions of a model, with stores in memory and in a temporary folder, and a ledger in PostgreSQL."""
 
     def __init__(self, folder: Path, ledger: Ledger, instance: dg.DagsterInstance) -> None:
         self.ledger = ledger
@@ -55,7 +55,7 @@ class Workshop:
         self.definitions = self.defined(ONE_CANDIDATE)
 
     def defined(self, spec: ModelSpec) -> dg.Definitions:
-        """Return the definitions of a model with the workshop's resources."""
+        """Return the definitions of a model, with the workshop's stores as resources."""
         return dg.Definitions.merge(
             model_definitions(spec),
             dg.Definitions(

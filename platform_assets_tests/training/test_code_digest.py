@@ -1,4 +1,4 @@
-"""Digest of training code: which changes of the code change it, and which do not."""
+"""The digest of training code: which changes to the code alter the digest, and which do not."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
         ("steps", "self.estimator = estimator", "self.estimator = None"),
     ],
 )
-def test_changes_of_code_change_the_digest(
+def test_changes_to_code_change_the_digest(
     digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
 ) -> None:
     assert before in FILES[file]
@@ -160,7 +160,7 @@ def test_changes_of_code_change_the_digest(
         ("defs", "WIRING = 1", "WIRING = 2"),
     ],
 )
-def test_changes_of_texts_and_of_unused_code_keep_the_digest(
+def test_changes_to_texts_and_unused_code_keep_the_digest(
     digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
 ) -> None:
     assert before in FILES[file]
@@ -183,7 +183,7 @@ def test_moving_code_to_other_modules_keeps_the_digest(digest: Callable[[Mapping
     assert digest(moved) == before
 
 
-def test_changes_of_excluded_functions_keep_the_digest(digest: Callable[[Mapping[str, str]], str]) -> None:
+def test_changes_to_excluded_functions_keep_the_digest(digest: Callable[[Mapping[str, str]], str]) -> None:
     digest(FILES)
     model, features = (importlib.import_module(f"{PACKAGE}.{name}") for name in ("model", "features"))
     whole, part = code_digest([model.examples]), code_digest([model.examples], without=[features.double])

@@ -1,4 +1,4 @@
-"""Trainings with a sentence encoder: when candidates with the encoder take part, and how versions record it."""
+"""Training with a sentence encoder: when its candidates take part, and how versions record the encoder."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.requirement("REL-2"),
-    pytest.mark.skipif(bool(missing_libraries()), reason="the extra `encoder` is not installed: EXTRAS=encoder"),
+    pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder"),
 ]
 WORDS = [word for words in TELLING.values() for word in words]
 ENCODER = DeclaredEncoder(SentenceRelevanceSettings, "sentences_encoder_uri", "vectors__encoder")
 
 
 def base_rate(seed: int) -> Any:
-    """Return a model without features, which is worse than any other."""
+    """Return a model that predicts the base rate for every text, so that any other candidate is better."""
     from sklearn.dummy import DummyClassifier
     from sklearn.pipeline import Pipeline
 
@@ -63,7 +63,7 @@ SPEC = replace(BASE, candidates=(*BASE.candidates, Candidate("vectors", with_vec
 
 
 class Bench:
-    """A trainer with published messages, whose encoder is in a folder."""
+    """A trainer with published messages. The encoder is read from a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +117,7 @@ def test_a_different_encoder_gives_a_new_version(bench: Bench, tmp_path: Path) -
     assert second.record["parameters"]["vectors__encoder"] != first.record["parameters"]["vectors__encoder"]
 
 
-def test_without_the_setting_training_is_as_if_the_candidate_did_not_exist(bench: Bench) -> None:
+def test_without_the_setting_the_candidate_is_left_out_and_does_not_change_the_fingerprint(bench: Bench) -> None:
     training = bench.train("")
     assert {line["candidate"] for line in training.record["leaderboard"]} == {"no words", REFERENCE}
     assert "candidates with a sentence encoder are left out, because PLATFORM_SENTENCES_ENCODER_URI is not set" in (
@@ -142,7 +142,9 @@ def test_without_the_libraries_the_candidate_is_left_out(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_damaged_or_missing_file_stops_the_training_and_is_named(bench: Bench, tmp_path: Path, name: str) -> None:
+def test_training_fails_with_an_error_that_names_a_damaged_or_missing_encoder_file(
+    bench: Bench, tmp_path: Path, name: str
+) -> None:
     folder = tiny_encoder.write(tmp_path / "encoder", WORDS)
     (folder / name).write_bytes((folder / name).read_bytes()[:-9])
     with pytest.raises(SourceError, match=f"{name} of the sentence encoder in PLATFORM_SENTENCES_ENCODER_URI"):

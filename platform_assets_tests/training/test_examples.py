@@ -33,18 +33,18 @@ if TYPE_CHECKING:
         ),
         (readings().drop(columns="site"), TrainingError, "returns no column site"),
         (readings().drop(columns="day"), TrainingError, "returns no column day"),
-        (readings().assign(reading=1), TrainingError, "1199 examples repeat the reading of another example"),
-        (readings().assign(broken=2), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
-        (readings().assign(broken="no"), TrainingError, "1200 examples have a broken that is neither 0 nor 1"),
+        (readings().assign(reading=1), TrainingError, "1199 examples have the same reading as another example"),
+        (readings().assign(broken=2), TrainingError, "in 1200 examples, broken is neither 0 nor 1"),
+        (readings().assign(broken="no"), TrainingError, "in 1200 examples, broken is neither 0 nor 1"),
         (
             readings().assign(broken=pd.array([None, *[1] * 1_199], dtype="Int64")),
             TrainingError,
-            "1 examples have a broken that is neither 0 nor 1",
+            "in 1 examples, broken is neither 0 nor 1",
         ),
         (readings().assign(noise=np.inf), TrainingError, "returns infinite values of noise"),
     ],
 )
-def test_reject_invalid_examples(bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str) -> None:
+def test_invalid_examples_are_refused(bench: Bench, frame: pd.DataFrame, error: type[Exception], message: str) -> None:
     bench.publish(frame)
     with pytest.raises(error, match=message):
         bench.train()
@@ -62,7 +62,7 @@ def test_held_out_groups_stay_held_out_when_the_table_grows() -> None:
     assert not set(learned) & set(judged)
 
 
-def test_examples_are_split_by_time_only_if_the_model_has_one(bench: Bench) -> None:
+def test_examples_are_split_by_time_only_if_the_split_has_a_time_column(bench: Bench) -> None:
     timed, timeless = (
         read_examples(bench.tables, SPEC),
         read_examples(bench.tables, replace(SPEC, split=GroupSplit("device"))),

@@ -173,13 +173,13 @@ def test_tables_of_errors_escape_texts_and_show_only_declared_columns(trained: t
     assert not any("errors" in name for name in training.record)
 
 
-def test_truncate_long_texts_and_replace_unprintable_characters() -> None:
+def test_long_texts_are_truncated_and_unprintable_characters_are_replaced() -> None:
     assert model_metadata._quoted("a\x00\n\u202eb" + "c" * 400) == "a b" + "c" * 297 + r" \.\."
     assert model_metadata._quoted(0.123456) == "0.123"
     assert model_metadata._errors(pd.DataFrame({"text": []})) == "None."
 
 
-def test_reject_missing_error_columns() -> None:
+def test_error_columns_that_the_examples_lack_are_refused() -> None:
     from platform_assets.training.fitting import demand_sound
 
     with pytest.raises(TrainingError, match="returns no column address"):

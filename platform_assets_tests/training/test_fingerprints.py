@@ -1,4 +1,4 @@
-"""Fingerprints of trainings: which changes of the declaration and the data change them."""
+"""Fingerprints of trainings: which changes to the declaration and the data change a fingerprint."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FITTED: list[float] = []
 
 
 class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Replace missing values by a number, and record each fit."""
+    """Replaces missing values with a number, and records each fit in `FITTED`."""
 
     def __init__(self, fill: float = 0.0) -> None:
         self.fill = fill
@@ -47,7 +47,7 @@ class Counted(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
 
 
 class InPlace(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types
-    """Modify the training rows in place after fitting."""
+    """Modifies its training rows in place after fitting."""
 
     def fit(self, rows: Any, labels: Any, sample_weight: Any = None) -> InPlace:
         super().fit(rows, labels, sample_weight)
@@ -131,7 +131,7 @@ def test_shared_transformers_are_fitted_once_per_fold() -> None:
 
 
 @pytest.mark.parametrize("factor", [-1, -3])
-def test_predict_the_base_rate_if_the_calibration_slope_is_negative(bench: Bench, factor: float) -> None:
+def test_the_base_rate_is_predicted_if_the_calibration_slope_is_negative(bench: Bench, factor: float) -> None:
     """The effect of `heat` is reversed in the newest examples."""
     frame = readings(2_000, signal=2.0)
     newest = frame["day"] >= frame["day"].quantile(0.6)

@@ -1,4 +1,4 @@
-"""The model card: texts of the declaration and numbers of the training."""
+"""The model card contains texts from the declaration and numbers from the training."""
 
 from __future__ import annotations
 

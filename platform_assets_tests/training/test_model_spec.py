@@ -45,7 +45,7 @@ def declared(changes: dict[str, Any]) -> ModelSpec:
         ({"ranked_by": "r2"}, "ranked_by names the unknown metric 'r2'. Use one of: accuracy, average_precision, "),
     ],
 )
-def test_reject_an_unknown_metric_and_name_the_model_and_its_file(
+def test_the_error_for_an_unknown_metric_names_the_model_and_its_file(
     declare: Callable[[dict[str, Any]], ModelSpec], changes: dict[str, Any], said: str
 ) -> None:
     where = f"somewhere/breakage_model, declared in {re.escape(breakage_model.__file__)}: "
@@ -53,10 +53,10 @@ def test_reject_an_unknown_metric_and_name_the_model_and_its_file(
         declare(changes)
 
 
-def test_every_ranking_is_a_scorer_of_scikit_learn() -> None:
+def test_every_ranking_metric_is_a_scorer_of_scikit_learn() -> None:
     assert set(RANKINGS) <= set(get_scorer_names())
 
 
-def test_reject_a_key_without_a_domain() -> None:
+def test_a_model_key_without_a_domain_is_refused() -> None:
     with pytest.raises(ValueError, match="the model key is 'breakage_model'; it must be <domain>/<name>"):
         replace(SPEC, key="breakage_model")

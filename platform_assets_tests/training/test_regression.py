@@ -1,4 +1,4 @@
-"""The regression task in training: fit, leaderboard, fingerprint, errors, and a domain that declares it."""
+"""The regression task in training: fit, leaderboard, fingerprint and errors, and the definitions of such a model."""
 
 from __future__ import annotations
 
@@ -84,17 +84,17 @@ def test_a_regression_is_retrained_compared_with_the_champion_and_reproduced(ben
         replace(LOAD, split=TimeSplit("at", "day", newest=0.25, gap=1)),
     ],
 )
-def test_intervals_and_split_change_the_fingerprint_of_a_regression_only(changed: ModelSpec) -> None:
+def test_changes_to_intervals_and_split_change_the_fingerprint_of_a_regression(changed: ModelSpec) -> None:
     assert fingerprint_parts(changed, {})["parameters"] != fingerprint_parts(LOAD, {})["parameters"]
 
 
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
-        ("load_mw", [1.5, np.nan, 2.5], "1 examples have a load_mw that is missing or infinite; drop them"),
-        ("load_mw", [1.5, np.inf, 2.5], "1 examples have a load_mw that is missing or infinite; drop them"),
-        ("load_mw", ["many", "few", "none"], "all 3 examples have a load_mw of the type str, not a number"),
-        ("load_mw", [True, False, True], "all 3 examples have a load_mw of the type bool, not a number"),
+        ("load_mw", [1.5, np.nan, 2.5], "in 1 examples, load_mw is missing or infinite; drop them"),
+        ("load_mw", [1.5, np.inf, 2.5], "in 1 examples, load_mw is missing or infinite; drop them"),
+        ("load_mw", ["many", "few", "none"], "in all 3 examples, load_mw has the type str, not a number"),
+        ("load_mw", [True, False, True], "in all 3 examples, load_mw has the type bool, not a number"),
         ("week_before_mw", None, "returns no column week_before_mw"),
         ("day", None, "returns no column day"),
     ],
@@ -127,7 +127,7 @@ def test_labels_keep_their_fractions_and_become_floats() -> None:
         ({"task": Regression("MW", Intervals(by="day"), ("week_before_mw",))}, "Intervals.by is day, which is not a"),
     ],
 )
-def test_reject_a_declaration_that_does_not_fit(changes: dict[str, Any], said: str) -> None:
+def test_a_declaration_that_does_not_fit_a_regression_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(TrainingError, match=re.escape(f"declared in {load_model.__file__}: ")) as error:
         replace(LOAD, **changes)
     assert said in str(error.value)
@@ -146,7 +146,7 @@ def test_the_error_for_an_impossible_training_says_why(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_rows_without_time_are_split_by_group() -> None:
+def test_a_regression_on_rows_without_times_can_be_split_by_group() -> None:
     split = GroupSplit("row")
     spec = replace(RIDGE, split=split)
     frame = loads(20)
@@ -155,7 +155,7 @@ def test_rows_without_time_are_split_by_group() -> None:
 
 
 @pytest.mark.requirement("ESI-7", "PLT-13", "PRO-1")
-def test_a_declaration_is_enough_for_asset_checks_and_plots(workshop: Workshop) -> None:
+def test_a_declaration_alone_gives_an_asset_with_checks_and_plots(workshop: Workshop) -> None:
     publish(workshop, loads(40))
     result = workshop.run("train_load_model", definitions=workshop.defined(RIDGE))
     assert result.success
@@ -178,7 +178,7 @@ def test_a_declaration_is_enough_for_asset_checks_and_plots(workshop: Workshop) 
     }
 
 
-def test_the_snippets_of_the_page_are_in_the_model() -> None:
+def test_the_code_in_the_documentation_is_part_of_the_load_model() -> None:
     page = (ROOT / "docs" / "regression.md").read_text(encoding="utf-8")
     code = (ROOT / "platform_assets_tests" / "training" / "load_model.py").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

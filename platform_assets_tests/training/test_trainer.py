@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A bench and its first training, shared by tests. Do not change it."""
+    """A bench and its first training. Tests share the bench, so they must not change it."""
 
     bench: Bench
     first: Training
@@ -90,7 +90,7 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
 
 
 @pytest.mark.requirement("PLT-7", "PLT-14")
-def test_the_numbers_of_a_classifier_are_those_of_earlier_releases(of_several_candidates: Trained) -> None:
+def test_a_classifier_gets_the_same_numbers_as_in_earlier_releases(of_several_candidates: Trained) -> None:
     # The numbers come from a release before regression was added. Only the last bits may differ between processors.
     training = of_several_candidates.first
     expected = {
@@ -150,7 +150,7 @@ def test_the_challenger_is_the_version_of_the_newest_training(bench: Bench) -> N
 
 @pytest.mark.requirement("PLT-7")
 @pytest.mark.parametrize("damage", ["removed", "altered"])
-def test_retrain_a_known_version_whose_artefact_is_unusable(
+def test_a_known_version_with_an_unusable_artefact_is_retrained(
     bench: Bench, first: Training, tmp_path: Path, damage: str
 ) -> None:
     file = tmp_path / "models" / f"{first.version.digest}.skops"
@@ -236,7 +236,7 @@ def test_the_champion_is_not_compared_with_itself(bench: Bench, first: Training)
         GroupSplit("site", "day", Holdout(groups=0.3, newest=0.4)),
     ],
 )
-def test_do_not_compare_with_a_champion_that_may_have_trained_on_the_holdout(bench: Bench, then: GroupSplit) -> None:
+def test_a_champion_that_may_have_been_trained_on_the_holdout_is_not_compared(bench: Bench, then: GroupSplit) -> None:
     if then.group == "site":
         bench.publish(readings().assign(site=lambda rows: rows["device"] % 40))
     champion = bench.train(replace(ONE_CANDIDATE, split=then, folds=2))
@@ -273,7 +273,7 @@ def test_the_comparison_fails_if_the_champion_cannot_be_loaded(bench: Bench, fir
 
 
 @pytest.mark.requirement("PLT-7")
-def test_reproduce_a_version_from_its_recorded_table_versions(bench: Bench, first_of_several: Training) -> None:
+def test_a_version_is_reproduced_from_its_recorded_table_versions(bench: Bench, first_of_several: Training) -> None:
     bench.publish(readings(1_500, seed=2))
     bench.train(SPEC)
     found = bench.trainer.reproduce(SPEC, 1, bench.lines.append)
@@ -295,7 +295,7 @@ def test_reproduce_reports_the_differences_if_the_retrained_model_is_not_identic
     assert any(" holdout metrics: " in line and "roc_auc: was " in line for line in found.told())
 
 
-def test_reject_versions_that_cannot_be_reproduced(bench: Bench) -> None:
+def test_versions_that_cannot_be_reproduced_are_refused(bench: Bench) -> None:
     with pytest.raises(RegistryError, match="breakage_model"):
         bench.trainer.reproduce(SPEC, 1, bench.lines.append)
     bench.train()
@@ -308,7 +308,7 @@ def test_reject_versions_that_cannot_be_reproduced(bench: Bench) -> None:
 
 
 @pytest.mark.requirement("CRE-3")
-def test_evaluate_the_champion_on_examples_labelled_since_its_training(bench: Bench, first: Training) -> None:
+def test_the_champion_is_evaluated_on_examples_labelled_since_its_training(bench: Bench, first: Training) -> None:
     bench.registry.set_alias("breakage_model", CHAMPION, 1)
     old = readings()
     bench.publish(pd.concat([old, readings(300, first=10_000)]))
@@ -403,14 +403,14 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert drawn < set(training.plots)
     found = of_check(training.assessment, STRATIFIED.criteria[0])
     assert found["lower_bound"] < found["value"]
-    # A known version is evaluated again and has the same plots.
+    # Training again finds the known version, which is evaluated again and has the same plots.
     again = bench.train(STRATIFIED)
     assert not again.is_new
     assert again.plots["learning_curve.png"] == training.plots["learning_curve.png"]
 
 
 @pytest.mark.requirement("SEN-2", "PRO-2")
-def test_compare_only_on_examples_that_the_champion_was_not_trained_on(bench: Bench) -> None:
+def test_the_comparison_uses_only_examples_that_the_champion_was_not_trained_on(bench: Bench) -> None:
     bench.publish(readings())
     champion = bench.train(STRATIFIED)
     bench.registry.set_alias("breakage_model", CHAMPION, champion.version.version)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hasty(database_url: str) -> Iterator[Callable[[float], Keys]]:
-    """A function that returns keys with the given cache lifetime in seconds."""
+    """A function that returns the key store with a cache lifetime in seconds."""
     database = Database(make_url(database_url))
     reads = AsyncReads(database.connect_to_read)
     rows = database.reads.rows
@@ -39,7 +39,7 @@ def keys(hasty: Callable[[float], Keys]) -> Keys:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_key_is_found_by_its_secret_only(keys: Keys) -> None:
+def test_key_is_found_only_by_its_secret(keys: Keys) -> None:
     secret = keys.add("anna-laptop", "Anna", ["read", "approve"])
     other = keys.add("anna-phone", "Anna", ["read"])
     key = keys.check(secret)
@@ -169,7 +169,9 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(database_u
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_session_ends_by_sign_out_expiry_or_revocation_of_its_key(keys: Keys, database_url: str) -> None:
+def test_a_session_ends_at_sign_out_at_its_expiry_time_or_when_its_key_is_revoked(
+    keys: Keys, database_url: str
+) -> None:
     secret = keys.add("rita", "rita", ["read"])
     tokens = [keys.sign_in(secret, 60) for _ in range(3)]
     signed_out, lost, late = map(str, tokens)

@@ -247,7 +247,7 @@ def test_form_without_the_csrf_token_of_its_session_is_refused(
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 
-def test_json_with_a_session_in_place_of_a_key_is_refused(
+def test_json_with_a_session_instead_of_a_key_is_refused(
     app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     visitor = Visitor(app).sign_in(people.anna)
@@ -286,7 +286,7 @@ def test_sign_in_redirects_only_to_pages_of_this_site(asked: str, target: str) -
 
 
 def test_link_from_another_site_keeps_the_session(app: FastAPI, people: People, pending: int) -> None:
-    """A browser omits the cookie from a cross-site request, so the page reloads itself to send it."""
+    """A browser sends no cookie in a cross-site request, so the page reloads itself to receive the cookie."""
     signed_in, path = Visitor(app).sign_in(people.anna), f"/approvals/{pending}?a=%3Cb%3E"
     for page in (path, "/sign-in"):
         response = Visitor(app).see(page, **{"Sec-Fetch-Site": "cross-site"})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-# A path that answers without a database.
+# A path that works without a database.
 FREE = "/models"
 KEYS = f"shop:predict:{hashed('sesame')},rita:read:{hashed('open')}"
 
@@ -95,7 +95,7 @@ def test_other_sites_and_proxies_need_a_key(tmp_path: Path, base: str, headers: 
     client = TestClient(app_of(tmp_path, "127.0.0.1"), base_url=base)
     response = client.get(FREE, headers=headers)
     assert response.status_code == status, response.text
-    # A request for JSON gets the same status.
+    # A request that accepts JSON gets the same status.
     assert client.get(FREE, headers={**headers, "Accept": "application/json"}).status_code == status
 
 
@@ -108,7 +108,7 @@ def test_decisions_need_a_key_even_on_loopback(tmp_path: Path) -> None:
     assert decision.status_code == 401
 
 
-def test_scope_of_a_sent_key_is_checked(tmp_path: Path) -> None:
+def test_the_scope_of_a_key_is_checked_even_if_keys_are_optional(tmp_path: Path) -> None:
     app = app_of(tmp_path, "127.0.0.1")
     assert problem(api(app, "sesame").get("/metrics"))["scopes_needed"] == ["read"]
     asked = api(app, "open").post("/predictions/credit-risk", json={"client_id": 1})

@@ -60,7 +60,7 @@ def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> 
     where = f" in {', '.join(columns)}" if columns else ""
     return (
         False,
-        f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, the first {alarmed[0].name}: {compared}",
+        f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, first in {alarmed[0].name}: {compared}",
     )
 
 

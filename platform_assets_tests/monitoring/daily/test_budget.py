@@ -1,4 +1,4 @@
-"""The budget of false alarms of the whole platform."""
+"""All checks of the platform share one budget of false alarms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_all_streams_and_checks_together_use_exactly_the_budget() -> None:
     assert 6 / 2_000 + 200 / each == pytest.approx(1 / 90)
 
 
-def test_streams_that_use_up_the_budget_are_refused_with_the_setting_that_helps() -> None:
+def test_the_error_for_streams_that_exceed_the_budget_names_the_setting_to_raise() -> None:
     with pytest.raises(
         PlatformError, match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS=500 is too low: .* set it to at least 675"
     ):

@@ -1,4 +1,4 @@
-"""Measurements of models, their checks, and the job."""
+"""Daily measurements of models, the checks of these measurements, and the job that stores them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WATCHED = replace(SPEC, incoming=None)
 
 
 class Service:
-    """A service that answers requests on many days, and the measurements of its model."""
+    """A simulated service with logged requests on many days, and the daily measurements of its model."""
 
     def __init__(self, station: Station) -> None:
         self.station = station
@@ -62,12 +62,12 @@ class Service:
         )
 
     def promote(self) -> int:
-        """Make version 1 the champion, and return its request for approval."""
+        """Make version 1 the champion, and return the id of its approval request."""
         champion = self.ledger.champion(SPEC.name)
         return champion.request_id if champion else promote(self.ledger, 1, model=SPEC.name, threshold=0.5)
 
     def answer(self, days_ago: int, rows: int, *, shift: float = 0.0, approval: int = 1, failures: int = 0) -> str:
-        """Log the predictions and requests of a day; return the id of the request."""
+        """Log a day's predictions and request statistics. Return the request id of the predictions."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - timedelta(days=days_ago)
         frame = batch(f"{days_ago}", rows, shift=shift, seed=1)[["heat", "noise"]]
         columns = {name: frame[name].astype(object).where(frame[name].notna(), None) for name in ("heat", "noise")}
@@ -98,7 +98,7 @@ class Service:
         return self.history
 
     def values(self, days_ago: int) -> dict[str, float]:
-        """Return the values of a day by series, only for series without columns."""
+        """Return a day's value of each series that is not measured per column."""
         days = self.measure()
         found = days[(days["day"] == TODAY - timedelta(days=days_ago)) & (days["column"] == "")]
         return dict(zip(found["series"], found["value"], strict=True))
@@ -118,10 +118,10 @@ def service(station: Station) -> Service:
 
 
 @pytest.mark.requirement("MON-1")
-def test_the_days_of_a_model_are_measured_from_the_logs(service: Service) -> None:
+def test_daily_values_of_a_model_are_calculated_from_the_logs(service: Service) -> None:
     service.answer(5, 30, failures=3)
     service.answer(2, 20)
-    service.answer(0, 7)  # today, which is not over
+    service.answer(0, 7)  # today is not measured, because the day is not over
     assert service.values(5) | {"latency_p50": 0.0, "latency_p95": 0.0, "latency_p99": 0.0} == {
         "predictions": 30,
         "mean_prediction": pytest.approx(service.values(5)["mean_prediction"]),
@@ -144,7 +144,7 @@ def test_the_days_of_a_model_are_measured_from_the_logs(service: Service) -> Non
 
 
 @pytest.mark.requirement("MON-1")
-def test_planted_faults_of_the_last_days_raise_the_alarms_of_their_checks(service: Service) -> None:
+def test_faults_in_the_last_days_raise_the_alarms_of_the_matching_checks(service: Service) -> None:
     random = np.random.default_rng(4)
     for day in range(45, 3, -1):
         service.answer(day, 100 + int(random.integers(-8, 9)))
@@ -156,7 +156,7 @@ def test_planted_faults_of_the_last_days_raise_the_alarms_of_their_checks(servic
 
 
 @pytest.mark.requirement("MON-1")
-def test_the_alarm_of_drift_closes_when_usual_days_return(service: Service) -> None:
+def test_a_drift_alarm_closes_after_days_without_drift(service: Service) -> None:
     for day in range(12, 6, -1):
         service.answer(day, 60, shift=1.5 if day < 9 else 0.0)
     assert "requested_rows_are_as_in_training" in service.alarms(NOW - timedelta(days=6))
@@ -181,7 +181,7 @@ def test_disagreeing_labels_raise_an_alarm_and_a_promotion_clears_it(service: Se
 
 
 @pytest.mark.requirement("MON-1")
-def test_an_old_champion_is_reported_by_the_policy_of_its_model(service: Service) -> None:
+def test_a_champion_older_than_its_models_policy_allows_raises_an_alarm(service: Service) -> None:
     service.promote()
     old = NOW + WATCHED.monitoring.max_champion_age + timedelta(days=1)
     judged = newest(service.measure(old), MODEL_SERIES)

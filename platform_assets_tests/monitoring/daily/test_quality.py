@@ -1,4 +1,4 @@
-"""Agreement of predictions with labels: evidence, and intervals from few labels."""
+"""Agreement of predictions with labels: evidence of too many disagreements, and intervals from few labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counts(per_day: int, share: float, days: int) -> list[Disagreements]:
 
 
 @pytest.mark.requirement("MON-1")
-def test_flipped_labels_are_found_the_next_day_after_months_without_fault() -> None:
+def test_flipped_labels_are_detected_the_next_day_after_months_of_usual_agreement() -> None:
     healthy = counts(20, 0.1, 90)
     assert evidence(healthy, TOLERATED) < 10
     last = healthy[-1]
@@ -37,7 +37,7 @@ def test_flipped_labels_are_found_the_next_day_after_months_without_fault() -> N
 def test_a_tolerated_share_of_disagreements_gives_no_evidence_even_after_corrections() -> None:
     assert evidence(counts(40, TOLERATED, 90), TOLERATED) < 50
     assert evidence([Disagreements(100, 10), Disagreements(90, 5), Disagreements(100, 6)], TOLERATED) < 3
-    # Nearly all labels disagreed, and most of them have been corrected since.
+    # At first, most labels disagreed; later, most of the disagreeing labels were corrected.
     assert evidence([Disagreements(100, 90), Disagreements(120, 5)], TOLERATED) < 3
     assert tolerated_share(1.0) == 0.025
     assert tolerated_share(0.0) < 1
@@ -56,7 +56,7 @@ def test_a_champion_that_disagrees_with_its_labels_raises_an_alarm() -> None:
     by_name = {point.series: point for point in judged_agreement(points, [], TOLERATED, DAYS)}
     assert by_name["agreement"].is_open
     assert by_name["agreement"].told == (
-        "30 of 30 labelled predictions disagree with their label; 12.5% or less is as good as on the holdout"
+        "30 of 30 labelled predictions disagree with their label; up to 12.5% is consistent with the holdout"
     )
     assert by_name["calibration_gap"].value == pytest.approx(0.9)
 
@@ -72,7 +72,7 @@ def test_a_value_agrees_with_its_label_if_its_interval_covers_the_label() -> Non
 
 
 @pytest.mark.requirement("MON-1")
-def test_predictions_make_the_interval_of_few_labels_narrower_and_keep_its_coverage() -> None:
+def test_prediction_powered_intervals_are_narrower_with_the_same_coverage() -> None:
     random = np.random.default_rng(1)
     runs, inside, widths = 400, np.zeros(2), np.zeros(2)
     for _ in range(runs):
@@ -91,7 +91,7 @@ def test_predictions_make_the_interval_of_few_labels_narrower_and_keep_its_cover
     assert widths[1] < 0.95 * widths[0]
 
 
-def test_an_interval_needs_labels() -> None:
+def test_too_few_labels_give_no_interval() -> None:
     few = np.ones(19)
     assert np.isnan(prediction_powered(few, few, Proxy(10, 0.5, 0.1)).low)
     assert np.isnan(from_labels(np.empty(0)).value)

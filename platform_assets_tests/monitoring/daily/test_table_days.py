@@ -1,4 +1,4 @@
-"""Measurements of tables, and the alarms when a table changes."""
+"""Daily measurements of tables, and the alarms that a changed table raises."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KINDS = np.array(["a", "b", "c", "d", "e"])
 
 
 class NoOnlineTables:
-    """Online tables of a platform without any."""
+    """Stand-in for the online store of a platform that has no online tables."""
 
     def versions(self) -> list[Any]:
         return []
 
 
 class Lake:
-    """A lake with one table, and a history of daily measurements without alarms."""
+    """A lake with one table, and the history of the table's daily measurements."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(folder)
@@ -52,7 +52,7 @@ class Lake:
         return self.history
 
     def alarms(self, now: datetime = NOW) -> dict[str, set[str]]:
-        """Measure, and return the columns with an alarm by check."""
+        """Measure the table. Return, for each check with an alarm, the columns that raised it."""
         judged = newest(self.measure(now), TABLE_SERIES)
         alarmed = judged[judged["is_open"].astype(bool)]
         return {str(check): set(rows["column"]) for check, rows in alarmed.groupby("check")}
@@ -71,7 +71,7 @@ def readings(seed: int = 0, rows: int = 2_000) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """The measurements of 40 days on which the table was replaced by similar rows."""
+    """Measurements of 40 days. On each day, the table was replaced by similar rows."""
     lake = Lake(tmp_path_factory.mktemp("known"))
     for day in range(3):
         lake.publish(readings(day))
@@ -83,7 +83,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     last = history[history["day"] == history["day"].max()]
     parts = [history]
     for day in range(1, DAYS + 1):
-        # The values of earlier days vary a little around those of the last measurement.
+        # Simulate the other days: add noise to the values of the last real measurement.
         judged = last["judged"] + random.normal(size=len(last)) * last["noise"]
         parts.append(last.assign(day=last["day"].iloc[0] + timedelta(days=day), judged=judged))
     return pd.concat(parts, ignore_index=True)
@@ -92,7 +92,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture
 def lake(tmp_path: Path, known: pd.DataFrame) -> Iterator[Lake]:
     lake = Lake(tmp_path)
-    # With this version number, the table is treated as not measured yet.
+    # Change the measured version, because a version that was already measured is not measured again.
     told = known["told"].str.replace("version 2", "version -1")
     lake.history = known.assign(told=told)
     yield lake
@@ -132,14 +132,14 @@ def test_similar_rows_raise_no_alarm_and_every_column_is_measured(lake: Lake) ->
     ],
     ids=["halved", "missing", "category vanished", "outlier", "shifted", "stuck"],
 )
-def test_a_change_raises_the_alarm_of_its_check(lake: Lake, changed: Any, alarms: dict[str, set[str]]) -> None:
+def test_a_change_raises_the_alarm_of_the_matching_check(lake: Lake, changed: Any, alarms: dict[str, set[str]]) -> None:
     lake.publish(changed(readings(7)))
     found = lake.alarms()
     assert alarms.items() <= found.items()
 
 
 @pytest.mark.requirement("MON-2")
-def test_changed_columns_are_reported_once(lake: Lake) -> None:
+def test_changed_columns_are_reported_only_on_the_first_day(lake: Lake) -> None:
     lake.publish(readings(7).assign(colour="red"))
     assert lake.alarms()["schema_is_as_before"] == {""}
     lake.publish(readings(8).assign(colour="red"))
@@ -147,7 +147,7 @@ def test_changed_columns_are_reported_once(lake: Lake) -> None:
 
 
 @pytest.mark.requirement("MON-2")
-def test_a_table_without_a_new_version_is_measured_by_its_age_only(lake: Lake) -> None:
+def test_only_the_age_of_a_table_without_a_new_version_is_measured(lake: Lake) -> None:
     lake.history = None
     lake.publish(readings())
     version = lake.tables.current(TABLE.name)
@@ -161,7 +161,7 @@ def test_a_table_without_a_new_version_is_measured_by_its_age_only(lake: Lake) -
 
 
 @pytest.mark.requirement("MON-2")
-def test_a_late_table_is_found_by_its_own_history(lake: Lake) -> None:
+def test_a_table_that_is_older_than_usual_is_reported_as_late(lake: Lake) -> None:
     ages = [
         {**row, "alarm": False}
         for day in range(1, DAYS)
@@ -176,7 +176,7 @@ def test_a_late_table_is_found_by_its_own_history(lake: Lake) -> None:
 
 
 @pytest.mark.requirement("MON-2")
-def test_a_table_that_cannot_be_read_is_a_failed_measurement(lake: Lake) -> None:
+def test_an_unreadable_table_gives_a_failed_measurement(lake: Lake) -> None:
     lake.publish(readings(7))
     log = Path(lake.tables.uri(TABLE.name), "_delta_log", "00000000000000000000.json")
     log.write_text("not a commit")

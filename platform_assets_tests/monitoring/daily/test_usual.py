@@ -1,4 +1,4 @@
-"""Evidence that daily values differ from earlier values."""
+"""Alarms about daily values that differ from the values of earlier days."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_change_of_one_day_raises_an_alarm_and_closes() -> None:
 
 
 @pytest.mark.requirement("MON-1")
-def test_healthy_series_raise_at_most_the_budgeted_number_of_alarms() -> None:
+def test_series_without_changes_raise_at_most_the_budgeted_number_of_alarms() -> None:
     found = values(2_000, weekly=True)
     budget = (DAYS - GAP - FEWEST) * 2_000 / THRESHOLD
     assert judged(found).alarm.sum() <= budget
@@ -69,7 +69,7 @@ def test_weekends_are_compared_with_weekends() -> None:
     assert judged(found).alarm[saturday].all()
 
 
-def test_days_that_resemble_the_day_before_need_more_evidence() -> None:
+def test_false_alarms_of_autocorrelated_series_stay_within_the_budget() -> None:
     random = np.random.default_rng(2)
     found = np.zeros((DAYS, 500))
     for day in range(1, DAYS):

@@ -1,4 +1,4 @@
-"""Test setup: a trained model, and new rows that arrive in batches in its table."""
+"""Test setup: a trained model, and a table in which new rows arrive in batches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def batch(name: str, rows: int = 100, *, shift: float = 0.0, days: float = 0.0, 
 
 
 class Station:
-    """A monitor over the tables of a bench, with its history in PostgreSQL."""
+    """The drift monitor for a bench's model, with its history in PostgreSQL."""
 
     def __init__(self, bench: Bench, database: Database) -> None:
         self.bench = bench
@@ -54,9 +54,9 @@ class Station:
         self._arrived: list[pd.DataFrame] = []
 
     def arrive(self, *batches: pd.DataFrame) -> None:
-        """Add rows to the table of new rows."""
+        """Add batches to the table of new rows."""
         self._arrived += batches
-        # pyarrow converts pandas' time zones with a deprecated function, so the zone is added here.
+        # Add the time zone here, because pyarrow converts pandas' time zones with a deprecated function.
         rows = pa.Table.from_pandas(pd.concat(self._arrived, ignore_index=True), preserve_index=False)
         utc = rows["landed_at"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
         rows = rows.set_column(rows.schema.get_field_index("landed_at"), "landed_at", utc)
@@ -64,7 +64,7 @@ class Station:
             self.bench.tables.publish(INCOMING.table, staged, metadata={})
 
     def measure(self) -> Measurement:
-        """Measure the rows that arrived."""
+        """Measure the batches that have not been measured yet."""
         return self.monitor.measure(SPEC, "a run")
 
     def rows(self, query: str) -> list[Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """A bench with one trained version."""
+    """A bench with one trained model version."""
     with opened(tmp_path_factory.mktemp("bench")) as bench:
         bench.train()
         yield bench
@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture(scope="module")
 def database(postgres_server: Database) -> Iterator[Database]:
-    """A database for all tests of a module."""
+    """A database that all tests of a module share."""
     with empty_databases(postgres_server) as url:
         database = Database(make_url(url))
         yield database

@@ -1,4 +1,4 @@
-"""Densities of sensor readings: seeded mixtures of normal distributions, fitted to a history."""
+"""Simulated sensor readings, drawn from a Gaussian mixture that is fitted to a history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FALSE_ALARM_DAYS = 1_000.0
 
 
 def fitted_to(history: Readings, seed: int) -> Draw:
-    """Return a function that draws readings from a density fitted to a history, (n, 2)."""
+    """Return a seeded function that draws readings, (n, 2), from a density fitted to a history."""
     from sklearn.mixture import GaussianMixture
 
     mixture = GaussianMixture(6, random_state=0).fit(history)
@@ -49,7 +49,7 @@ def demo_history(rows: int = TRAINING_ROWS + HOLDOUT_ROWS) -> Readings:
 
 
 class Watch:
-    """Detectors of both sensors, alone and together, as the monitor builds them.
+    """The drift detectors that the monitor would build: one for each sensor, and one for both sensors together.
 
     Parameters
     ----------
@@ -66,16 +66,16 @@ class Watch:
         self.detectors = {name: ColumnDetector(ruler, len(rulers), FALSE_ALARM_DAYS) for name, ruler in rulers.items()}
 
     def alarms(self, readings: Readings, days: float = 1.0) -> list[str]:
-        """Add a batch; return the columns with an alarm."""
+        """Add a batch. Return the names of the detectors that raise an alarm."""
         columns: dict[str, Any] = {"sensor_1": readings[:, 0], "sensor_2": readings[:, 1], "together": readings}
         found = {name: detector.add(columns[name], days) for name, detector in self.detectors.items()}
         return [name for name, one in found.items() if one.alarm]
 
     def first_alarm(self, batches: Iterable[Readings]) -> int | None:
-        """Return the number of batches until an alarm, from 1; None if there is none."""
+        """Return the number of the first batch with an alarm, counted from 1. None if no batch raises one."""
         return next((number for number, batch in enumerate(batches, 1) if self.alarms(batch)), None)
 
 
 def watch(draw: Draw) -> Watch:
-    """Return the detectors for training and holdout rows from a density."""
+    """Return the detectors for training and holdout rows that `draw` returns."""
     return Watch(draw(TRAINING_ROWS), draw(HOLDOUT_ROWS))

@@ -1,4 +1,4 @@
-"""The check of new rows and the sensor that acts on its alarms, as Dagster evaluates them."""
+"""The drift check of new rows, and the sensor that launches a job after an alarm, as Dagster evaluates them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def checked(station: Station, instance: dg.DagsterInstance) -> dg.AssetCheckEvaluation:
-    """Materialise the table with its check; return the result of the check."""
+    """Materialise the table and run its drift check. Return the result of the check."""
     result = dg.materialize(
         [readings_incoming, drift_check(SPEC, INCOMING)],
         instance=instance,
@@ -73,7 +73,7 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
     hot = checked(station, instance)
     assert (hot.passed, hot.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert hot.description == (
-        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, the first hot.csv: "
+        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, first in hot.csv: "
         "100 rows in 1 batch, compared with version 1 of breakage_model"
     )
     metadata: dict[str, Any] = {name: value.value for name, value in hot.metadata.items()}
@@ -87,7 +87,7 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
     assert "2026-01-02" in metadata["days"]
 
 
-def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
+def test_a_check_without_new_rows_keeps_the_result_of_the_last_measurement(
     station: Station, instance: dg.DagsterInstance
 ) -> None:
     assert checked(station, instance).description == (
@@ -98,13 +98,13 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     again = checked(station, instance)
     assert not again.passed
     assert again.description is not None
-    assert "drift in 1 of 2 batches, the first hot.csv" in again.description
+    assert "drift in 1 of 2 batches, first in hot.csv" in again.description
     assert "no new rows have arrived since the last measurement" in again.description
     station.arrive(batch("usual again.csv", days=2))
     assert checked(station, instance).passed
 
 
-def test_a_measurement_that_is_impossible_is_a_failed_check_with_the_reason(
+def test_if_new_rows_cannot_be_measured_the_check_fails_with_the_reason(
     station: Station, instance: dg.DagsterInstance
 ) -> None:
     station.arrive(batch("a.csv").drop(columns="noise"))
@@ -128,7 +128,7 @@ class Watcher:
         )
 
     def tick(self) -> dg.RunRequest | str:
-        """Evaluate the sensor; return its request, or the reason to skip."""
+        """Evaluate the sensor. Return the requested run, or the reason to skip."""
         repository = self.definitions.get_repository_def()
         context = dg.build_sensor_context(
             instance=self.instance,
@@ -139,7 +139,7 @@ class Watcher:
         return data.run_requests[0] if data.run_requests else str(data.skip_message)
 
     def launch(self, request: dg.RunRequest) -> None:
-        """Run the job as the daemon would."""
+        """Run the requested job with the tags that the daemon would add."""
         job = self.definitions.resolve_job_def(request.job_name or f"evaluate_{SPEC.name}")
         job.execute_in_process(
             instance=self.instance, tags={**request.tags, "dagster/sensor_name": f"{SPEC.name}_drift"}
@@ -171,7 +171,7 @@ def test_each_alarm_launches_one_run_but_only_one_per_cool_down(station: Station
     assert later.tags[ALARM_TAG] == "digest of hotter.csv"
 
 
-def test_runs_that_the_sensor_did_not_launch_do_not_delay_it(station: Station, instance: dg.DagsterInstance) -> None:
+def test_runs_that_the_sensor_did_not_launch_start_no_cool_down(station: Station, instance: dg.DagsterInstance) -> None:
     watcher = Watcher(station, instance, timedelta(hours=1))
     watcher.definitions.resolve_job_def(f"evaluate_{SPEC.name}").execute_in_process(instance=instance)
     station.arrive(batch("hot.csv", shift=2.0))

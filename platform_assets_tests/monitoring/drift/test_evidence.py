@@ -1,4 +1,4 @@
-"""The budget of false alarms and the power of the detectors, measured on drawn batches."""
+"""False alarms and detection rates of the drift detectors, measured on simulated batches."""
 
 from __future__ import annotations
 
@@ -60,7 +60,10 @@ def test_the_real_new_readings_raise_an_alarm(real_data: Path) -> None:
 
 
 def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: int) -> float:
-    """Return the share of trials that detect a shift within some batches of 200, after four batches without drift."""
+    """Return the share of trials in which a shift is detected within `within` batches of 200 readings.
+
+    Each trial begins with four batches without drift.
+    """
     found = 0
     for seed in range(trials):
         draw = fitted_to(history, 100 + seed)
@@ -103,7 +106,8 @@ def test_the_expected_gain_of_a_bet_is_not_positive_inside_the_tolerance(
 ) -> None:
     ruler = NumberRuler(np.random.default_rng(seed).normal(size=rows))
     detector = ColumnDetector(ruler, 3, FALSE_ALARM_DAYS)
-    # The score has two values. If its mean is inside the tolerance, the expected capital does not grow.
+    # A score is `high` with the probability `share`, and else `low`. If the mean score is inside the tolerance, the
+    # expected capital must not grow.
     mean = share * high + (1 - share) * low
     least, most = detector._low, detector._high
     tolerated = (least <= mean) & (mean <= most)
@@ -183,7 +187,7 @@ def test_a_changed_share_of_a_category_raises_an_alarm(new: list[object], told: 
     assert found.effect > FLOOR
 
 
-def test_more_missing_values_raise_an_alarm_without_an_effect_on_the_other_scores() -> None:
+def test_more_missing_values_raise_an_alarm_about_the_share_of_missing_values() -> None:
     random = np.random.default_rng(0)
     values = random.normal(size=400)
     detector = ColumnDetector(NumberRuler(values), 1, FALSE_ALARM_DAYS)

@@ -1,4 +1,4 @@
-"""Measurements of new rows: each batch once, with its evidence, against the right training rows."""
+"""The drift monitor measures each batch of new rows once, against the training rows of the right model version."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_shifted_feature_raises_an_alarm_that_names_it(station: Station) -> No
 
 
 @pytest.mark.requirement("SEN-8")
-def test_a_batch_is_measured_once_and_evidence_continues(station: Station) -> None:
+def test_a_batch_is_measured_once_and_evidence_accumulates_over_measurements(station: Station) -> None:
     days = [batch(f"{day}.csv", 60, shift=0.3, days=day) for day in range(4)]
     station.arrive(*days)
     at_once = station.measure()
@@ -106,9 +106,9 @@ def test_batches_are_compared_with_the_champion(station: Station) -> None:
     ]
 
 
-def test_evidence_against_other_training_rows_is_dropped(station: Station) -> None:
-    # The evidence is dropped, because the new model has other training rows. Otherwise, the third batch would increase
-    # it.
+def test_evidence_is_dropped_if_the_model_has_different_training_rows(station: Station) -> None:
+    # The new model has different training rows, so its evidence starts again. Otherwise, the third batch would increase
+    # the evidence.
     station.arrive(*(batch(f"{hour}.csv", 60, shift=0.5, days=hour / 24) for hour in range(2)))
     first = station.measure().batches[-1].columns["heat"].evidence
     station.bench.train(OTHER_SPEC)
@@ -129,7 +129,7 @@ def test_batches_are_compared_with_the_table_version_that_the_model_was_trained_
         read_reference(tables, artefacts, SPEC, replaced)
 
 
-def test_nothing_is_measured_without_rows_or_version(bench: Bench, station: Station) -> None:
+def test_nothing_is_measured_without_new_rows_or_a_model_version(bench: Bench, station: Station) -> None:
     assert station.measure().reason == "the table somewhere/readings_incoming does not exist yet"
     bench.registry.__init__()  # type: ignore[misc]  # an empty registry
     assert "has no version yet" in station.measure().reason
@@ -143,7 +143,7 @@ def test_the_error_for_a_missing_feature_names_the_table_and_the_column(station:
         station.monitor.measure(ONE_CANDIDATE, "a run")
 
 
-def test_a_long_queue_is_measured_in_parts(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_queue_of_batches_is_measured_in_parts(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_module, "ROWS_AT_ONCE", 250)
     station.arrive(*(batch(f"{number}.csv", days=number / 100) for number in range(5)))
     assert [(len(one.batches), one.left) for one in (station.measure(), station.measure(), station.measure())] == [
@@ -154,7 +154,7 @@ def test_a_long_queue_is_measured_in_parts(station: Station, monkeypatch: pytest
     assert station.rows("select count(*) from platform.drift_batches where unit = 'batch'") == [(5,)]
 
 
-def test_rows_that_cannot_be_scored_are_measured(station: Station) -> None:
+def test_rows_that_cannot_be_scored_are_measured_with_unknown_performance(station: Station) -> None:
     rows = batch("odd.csv", 50)
     rows.loc[0, "noise"] = np.inf
     rows.loc[1, ["heat", "noise"]] = np.nan
@@ -165,7 +165,7 @@ def test_rows_that_cannot_be_scored_are_measured(station: Station) -> None:
     assert "unknown: " in one.performance.told()
 
 
-def test_two_measurements_at_once_measure_each_batch_once(station: Station) -> None:
+def test_two_concurrent_measurements_measure_each_batch_once(station: Station) -> None:
     station.arrive(*(batch(f"{number}.csv") for number in range(3)))
     results: list[int] = []
     other = Station(station.bench, station.database)
@@ -182,7 +182,7 @@ def test_two_measurements_at_once_measure_each_batch_once(station: Station) -> N
     assert station.rows(f"select count(*) from platform.drift_batches where unit = '{BATCH}'") == [(3,)]
 
 
-def test_a_batch_that_becomes_visible_late_is_measured_and_adds_no_time(station: Station) -> None:
+def test_a_batch_that_becomes_visible_late_is_measured_without_adding_elapsed_time(station: Station) -> None:
     station.arrive(batch("first.csv"), batch("newest.csv", days=0.9))
     station.measure()
     before = station.rows("select max(statistic) from platform.drift where batch like '%newest.csv'")
@@ -191,7 +191,7 @@ def test_a_batch_that_becomes_visible_late_is_measured_and_adds_no_time(station:
     assert late.name == "late.csv"
     station.arrive(batch("next.csv", days=0.9))
     [after] = station.measure().batches
-    # Evidence without drift shrinks with each row, and grows only with time.
+    # Without drift, evidence decreases with each row, and increases only with elapsed time.
     assert max(found.evidence for found in after.columns.values()) < before[0][0]
 
 

@@ -15,7 +15,7 @@ INSIDE = np.zeros(1_000, dtype=bool)
 
 @pytest.mark.requirement("SEN-8", "MON-1")
 @pytest.mark.parametrize("rows", [60, 2_000])
-def test_the_interval_contains_the_real_performance(rows: int) -> None:
+def test_about_95_percent_of_intervals_contain_the_real_performance(rows: int) -> None:
     random, covered = np.random.default_rng(rows), dict.fromkeys(METRICS, 0)
     trials = 100
     for _ in range(trials):
@@ -38,7 +38,7 @@ def test_the_interval_contains_the_real_performance(rows: int) -> None:
 
 @pytest.mark.requirement("SEN-8")
 @pytest.mark.parametrize(("outside", "known"), [(0, True), (10, True), (11, False), (1_000, False)])
-def test_performance_outside_the_training_range_is_not_known(outside: int, known: bool) -> None:
+def test_performance_is_unknown_if_too_many_rows_are_outside_the_training_range(outside: int, known: bool) -> None:
     estimate = estimate_performance(np.full(1_000, 0.7), 0.5, np.arange(1_000) < outside)
     assert estimate.outside == outside / 1_000
     assert (estimate.metrics is not None) == known
@@ -47,7 +47,7 @@ def test_performance_outside_the_training_range_is_not_known(outside: int, known
         assert f"{outside / 1_000:.1%} of the rows are outside the training range" in estimate.told()
 
 
-def test_performance_is_not_known_without_a_training_range_or_with_rows_without_a_score() -> None:
+def test_performance_is_unknown_without_a_training_range_or_if_rows_have_no_score() -> None:
     assert estimate_performance(np.full(10, 0.7), 0.5, None).told() == (
         "unknown: the training range of this model version is not stored"
     )

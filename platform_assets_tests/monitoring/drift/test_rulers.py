@@ -1,4 +1,4 @@
-"""Rulers: they score values, and the mean of each score over the training rows is known."""
+"""Rulers convert values into scores, and store the mean of each score over the training rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_mean_rank_of_the_training_rows_is_a_half(known: list[float]) -> Non
     assert len(ruler.names) == len(ruler.means) == len(ruler.weights) == len(ruler.variances)
 
 
-def test_numbers_are_scored_by_rank_and_assigned_to_tenths() -> None:
+def test_numbers_are_scored_by_rank_and_assigned_to_deciles() -> None:
     ruler = NumberRuler(np.array([*range(1, 11), np.nan], dtype=float))
     scores, places = ruler.scores(np.array([0.0, 1.0, 10.0, 11.0, np.nan, np.inf]))
     assert scores[:, 0].tolist() == pytest.approx([0, 0.05, 0.95, 1, np.nan, 1], nan_ok=True)
@@ -74,7 +74,7 @@ def drawn(random: np.random.Generator, rows: int) -> np.ndarray:
 
 
 def permuted(random: np.random.Generator) -> np.ndarray:
-    """Return columns that are each distributed as before, but are independent."""
+    """Return two independent columns, each with the same distribution as in `drawn`."""
     return np.column_stack([drawn(random, 300)[:, 0], drawn(random, 300)[:, 1]])
 
 

@@ -29,7 +29,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 @dataclass
 class Desk:
-    """Incidents with their delivery, and a clock that can be moved."""
+    """The incident store and the delivery of its messages. `pass_time` simulates elapsed time."""
 
     database: Database
     incidents: Incidents
@@ -40,7 +40,7 @@ class Desk:
         return incident
 
     def pass_time(self, time: timedelta) -> None:
-        """Make everything that is stored older."""
+        """Move all stored times into the past."""
         with self.database.pooled() as connection, connection.transaction():
             for table, columns in {
                 "incidents": ("opened_at", "seen_at", "closed_at", "silenced_until", "escalated_at", "recovered_at"),
@@ -52,7 +52,7 @@ class Desk:
 
 
 def desk(database: Database, routes: dict[str, list[str]], smtp: str = "", pause: timedelta = timedelta(0)) -> Desk:
-    """Return incidents and their delivery with these routes."""
+    """Return a desk that sends messages by these routes."""
     found = Routes(routes, mails=bool(smtp))
     incidents = Incidents(database.pooled, found, Windows(timedelta(hours=1), timedelta(hours=24)), ["sesame"])
     post = Post(found, smtp, "platform@example.org", "https://runs.example", pause)

@@ -1,4 +1,4 @@
-"""Dagster's history, with the entries that its daemon stores, and the sensors that read it."""
+"""A Dagster instance, with the entries that the daemon would store, and the sensors that read these entries."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("platform_assets"), "__repository__")
 WATCHED = timedelta(days=2)
-"""Uptime of the daemon when the sensors are evaluated."""
+"""How long the daemon has been running when the sensors are evaluated."""
 
 
 class DagsterHistory:
-    """The history of a code location.
+    """Dagster's history of a code location.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class DagsterHistory:
                 self._cursor = data.cursor
 
     def ticked(self, name: str, ago: timedelta, failure: str = "", kind_of_error: str = "PlatformError") -> None:
-        """Store that a schedule or sensor is on, and was evaluated some time ago."""
+        """Store that a schedule or sensor is switched on, and when it was evaluated last."""
         schedule = next((one for one in self.repository.schedule_defs if one.name == name), None)
         kind = InstigatorType.SCHEDULE if schedule else InstigatorType.SENSOR
         now = datetime.now(UTC)

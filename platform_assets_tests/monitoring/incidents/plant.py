@@ -23,12 +23,12 @@ OWNER = "team:shop"
 
 
 class Plant(DagsterHistory):
-    """The code location, its history, and the sensors that watch it.
+    """The code location with its Dagster history, and the sensors that watch the code location.
 
     Attributes
     ----------
     broken
-        Names of the faults that are switched on: `run`, `check`, `op`.
+        Names of the faults that are switched on: `run`, `check`, `warning`, `op`.
     """
 
     def __init__(self, desk: Desk, works: Works, instance: dg.DagsterInstance) -> None:

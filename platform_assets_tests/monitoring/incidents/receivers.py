@@ -51,7 +51,7 @@ class _Webhook(http.server.BaseHTTPRequestHandler):
 
 
 class WebhookServer(http.server.ThreadingHTTPServer):
-    """Answers with the given statuses in order, and repeats the last status. 0: no answer; KILL: kill the sender."""
+    """Responds with the given statuses in order, then repeats the last. 0 sends no response; KILL kills the sender."""
 
     def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), _Webhook)
@@ -63,7 +63,7 @@ class WebhookServer(http.server.ThreadingHTTPServer):
 
     @property
     def told(self) -> list[str]:
-        """State and cause of each message."""
+        """State and cause of the incident of each received message."""
         return [f"{one['state']} {one['event']} {one['subject']}" for one in self.received]
 
 
@@ -78,7 +78,7 @@ def webhook(*statuses: int) -> Iterator[WebhookServer]:
 
 
 class Mailbox:
-    """The handler of the mail server, with the received mails."""
+    """Handler of the mail server, which stores the received mails."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = [*answers]
@@ -95,12 +95,12 @@ class Mailbox:
 
 @contextmanager
 def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
-    """Run a mail server, which answers the mails with these lines in order, and then accepts all mails."""
+    """Run a mail server. It answers the first mails with `answers`, and accepts all later mails."""
     from aiosmtpd.controller import Controller
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # The server's port is not known before this call.
+            # The operating system has chosen the port by now, and aiosmtpd connects to it in the next call.
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's

@@ -1,4 +1,4 @@
-"""Messages by mail: encryption, refusals, and errors that contain no password."""
+"""Messages by mail and webhook: encryption, refusals, and errors that contain no secrets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def failure(server: str) -> str:
 
 def authenticator(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
     is_right = (data.login, data.password) == (b"anna", b"se/same")
-    # Pass `handled=False`, because the server would otherwise send no answer to a wrong password.
+    # Pass `handled=False`, because the server would otherwise not respond to a wrong password.
     return AuthResult(success=is_right, handled=False)
 
 
@@ -46,17 +46,17 @@ def test_a_mail_is_sent_with_a_password() -> None:
     ("answer", "told"),
     [("554 spam of hunter2", "554"), ("451 later", "451")],
 )
-def test_an_error_says_what_the_server_answered(answer: str, told: str) -> None:
+def test_an_error_contains_the_mail_servers_status_code_but_not_its_text(answer: str, told: str) -> None:
     with mail_server(answer) as box:
         assert failure(box.url) == f"the message was not sent by mail: {told}"
 
 
-def test_an_unreachable_server_is_an_error_without_its_address() -> None:
+def test_the_error_for_an_unreachable_mail_server_contains_no_address() -> None:
     told = "the message was not sent by mail: ConnectionRefusedError"
     assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
 
 
-def test_a_malformed_name_of_the_mail_server_raises_an_error() -> None:
+def test_a_malformed_host_name_of_the_mail_server_raises_an_error() -> None:
     assert failure("smtp://mail..example") == "the message was not sent by mail: UnicodeError"
 
 
@@ -70,7 +70,7 @@ def test_a_password_is_only_sent_encrypted_except_on_loopback(monkeypatch: pytes
 
 
 @pytest.mark.requirement("PLT-8")
-def test_a_server_with_an_unknown_certificate_gets_nothing() -> None:
+def test_no_mail_is_sent_to_a_server_with_an_untrusted_certificate() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with mail_server(tls_context=context) as box:
         assert "was not sent by mail: SSL" in failure(box.url)
@@ -93,7 +93,7 @@ def test_the_error_for_an_unreachable_webhook_contains_no_address(url: str, reas
     assert str(caught.value) == f"the webhook cannot be reached: {reason}"
 
 
-def test_a_webhook_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_webhook_that_does_not_respond_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "_SECONDS", 0.2)
     with webhook(0) as server, pytest.raises(PlatformError, match=r"^the webhook cannot be reached: ReadTimeout$"):
         post(server.url, NOTICE)

@@ -1,4 +1,4 @@
-"""Messages about incidents, sent to real receivers: once per opening, in order, also after a kill."""
+"""Messages about incidents are sent to real receivers, once per opening and in order, even if a sender is killed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fail(at: Desk, run: str = "1", *owners: str) -> None:
 
 
 @pytest.mark.requirement("MON-3", "ESI-6")
-def test_an_opening_is_sent_once_with_a_link_and_its_recovery_once(at: Desk, hook: WebhookServer) -> None:
+def test_the_opening_and_the_recovery_of_an_incident_are_each_sent_once(at: Desk, hook: WebhookServer) -> None:
     for run in ("1", "2"):
         fail(at, run)
         at.delivery.deliver()
@@ -67,7 +67,7 @@ def test_an_opening_is_sent_once_with_a_link_and_its_recovery_once(at: Desk, hoo
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_message_that_is_not_accepted_is_sent_again_and_nothing_overtakes_it(
+def test_a_refused_message_is_sent_again_before_any_later_message(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     with webhook(500, 429, 302, 404, 200) as hook:
@@ -83,7 +83,7 @@ def test_a_message_that_is_not_accepted_is_sent_again_and_nothing_overtakes_it(
 
 
 @pytest.mark.requirement("MON-3")
-def test_an_unreachable_receiver_is_shown_and_does_not_delay_other_receivers(
+def test_messages_to_an_unreachable_receiver_stay_unsent_and_do_not_delay_other_receivers(
     database: Database, hook: WebhookServer
 ) -> None:
     gone = f"http://127.0.0.1:{free_port()}/services/sesame"
@@ -97,7 +97,7 @@ def test_an_unreachable_receiver_is_shown_and_does_not_delay_other_receivers(
 
 
 @pytest.mark.requirement("MON-3", "ESI-6")
-def test_owners_get_messages_by_their_routes_and_the_default_route_gets_the_rest(
+def test_owners_get_messages_by_their_routes_and_the_default_route_gets_all_others(
     database: Database, hook: WebhookServer
 ) -> None:
     with mail_server("451 try later") as box, webhook() as default:
@@ -138,7 +138,7 @@ def test_a_problem_that_ends_before_anything_was_sent_sends_nothing(at: Desk, ho
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_silenced_incident_sends_nothing_even_if_it_returns(at: Desk, hook: WebhookServer) -> None:
+def test_a_silenced_incident_sends_nothing_even_if_it_reopens(at: Desk, hook: WebhookServer) -> None:
     fail(at)
     at.incidents.silence(at.only().id, datetime.now(UTC) + 10 * HOUR, "anna", "known")
     at.delivery.deliver()
@@ -202,7 +202,7 @@ def test_two_senders_do_not_send_the_same_message(at: Desk, hook: WebhookServer)
 
 @pytest.mark.requirement("MON-3")
 @pytest.mark.parametrize(("when", "requests"), [("written", 1), ("claimed", 1), ("asked", 2)])
-def test_a_killed_sender_loses_no_message(
+def test_no_message_is_lost_if_its_sender_is_killed(
     when: str, requests: int, warm: WarmParent, database: Database, database_url: str
 ) -> None:
     with webhook(*([KILL, 200] if when == "asked" else [200])) as hook:
@@ -213,7 +213,7 @@ def test_a_killed_sender_loses_no_message(
                 process.stdin.flush()
             assert process.wait() == -9
         at = desk(database, {"default": [hook.url]})
-        # Only the lease of the killed sender keeps other senders from sending the message.
+        # Other senders can send the message once the killed sender's lease has expired.
         at.pass_time(timedelta(minutes=3))
         at.delivery.deliver()
         at.delivery.deliver()

@@ -1,4 +1,4 @@
-"""Routes: who gets messages, and the settings for that."""
+"""Routes determine who gets the messages about an incident. They are read from the settings."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_owners_get_the_destinations_of_their_routes(owners: list[str], addresse
     assert [one.address for one in Routes(ROUTES, mails=True).of(owners)] == addresses
 
 
-def test_an_owner_with_a_mail_address_has_the_default_route_without_a_mail_server() -> None:
+def test_without_a_mail_server_an_owner_with_a_mail_address_gets_the_default_route() -> None:
     assert [one.address for one in Routes({"default": [RISK]}).of(["anna@example.org"])] == [RISK]
     assert Routes({}).of(["team:shop"]) == []
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_name_of_a_destination_contains_no_secret_and_identifies_it() -> None:
+def test_a_destinations_name_is_unique_and_contains_no_secret() -> None:
     routes = Routes(ROUTES, mails=True)
     for one in routes.of(["team:shop"]):
         assert routes.named(one.name) == one

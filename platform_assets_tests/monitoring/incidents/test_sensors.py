@@ -32,7 +32,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def instance(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """The platform's instance, because an instance in memory has no schedules and sensors."""
+    """Dagster instance with the platform's storage. An in-memory instance would not store schedules and sensors."""
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     with dagster_instance() as instance:
@@ -57,7 +57,7 @@ def causes(plant: Plant) -> list[str]:
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_failed_run_is_closed_when_its_assets_were_materialised(plant: Plant) -> None:
+def test_the_incident_of_a_failed_run_closes_when_the_runs_assets_are_materialised(plant: Plant) -> None:
     plant.broken = {"run"}
     plant.materialise()
     plant.materialise()
@@ -80,7 +80,7 @@ def test_a_failed_run_is_closed_when_its_assets_were_materialised(plant: Plant) 
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_failed_job_is_closed_when_it_succeeds(plant: Plant) -> None:
+def test_the_incident_of_a_failed_job_closes_when_the_job_succeeds(plant: Plant) -> None:
     plant.broken = {"op"}
     plant.run("count")
     plant.look()
@@ -136,7 +136,7 @@ def test_a_schedule_is_reported_as_silent_if_it_was_not_evaluated_when_due(
     assert (state.name, state.silent_since) == ("nightly", late)
 
 
-def test_a_sensor_fails_after_two_minutes_unless_only_its_code_cannot_be_reached(plant: Plant) -> None:
+def test_a_sensor_that_fails_for_two_minutes_is_reported_but_unreachable_code_does_not_count(plant: Plant) -> None:
     now = datetime.now(UTC)
 
     def failures() -> list[str | None]:

@@ -1,4 +1,4 @@
-"""Incidents: opened once per cause, closed, opened again, silenced, escalated."""
+"""The incident store keeps one open incident per cause, and closes, reopens and silences incidents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def at(database: Database) -> Desk:
 
 
 def openings(at: Desk) -> list[tuple[int, bool]]:
-    """Return for each incident, oldest first, how often it was opened, and whether it is open."""
+    """Return how often each incident was opened and whether it is open now, oldest incident first."""
     found = sorted(at.incidents.list(everything=True), key=lambda one: one.id)
     return [(one.opening, one.closed_at is None) for one in found]
 
@@ -41,7 +41,7 @@ def test_a_cause_has_one_open_incident_which_counts_its_events(at: Desk) -> None
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_recovery_closes_the_incident_and_the_same_event_does_not_open_it_again(at: Desk) -> None:
+def test_a_recovery_closes_the_incident_and_the_same_event_does_not_reopen_it(at: Desk) -> None:
     at.incidents.open_incident(CAUSE, "failed", occurrence="1")
     assert at.incidents.recover(CAUSE)
     assert not at.incidents.recover(CAUSE)
@@ -54,7 +54,7 @@ def test_a_recovery_closes_the_incident_and_the_same_event_does_not_open_it_agai
     ("later", "found"),
     [(HOUR - timedelta(minutes=1), [(2, True)]), (HOUR + timedelta(minutes=1), [(1, False), (1, True)])],
 )
-def test_a_problem_that_returns_within_the_window_opens_its_incident_again(
+def test_a_problem_that_returns_within_the_window_reopens_its_incident(
     at: Desk, later: timedelta, found: list[tuple[int, bool]]
 ) -> None:
     at.incidents.open_incident(CAUSE, "failed", occurrence="1")
@@ -65,7 +65,7 @@ def test_a_problem_that_returns_within_the_window_opens_its_incident_again(
 
 
 @pytest.mark.requirement("MON-3")
-def test_a_lasting_state_that_a_person_closed_must_end_before_it_opens_again(at: Desk) -> None:
+def test_an_incident_of_a_lasting_state_that_a_person_closed_reopens_only_after_the_state_has_ended(at: Desk) -> None:
     at.incidents.open_incident(STATE, "full")
     closed = at.incidents.close(at.only().id, "anna")
     assert (closed.closed_by, closed.closed_at is None) == ("anna", False)
@@ -78,7 +78,7 @@ def test_a_lasting_state_that_a_person_closed_must_end_before_it_opens_again(at:
     assert openings(at) == [(2, True)]
 
 
-def test_a_new_event_opens_an_incident_that_a_person_closed(at: Desk) -> None:
+def test_a_new_event_reopens_an_incident_that_a_person_closed(at: Desk) -> None:
     at.incidents.open_incident(CAUSE, "failed", occurrence="1")
     at.incidents.close(at.only().id, "anna")
     at.incidents.open_incident(CAUSE, "failed", occurrence="2")
@@ -127,7 +127,7 @@ def test_a_kind_without_a_runbook_is_refused(at: Desk, cause: str) -> None:
     assert kind_of(CAUSE) == "run_failed"
 
 
-def test_a_silence_needs_a_reason_and_an_incident(at: Desk) -> None:
+def test_silencing_needs_an_existing_incident_and_a_reason(at: Desk) -> None:
     until = datetime.now(UTC) + HOUR
     with pytest.raises(NotFound, match="there is no incident 7; `platform-assets alerts list --all` shows all"):
         at.incidents.silence(7, until, "anna", "known")

@@ -60,7 +60,7 @@ VALIDATOR = jsonschema.Draft202012Validator(RUN_EVENT, format_checker=jsonschema
 
 
 class Catalogue(http.server.BaseHTTPRequestHandler):
-    """Stores valid events, and answers 422 to invalid events; answers `status` while it is set."""
+    """Stores valid events, and responds 422 to invalid events. If `server.status` is set, always responds with it."""
 
     server: "CatalogueServer"
 
@@ -110,7 +110,7 @@ def breakage_model() -> dg.MaterializeResult:  # type: ignore[type-arg]
 
 
 def tick(instance: dg.DagsterInstance, server: CatalogueServer, cursor: str | None) -> str | None:
-    """Evaluate the sensor; return its cursor."""
+    """Evaluate the sensor, and return its new cursor."""
     context = dg.build_sensor_context(
         instance, cursor, resources={"lineage_receiver": LineageReceiver(server.url, "sesame")}
     )
@@ -121,7 +121,7 @@ def tick(instance: dg.DagsterInstance, server: CatalogueServer, cursor: str | No
     return cursor
 
 
-def test_each_new_version_is_one_run_with_the_versions_that_it_was_made_from() -> None:
+def test_each_new_version_is_sent_as_one_run_with_its_input_versions() -> None:
     with empty_instance() as instance, catalogue() as server:
         run = dg.materialize([sales, breakage_model], instance=instance).run_id
         cursor = tick(instance, server, None)
@@ -174,7 +174,7 @@ def events() -> list[Any]:
     return events_of(Materialised("shop/sales", "6b1f0c1e-5d0f-4a57-9d5b-3f2f7a0c8c11", "job", now, now))
 
 
-def test_the_sensor_exists_only_with_a_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sensor_exists_only_if_a_receiver_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     def sensors() -> set[str]:
         return {sensor.name for sensor in defs().sensors or ()}
 

@@ -57,7 +57,7 @@ pytestmark = pytest.mark.requirement("MON-4")
 
 @dataclasses.dataclass
 class Shop:
-    """A service with credit risk's tables and a champion, and clients of it."""
+    """A service with credit risk's tables and a champion, and HTTP clients with API keys."""
 
     services: Services
     source: Path
@@ -67,7 +67,7 @@ class Shop:
     artefact: str
 
     def materialise(self) -> str:
-        """Load the loans, and make the features; return the id of the run."""
+        """Load the loans and compute the features. Return the id of the run."""
         with empty_instance() as instance:
             result = dg.materialize(
                 [loans, loan_features, client_features],
@@ -89,7 +89,7 @@ class Shop:
         return version.version
 
     def predict(self, *clients: int, named: str | None = None) -> str:
-        """Request predictions and wait until they are logged; return the id of the request."""
+        """Request predictions, wait until they are logged, and return the id of the request."""
         before = self.services.prediction_log.written
         headers = {"X-Request-ID": named} if named else {}
         response = self.program.post("/predictions/credit-risk", json={"client_ids": clients}, headers=headers)
@@ -151,7 +151,7 @@ def sha256(file: Path) -> str:
 
 
 def lines_of(source: Path, client: int) -> dict[int, dict[str, str]]:
-    """Return the lines of a client in a CSV file, by number."""
+    """Return a client's lines of a CSV file, by line number."""
     with source.open(newline="") as file:
         rows = csv.DictReader(file)
         return dict((rows.line_num, row) for row in rows if row["id"] == str(client))  # noqa: C402 - the number changes
@@ -199,19 +199,19 @@ def test_a_prediction_is_traced_to_the_lines_of_its_source_file(shop: Shop) -> N
     assert tables[LOAN_FEATURES.name, version]["inputs"] == {LOANS.name: [of_loans]}
 
 
-def test_the_example_of_the_documentation_has_the_form_of_a_trace() -> None:
+def test_the_example_in_the_documentation_is_a_valid_trace() -> None:
     found = TypeAdapter(Trace).validate_python(EXAMPLE)
     assert json.loads(trace_as_json(found)) == EXAMPLE
 
 
-def test_a_trace_needs_its_own_scope(shop: Shop) -> None:
+def test_tracing_requires_the_scope_trace(shop: Shop) -> None:
     assert problem(shop.program.get("/trace/x"))["scopes_needed"] == ["trace"]
     refused = shop.auditor.post("/predictions/credit-risk", json={"client_id": 1})
     assert problem(refused)["type"] == "urn:platform-assets:scope-missing"
 
 
 @pytest.mark.parametrize("request_id", ["unknown", "a:b", "%00", "'; drop table x; --"])
-def test_an_unknown_id_is_explained(shop: Shop, request_id: str) -> None:
+def test_the_error_for_an_unknown_id_says_which_id_to_give(shop: Shop, request_id: str) -> None:
     response = shop.auditor.get(f"/trace/{request_id}")
     assert response.status_code == 404
     assert "Give the X-Request-ID of a response" in problem(response)["detail"]
@@ -251,7 +251,7 @@ def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> N
             return connection.execute(b"select score from platform.shadow_predictions order by at, item").fetchall()
 
     wait_until(is_loaded, "the shadow was loaded")
-    # Two requests can have the same id, because a client may send the id.
+    # Two requests can have the same id, because a client may choose the id.
     for _ in range(2):
         shop.predict(*clients, named="twice")
     wait_until(lambda: len(scores()) == 4, "the shadow's scores were stored")
@@ -269,7 +269,7 @@ def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> N
     assert f'shadow of version 2, request {number}: {{"score": {shown[1]["score"]}' in page
 
 
-def test_an_older_answer_keeps_its_versions_when_the_source_changes(shop: Shop) -> None:
+def test_an_older_answer_is_traced_to_its_own_versions_after_the_source_changes(shop: Shop) -> None:
     client = shop.client()
     before, text = shop.predict(client), shop.source.read_text()
     old = shop.trace(before)["answers"][0]
@@ -288,7 +288,7 @@ def test_an_older_answer_keeps_its_versions_when_the_source_changes(shop: Shop) 
     assert "has changed (its SHA-256 is" in again["rows"][1]["missing"][0]
 
 
-def test_upkeep_keeps_the_versions_behind_kept_answers_and_says_when_they_are_gone(shop: Shop) -> None:
+def test_versions_of_kept_answers_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
     request = shop.predict(shop.client())
     [version] = shop.trace(request)["answers"][0]["inputs"].values()
     raw = shop.trace(request)["answers"][0]["rows"][1]["version"]
@@ -357,7 +357,7 @@ def test_the_command_prints_a_page_or_json(shop: Shop, options: tuple[str, ...])
     assert platform_assets("trace", "nobody", **variables).code == 1
 
 
-def test_a_domain_declares_a_table_of_answers_with_its_inputs(shop: Shop) -> None:
+def test_answers_are_traced_from_a_table_that_a_domain_declares(shop: Shop) -> None:
     stored = AnswerTable(
         name="pg_temp.forecasts", id=("zone", "day"), order=("hour",), inputs="inputs", features=("lag",), at="at"
     )
