@@ -76,10 +76,10 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Event of the shadow report that the person saw; null if there was none.")
+        int | None, Field(description="Number of the shadow report's event that the person saw; null if none.")
     ]
     shadow_report: Annotated[
-        dict[str, Any] | None, Field(description="Content of a report about the shadow; null for another event.")
+        dict[str, Any] | None, Field(description="The shadow report, if the event is one; otherwise null.")
     ]
 
 
@@ -145,7 +145,7 @@ _BODY: Mapping[str, Any] = {
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; no routes for a service that runs from a bundle, because decisions need the database.
+    """Return the routes. A service that runs from a bundle has none, because decisions need the database.
 
     Parameters
     ----------
@@ -289,7 +289,7 @@ def _decision(sent: Sent) -> Decision:
             # Refuse repeated names, because pydantic would use the last value.
             parse(sent.json)
             return decision
-        # A browser sends a line break as two characters, but counts it as one in the limit of the field.
+        # A browser sends a line break as "\r\n", but counts it as one character for `maxlength`.
         fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
         # A browser omits a radio button that is not selected.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)

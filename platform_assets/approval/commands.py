@@ -67,7 +67,7 @@ def list_requests(
 
 @decide.command()
 def show(context: typer.Context, request: Number) -> None:
-    """Show a request: gate, metrics next to the champion's, data, code and history."""
+    """Show a request: gate result, metrics of challenger and champion, data, code and history."""
     from platform_assets.approval.evidence import UNREADABLE
     from platform_assets.approval.shadow_section import shadow_section, told_shadow
 
