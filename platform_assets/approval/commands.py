@@ -141,7 +141,7 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
     from platform_assets.approval.shadows import newest_report
 
     ledger: Ledger = context.obj.services.ledger
-    # `decide show` prints the newest report, so it is the one that the person saw.
+    # Record the newest shadow report as seen, because `decide show` prints it.
     report = newest_report(ledger.history(number))
     seen = report.sequence if report else None
     try:
@@ -197,8 +197,8 @@ def requester(context: Context) -> Actor:
     actor = actor_of(context)
     if context.settings.identity_required and not actor.secret:
         raise KeysError(
-            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
-            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: requesters may "
+            "not approve their own requests, so their identity must be verified; set PLATFORM_API_KEY to your own key"
         )
     return actor
 

@@ -46,7 +46,7 @@ class Decision(BaseModel):
         Field(
             ge=1,
             le=2**63 - 1,
-            description="Event of the shadow's newest report that you saw, which is recorded with the decision.",
+            description="Event number of the newest shadow report that you saw; recorded with the decision.",
         ),
     ] = None
 

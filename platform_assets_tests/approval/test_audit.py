@@ -357,7 +357,7 @@ select platform.enter_in_journal('key', hash, jsonb_build_object(
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        (ADOPTION, "adopts events, which only the migration does"),
+        (ADOPTION, "adopts events, but was not written by the migration"),
         (WIDER_KEY, "records the key {rita} again: it was altered"),
     ],
 )
@@ -444,8 +444,8 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
         assert ledger.audit() == []
         assert ledger.audit({"somebody": "nonsense"}) == [Finding("somebody", "has the malformed head 'nonsense'")]
         told = (
-            "differs from the copy in credit_risk_model version 1: the chain was rewritten from there on, or from "
-            "earlier on"
+            "differs from the copy in credit_risk_model version 1: the chain was rewritten at this point or "
+            "earlier"
         )
         assert ledger.audit(heads) == [Finding("event 3", told)]
 

@@ -289,7 +289,7 @@ def test_rollback_job_restores_the_previous_champion(office: Office) -> None:
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ({}, "version 1 is the only one so far"),
+        ({}, "version 1 is the only champion so far"),
         ({"reason": ""}, "give a reason"),
         ({"model": "other"}, "there is no champion yet"),
     ],
