@@ -1,4 +1,4 @@
-"""Dagster's code location, built from the `defs.py` of all rooms and domains."""
+"""Dagster's code location, built from the `defs.py` of all subpackages and domains."""
 
 import copy
 from collections.abc import Callable

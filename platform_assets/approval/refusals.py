@@ -40,8 +40,8 @@ _ABOUT_PEOPLE = {
     "`platform-assets keys add NAME --scope approve`",
     "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
-    "people_unknown": "{thing}: its policy requires different people, so an approval needs a key; set "
-    "PLATFORM_API_KEY, or sign in on the page",
+    "people_unknown": "{thing}: its policy needs the identity of each approver, so an approval needs a key; "
+    "set PLATFORM_API_KEY, or sign in on the page",
     "unknown_launcher": "{thing}: its policy is four-eyes, but it is unknown who launched the training; approve a "
     "version that the schedule or the sensor trained",
     "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "

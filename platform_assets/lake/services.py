@@ -1,4 +1,4 @@
-"""What this room and those below add to `Services`: database, engine, sources, tables and the model registry."""
+"""The basic objects of `Services`: database, engine, sources, tables and the model registry."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LakeServices:
-    """The objects of the lake and of the rooms below it."""
+    """The objects of the lake and of the subpackages that it uses."""
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()

@@ -240,7 +240,7 @@ def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **othe
         (
             {"four_eyes": True},
             ("APPROVED", "approve", "unverified: x"),
-            "approved without a key, although the policy needs different people",
+            "approved without a key, although the policy needs the identity of each approver",
         ),
         (
             {"approvers": ("bert",)},
@@ -269,7 +269,7 @@ def test_an_event_with_correct_hashes_that_breaks_a_rule_is_found(
 @pytest.mark.parametrize(
     ("evidence", "told"),
     [
-        (FAILED, "overrode a failed gate, which the policy does not allow this person"),
+        (FAILED, "overrode a failed gate, although the policy does not allow this person to"),
         (PASSED, "overrode a gate that had passed"),
     ],
 )

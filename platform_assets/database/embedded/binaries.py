@@ -45,7 +45,7 @@ class Binaries:
 
 
 def find_binaries(data: Path) -> Binaries:
-    """Find PostgreSQL programs for a data folder: of the version that created it, or of any version if it is new.
+    """Find PostgreSQL programs for a data folder. If the folder has data, their major version must have created it.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def find_binaries(data: Path) -> Binaries:
     raise DatabaseError(
         f"the data in {data} need PostgreSQL {needed}, which is not installed (found: "
         f"{', '.join(dict.fromkeys(binaries.major for binaries in found))}). Install PostgreSQL {needed}, "
-        f"or dump the data there and move {data} away, or set PLATFORM_DATABASE_URL to your own server"
+        f"or dump the data where it is installed and move {data} away, or set PLATFORM_DATABASE_URL to your own server"
     )
 
 
