@@ -68,7 +68,7 @@ class Pace:
         with closing(self._database.connect("platform")) as connection:
             self._lock(connection, seconds)
             found = connection.execute(_WAIT, [self._interval, self._server]).fetchone()
-            # Limit the wait, because a clock that was set back must not stop all requests.
+            # Limit the wait, because otherwise a clock that was set back would stop all requests.
             wait = min(max(0.0, found[0]), self._interval) if found else 0.0
             if wait > deadline - time.monotonic():
                 raise self._too_late(seconds)

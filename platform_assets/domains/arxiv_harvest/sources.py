@@ -96,7 +96,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
             url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
-        # Close the connection after each request. Otherwise two connections would be open when another process sends
+        # Close the connection after each request. Otherwise two connections could be open when another process sends
         # one.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)

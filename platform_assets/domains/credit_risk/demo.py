@@ -38,8 +38,8 @@ LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
 FIRST_LOAN_ID = 1_000
 FIRST_CLIENT_ID = 5_000_001
-# The real file has 3.7 clients per profile, which in a small sample would leave too few profiles for a reliable result
-# of the gate.
+# Fewer than the 3.7 clients per profile of the real file. Otherwise a small sample would have too few profiles, and the
+# result of the gate would be unreliable.
 CLIENTS_PER_PROFILE = 1.5
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165

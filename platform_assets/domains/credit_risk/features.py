@@ -88,7 +88,7 @@ def profile(loans: ir.Table) -> ir.StringColumn:
     Returns
     -------
     ir.StringColumn
-        SHA-256 in hexadecimal. It is equal on every engine and in every version, because the holdout depends on it.
+        SHA-256 in hexadecimal. It must not differ between engines or versions, because the holdout depends on it.
     """
     import ibis
 

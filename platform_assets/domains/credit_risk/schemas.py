@@ -35,7 +35,7 @@ HIGHEST_AGE = LAST_DATE.year - FIRST_BIRTHDAY.year
 HIGHEST_AMOUNT = 1e12
 
 CLIENT = "client"
-"""Kind of the person that a loan is about, for `platform-assets erase`."""
+"""Kind of person whose data the tables contain; an argument of `platform-assets erase`."""
 
 LOAN_ID = Column("loan_id", "int64", "Id of the loan, unique.")
 
