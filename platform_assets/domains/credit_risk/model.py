@@ -135,7 +135,7 @@ MODEL = ModelSpec(
         data="One row per loan, with features as of its date. A person is identified by profile, not client number.",
         limits=(
             "The model has no data on income, debts and payment history. Do not base a decision on its score alone.",
-            "The training data are granted loans only. For applicants who would have been refused, the model extrapolates.",
+            "The model was trained on granted loans only. For other applicants, it extrapolates.",
             "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
             "Do not use the model for other products, countries or currencies than those of the training loans.",
         ),

@@ -54,7 +54,7 @@ BY_MONTH = (1.075, 1.03, 0.98, 0.91, 0.94, 1.04, 1.045, 1.02, 0.975, 0.94, 1.005
 """Demand by month, relative to the mean."""
 HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)})
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
-"""Random deviation of a day: ratio of the weights of successive days, number of weighted days, spread, and limit."""
+"""Random deviation of a day, as a weighted sum: ratio of successive weights, number of days, spread, and limit."""
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUT_OFF = 10
 """Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
-"""Part of the hours of a rolling mean that must be known. With fewer, the mean is null."""
+"""Minimum share of the hours of a rolling mean that must be known. With fewer, the mean is null."""
 _EXACT = "decimal(38, 6)"
 """Type of sums. A sum of decimals does not depend on the order of addition, so later hours cannot change its bits."""
 
@@ -72,7 +72,7 @@ def demand_features(demand_forecast: ir.Table) -> ir.Table:
 
 
 def _bounds(demand_forecast: ir.Table) -> tuple[date, date, datetime]:
-    """Return the first stored local day, the day after the newest harvest, and the time of that harvest in UTC."""
+    """Return the first stored day, the last day (the day after the newest harvest), and the time of that harvest."""
     [found] = (
         demand_forecast.aggregate(
             first=demand_forecast["datetime"].min(),

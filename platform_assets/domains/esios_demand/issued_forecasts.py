@@ -41,7 +41,7 @@ class IssuedForecasts:
         self._database = database
 
     def add(self, rows: Iterable[dict[str, Any]], inputs: Mapping[str, int]) -> int:
-        """Add forecasts in one transaction, and return the number of new rows. Hours with a forecast keep it.
+        """Add forecasts in one transaction, and return the number of new rows. Skip hours that have a forecast.
 
         Parameters
         ----------

@@ -124,9 +124,9 @@ def issue(
 
 
 def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
-    """Copy forecasts from the lake if the database lacks them, because it was restored from an older backup.
+    """Copy forecasts from the lake to a database that lacks them after a restore from an older backup.
 
-    Otherwise a day could be forecast again, perhaps by another model version.
+    Without them, a day could be forecast again, perhaps by another model version.
 
     Raises
     ------

@@ -21,7 +21,8 @@ MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 _PERIOD = (
-    f"Computed over the last {forecast_errors.RECENT.days} days; passes with fewer than {forecast_errors.FEWEST_DAYS}."
+    f"Computed over the last {forecast_errors.RECENT.days} days. "
+    f"Passes if errors are known for fewer than {forecast_errors.FEWEST_DAYS} days."
 )
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",

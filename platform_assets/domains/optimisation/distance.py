@@ -85,8 +85,8 @@ def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     import numpy as np
 
-    # A direct conversion to float64 would also parse texts. Numeric dtypes are converted directly, because pandas'
-    # nullable columns would otherwise become objects.
+    # Check the dtype before the conversion to float64, which would also parse texts. Values with a numeric dtype skip
+    # the first `asarray`, because it would turn pandas' nullable columns into objects.
     found = values if _kind(values) in _REAL else np.asarray(values)
     if _kind(found) not in _REAL:
         raise TypeError(f"{name} has the dtype {np.asarray(found).dtype}; it must contain real numbers")
