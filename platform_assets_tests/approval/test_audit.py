@@ -443,10 +443,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
         ledger.promoted(number)
         assert ledger.audit() == []
         assert ledger.audit({"somebody": "nonsense"}) == [Finding("somebody", "has the malformed head 'nonsense'")]
-        told = (
-            "differs from the copy in credit_risk_model version 1: the chain was rewritten at this point or "
-            "earlier"
-        )
+        told = "differs from the copy in credit_risk_model version 1: the chain was rewritten at this point or earlier"
         assert ledger.audit(heads) == [Finding("event 3", told)]
 
 
