@@ -85,13 +85,14 @@ def application(services: Services, *, close: bool = False, host: str = "", work
         version=version("platform-assets"),
         description=DESCRIPTION,
         lifespan=_lifespan(services, specs, close=close, watches=worker is None or worker.is_first),
-        # Disable FastAPI's pages, because they load scripts from other sites, which the Content-Security-Policy
+        # Disable FastAPI's documentation pages. They load scripts from other sites, which the Content-Security-Policy
         # forbids.
         docs_url=None,
         redoc_url=None,
-        # Do not redirect, because a redirect would repeat the request's `Host` header, which a client may forge.
+        # Do not redirect paths with a wrong trailing slash. The redirect would repeat the request's `Host` header,
+        # which a client may forge.
         redirect_slashes=False,
-        # Disable the telemetry, because `prometheus.py` and `middleware.py` count and log the requests.
+        # Disable the framework's telemetry, because `prometheus.py` and `middleware.py` already count and log requests.
         telemetry={"metrics": False, "logs": False},
     )
     redis = settings.limits_url.get_secret_value()

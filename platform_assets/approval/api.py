@@ -124,7 +124,7 @@ RequestId = Annotated[
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a form, whose fields cannot be null."""
+    """Return the schema without null values, because the fields of a form cannot be null."""
     fields = {}
     for name, field in schema["properties"].items():
         [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]
@@ -177,9 +177,9 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """List approval requests, open ones first, then the newest. Browsers get a page, programs get JSON."""
+        """List approval requests: open ones first, newest first. Browsers get a page, programs get JSON."""
         access_of(request).demand(request, READ, APPROVE)
-        # Expiries are recorded first, so that no expired request is listed as pending.
+        # Record expiries first, so that no expired request is listed as pending.
         ledger().expire()
         every = open_first(ledger().requests())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
@@ -267,7 +267,7 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
 
 
 async def _sent(request: Request) -> Sent:
-    # Check access before reading the body, so that only callers with a key can make the service wait for it.
+    # Check access before reading the body, so that callers without a key cannot make the service wait for a body.
     await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = content_type(request)
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
@@ -286,7 +286,7 @@ def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
             decision = Decision.model_validate_json(sent.json)
-            # Refuse repeated names, because pydantic would use the last value.
+            # Refuse JSON in which a name is repeated, because pydantic would use the last value.
             parse(sent.json)
             return decision
         # A browser sends a line break as "\r\n", but counts it as one character for `maxlength`.

@@ -89,7 +89,7 @@ class WrittenLedger:
     digests
         Digest of each request, by number.
     events, journal
-        Rows of the chains, oldest first, as the texts that the hashes cover.
+        Rows of the chains, oldest first, as the texts that are hashed.
     plots
         For each plot: number of the request, file name, whether the plot exists, whether the request names it, and
         whether its digest equals the digest in the request.

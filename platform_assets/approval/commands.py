@@ -157,7 +157,7 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
 def _how_it_is_promoted(number: int) -> str:
     config = json.dumps({"ops": {"load_request": {"config": {"request": number}}}})
     return (
-        "under `make up`, automation promotes it within a minute; without automation, launch the job:\n"
+        "under `make up`, it is promoted automatically within a minute; otherwise, launch the job:\n"
         f".venv/bin/dg launch --job promote_model --config-json '{config}'"
     )
 

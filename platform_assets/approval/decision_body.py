@@ -73,7 +73,7 @@ class Decision(BaseModel):
 
 
 def _storable(text: str, *, lines: bool = True) -> str:
-    """Return a text without control and invisible characters; with `lines`, line breaks and tabs are allowed."""
+    """Return the text; refuse control and invisible characters. With `lines`, line breaks and tabs are allowed."""
     if odd := unprintable(text, lines=lines):
         raise ValueError(f"The text contains control or invisible characters ({', '.join(odd)}); remove them.")
     return text

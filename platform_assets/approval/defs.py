@@ -24,7 +24,7 @@ NO_RETRIES = {"dagster/max_retries": "0"}
 """Tags of the jobs. They disable retries, because a refused operation fails again until a person acts."""
 SENSOR_SECONDS = 15
 RETRY_SECONDS = 300
-"""Seconds until an unfinished promotion is launched again, for example because MLflow was unreachable."""
+"""Seconds until an unfinished promotion is launched again, for example after MLflow was unreachable."""
 
 
 class Decision(Enum):
@@ -81,7 +81,7 @@ def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
 
 
 def decision_job() -> dg.JobDefinition:
-    """Return the job `decide`: a decision from the Launchpad."""
+    """Return the job `decide`, which records a decision from the Launchpad."""
 
     @dg.op(description="Record a decision; Dagster has no users, so the approver's name is not verified.")
     def record_decision(
@@ -95,7 +95,7 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # A re-executed run has the same root run, so its decision is not recorded twice.
+                # Use the id of the root run, so that a re-executed run does not record the decision twice.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
@@ -103,7 +103,7 @@ def decision_job() -> dg.JobDefinition:
     @dg.job(
         executor_def=dg.in_process_executor,
         name="decide",
-        # A template for the Launchpad: the ledger refuses it until it is filled in.
+        # A template for the Launchpad. The user must fill it in, because the ledger refuses empty values.
         config={
             "ops": {"record_decision": {"config": {"request": 0, "decision": "reject", "reason": "", "approver": ""}}}
         },
@@ -226,7 +226,7 @@ def rollback_job() -> dg.JobDefinition:
     @dg.job(
         executor_def=dg.in_process_executor,
         name="rollback_model",
-        # A template for the Launchpad: the ledger refuses it until it is filled in.
+        # A template for the Launchpad. The user must fill it in, because the ledger refuses empty values.
         config={"ops": {"roll_back": {"config": {"model": "", "reason": "", "approver": ""}}}},
         description="Restore the previous champion of a model, and record who did it and why.",
         tags=NO_RETRIES,

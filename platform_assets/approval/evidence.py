@@ -19,14 +19,14 @@ UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticErro
 
 @dataclass(frozen=True)
 class Evidence:
-    """Results of a training, or of a new evaluation of a version.
+    """Results of a training run, or of a new evaluation of a version.
 
     Attributes
     ----------
     metrics
         Metrics of the version on the test set.
     difference
-        Challenger minus champion on the same examples; None if no other version is the champion.
+        Challenger minus champion on the same examples; None if there is no champion, or it is this version.
     subgroups
         Metrics of subgroups, by column and value.
     verdict

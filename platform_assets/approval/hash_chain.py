@@ -49,7 +49,7 @@ _EVENT_NAMES = (
 
 @dataclass(frozen=True)
 class Frozen:
-    """A request and its events as the texts that the hashes cover.
+    """A request and its events, as the texts that are hashed.
 
     Attributes
     ----------

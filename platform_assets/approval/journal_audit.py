@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""Number of leading characters of a key's hash with which an event identifies the key."""
+"""An event identifies a key by this number of leading characters of the key's hash."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -49,7 +49,7 @@ _WITHOUT_SCOPE = {"withdraw", "start_shadow", "stop_shadow"}
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows that have journal entries, by kind and subject, in the form of the entries' details."""
+    """Return the rows that need journal entries, by kind and subject, in the same form as the entries' details."""
     rows = {
         (kind, subject): dict(facts)
         for kind, query in _ROWS.items()

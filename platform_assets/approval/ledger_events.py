@@ -101,7 +101,10 @@ class Event:
 
     @property
     def how(self) -> str:
-        """How the person signed in, e.g. `signed in by OpenID Connect as anna@example.com`; empty with a key."""
+        """How the person signed in; empty if a key was used.
+
+        For example, `signed in by OpenID Connect as anna@example.com`.
+        """
         # Check `authenticated`, because events without a person, such as reports, may have a detail named `via`.
         via = HOW.get(str(self.details.get("via")), "") if self.authenticated else ""
         return f"signed in {via} as {escaped(str(self.details.get('identity')))}" if via else ""

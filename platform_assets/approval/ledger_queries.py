@@ -215,7 +215,7 @@ class LedgerQueries:
             )
 
     def frozen(self, number: int) -> Frozen:
-        """Return a request and its events as the texts that the hashes cover.
+        """Return a request and its events, as the texts that are hashed.
 
         Raises
         ------
@@ -233,8 +233,8 @@ class LedgerQueries:
         ----------
         heads
             Copies of the heads from outside the database, by the location of the copy: `sequence:hash` for the chain of
-            events, `journal sequence:hash` for the journal. They reveal a chain whose last
-            rows were deleted or whose hashes were recomputed.
+            events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted or whose
+            hashes were recomputed.
         """
         with self.reading() as connection:
             written = read_ledger(connection)

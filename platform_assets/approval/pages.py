@@ -61,7 +61,7 @@ HAPPENED = {
 }
 """Label of each kind of event."""
 PLOTS = {
-    "last_week": "Predictions and truth of the last week",
+    "last_week": "Predicted and true values of the last week",
     "residuals": "Errors over time",
     "values": "Predicted and true values",
     "error_by_group": "Error by group",

@@ -2,7 +2,7 @@
 
 The ledger decides which version is the champion, and the registry is a copy. A promotion has three steps: record an
 event in the ledger, set the tags and the alias `champion` in the registry (`reconciliation.py`), and record in the
-ledger that the registry shows the event. Every step is idempotent. If the process is killed between two steps, the
+ledger that the registry shows the result. Every step is idempotent. If the process is killed between two steps, the
 next promotion, rollback or `reconcile` of the model completes them.
 """
 
@@ -239,8 +239,8 @@ class Promoter:
         try:
             self._ledger.promoted(request.id)
         except LedgerError:
-            # The approval may have become stale since the check. If not, raise the error: the promotion may have been
-            # recorded and only the reply lost, and then the next call completes it.
+            # The approval may have become stale since the check. Otherwise, raise the error. If the promotion was
+            # recorded but the reply was lost, the next call completes it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None

@@ -96,7 +96,8 @@ class Reconciler:
             ]
         waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
         if waiting and not told:
-            told.append(f"{model}: the ledger has no record that the registry shows event {', '.join(waiting)}")
+            events = ", ".join(waiting)
+            told.append(f"{model}: the registry is up to date, but the ledger has not recorded this for event {events}")
         return told
 
     def heads(self) -> dict[str, str]:

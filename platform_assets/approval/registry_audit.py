@@ -26,7 +26,7 @@ def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: Arte
     """Return the alterations of a model's artifacts and of the tags of its versions, one sentence for each.
 
     The artifacts of the champion, the previous champion and the open requests are compared with their digests. Each
-    registered version is compared with the newest request that was approved, or without one with its newest request.
+    registered version is compared with its newest approved request, or with its newest request if none was approved.
 
     Raises
     ------

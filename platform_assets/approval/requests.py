@@ -97,8 +97,8 @@ class Request:
     model, version, digest, threshold, launched_by, policy, evidence
         As in `Proposal`.
     requested_by
-        Name of the person who made the request, with the prefix `UNVERIFIED` if no key verified it; None for a
-        training.
+        Name of the person who made the request, with the prefix `UNVERIFIED` if no key verified it; None if
+        a training run made it.
     created_at, expires_at
         With time zone. The request is expired from `expires_at` on.
     plot_digests
@@ -183,8 +183,8 @@ def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | Non
 
     Returns
     -------
-    The new request, or the one that is already open. None if the version is the champion, or if a training proposes a
-    version whose earlier requests are all closed.
+    The new request, or the one that is already open. None if the version is the champion, or if a training run
+    proposes a version whose earlier requests are all closed.
     """
     champion = ledger.champion(proposal.model)
     if champion and champion.digest == proposal.digest:

@@ -67,7 +67,7 @@ class DatabaseError(PlatformError):
 
 
 class OtherLake(DatabaseError):  # noqa: N818 - the name is the message
-    """The database and the lake of this process do not belong together: one of them was set up with another one."""
+    """The database belongs to another lake, or the lake belongs to another database."""
 
     is_temporary = False
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PRIVATE = 0o700
 """Mode of the home: only its owner may enter, because it can contain personal data."""
 RESTORING = "restoring"
-"""Folder of a home in which a backup is being restored."""
+"""Folder in the home that exists while a backup is being restored."""
 _FOLDERS = frozenset(
     ("dagster", "demo", "exports", "lake", "landing", "logs", "mlflow", "postgres", RESTORING, "scratch", "serving")
 ) | {"up.lock"}

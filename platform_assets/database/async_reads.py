@@ -2,7 +2,7 @@
 
 Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
 connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long per row,
-mostly because it registers with the loop. `benchmarks/reads.py` compares this module with asyncpg.
+mostly because it registers with the loop for each wait. `benchmarks/reads.py` compares this module with asyncpg.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def guard(connection: Connection, role: str) -> None:
     Raises
     ------
     DatabaseError
-        `LEDGER_ROLE` is missing and this role may not create it, or this role is not a member of it.
+        The owner may not create the missing `LEDGER_ROLE`, or is not a member of it.
     """
     from psycopg import errors, sql
 

@@ -257,7 +257,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
             " union all select format('%%s %%I.%%I', case relkind when 'v' then 'view' when 'S' then 'sequence'"
             " else 'table' end, nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
             " where nspname = 'public' and relkind in ('r', 'p', 'v', 'S') and relowner <> to_regrole(%(role)s)"
-            # The sequence of an identity or serial column gets its new owner together with the table.
+            # Leave out sequences of identity and serial columns, because they change owner together with their table.
             " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i'))"
             " union all select format('type %%I.%%I', nspname, typname) from pg_type t"
             " join pg_namespace n on n.oid = typnamespace"

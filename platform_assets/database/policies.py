@@ -28,7 +28,7 @@ _IN_FORCE = (
 
 
 def write_rules(connection: Connection, *, identity_required: bool) -> list[str]:
-    """Record whether a decision needs an authenticated person; return a line about a change, or an empty list.
+    """Record whether a decision needs an authenticated person; return one line if this changes the record, else none.
 
     Parameters
     ----------

@@ -290,7 +290,7 @@ class Server:
         return pid, port, lines[-1].strip() == "ready"
 
     def _remove_garbled_pid_file(self) -> None:
-        """Remove a pid file without a valid process id, because PostgreSQL refuses to start over it.
+        """Remove a pid file without a valid process id, because PostgreSQL does not start if such a file exists.
 
         A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
         while PostgreSQL starts.

@@ -1,4 +1,4 @@
-"""Models of the ESIOS API's answers, written from recorded answers.
+"""Pydantic models of the ESIOS API's responses, based on recorded responses.
 
 A missing field or a wrong type is an error that names the field. Unknown fields are kept, so that they can be reported.
 """

@@ -91,7 +91,7 @@ class IssuedForecasts:
         return [dict(zip(COLUMNS, row, strict=True)) for row in self._rows(_OF_DAY, day)]
 
     def after(self, day: date) -> pa.Table:
-        """Return the forecasts of all later days, ordered by time.
+        """Return the forecasts of all days after the given day, ordered by time.
 
         Raises
         ------

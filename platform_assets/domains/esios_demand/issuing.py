@@ -140,7 +140,7 @@ def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
 
 
 def batch_number(forecasts: pa.Table) -> int:
-    """Return the batch number of these forecasts: the number of the newest day; 0 if there are none."""
+    """Return the batch number of these forecasts: the ordinal number of their newest day; 0 if there are none."""
     import pyarrow.compute as pc
 
     newest: date | None = pc.max(forecasts["local_day"]).as_py()

@@ -26,7 +26,7 @@ FAR = 1e5
 
 _REAL = "fiu"
 _TURNS = 0.15915494309189535  # 1 / (2 pi)
-# 2 pi in two parts. The first has 39 bits, so that its product with a number of turns up to 2**14 is exact.
+# 2 pi in two parts. The first has 39 bits, so that its product with an integer up to 2**14 is exact.
 _CIRCLE = 6.283185307169333
 _CIRCLE_REST = 1.0253376606378076e-11
 # Adding and subtracting this number rounds to the nearest whole number.
