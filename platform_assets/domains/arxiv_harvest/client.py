@@ -35,7 +35,7 @@ class Found:
     Attributes
     ----------
     status
-        HTTP status of arXiv's last answer.
+        HTTP status of arXiv's last response.
     total
         Number of all results that arXiv has (`totalResults`).
     papers
@@ -127,7 +127,7 @@ class Arxiv:
 
 
 def _feed(answer: Answer) -> Feed:
-    """Return the feed of an answer; raise an exception for an error feed or an error status."""
+    """Return the feed of a response; raise an exception for an error feed or an error status."""
     try:
         feed = parse_feed(answer.body)
     except MalformedFeed as error:

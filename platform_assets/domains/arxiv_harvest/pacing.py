@@ -77,7 +77,7 @@ class Pace:
             try:
                 yield
             finally:
-                # Record the end of the request too, because its arrival at the server may be delayed.
+                # Record the end of the request too, because the request may reach the server late.
                 connection.execute(_MARK, [self._server])
 
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:

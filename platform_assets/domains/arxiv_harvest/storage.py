@@ -41,7 +41,7 @@ class Search:
     asked_at
         Time of the query.
     status
-        HTTP status of arXiv's answer; None if there was no answer.
+        HTTP status of arXiv's response; None if there was no response.
     total
         Number of results that arXiv has; None if the search failed.
     papers

@@ -238,12 +238,12 @@ def _local(at: datetime) -> str:
 
 
 def as_json(body: Mapping[str, Any], status: int = HTTPStatus.OK) -> Reply:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
     return reply(json.dumps(body).encode(), JSON, status)
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
-    """Return a fault that changes the content of a JSON answer in place."""
+    """Return a fault that changes the content of a JSON response in place."""
 
     def fault(answer: Reply) -> Reply:
         body = json.loads(b"".join(answer.body))

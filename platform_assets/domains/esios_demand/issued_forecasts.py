@@ -53,7 +53,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer. Nothing was added.
+            The database does not respond. Nothing was added.
         """
         from psycopg.types.json import Jsonb
 
@@ -74,7 +74,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         [(day,)] = self._rows(_LAST_DAY)
         found: date | None = day
@@ -86,7 +86,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         return [dict(zip(COLUMNS, row, strict=True)) for row in self._rows(_OF_DAY, day)]
 
@@ -96,7 +96,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         import ibis
         import pyarrow as pa

@@ -96,7 +96,7 @@ def issue(
     ArtefactError
         The champion cannot be loaded.
     DatabaseError
-        The database does not answer. Nothing was issued.
+        The database does not respond. Nothing was issued.
     """
     rows = next_day(demand_features)
     day: date = rows["local_day"].iloc[0].date()

@@ -133,7 +133,7 @@ def _compiled() -> Kernel:
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        # Reassociation would undo the range reduction, and `nnan` would break NaN.
+        # Leave out `reassoc`, which would undo the range reduction, and `nnan`, which would break NaN.
         "fastmath": {"contract", "nsz", "arcp"},
     }
     register_jitable(_half_sine_squared)
