@@ -195,8 +195,12 @@ def _chain_findings(chain: list[Texts], noun: str) -> list[Finding]:
             missing = f"{noun} {expected}" if sequence == expected + 1 else several
             found.append(Finding(missing, "missing: deleted after it was written"))
         elif previous_hash != previous:
-            told = "its previous_hash differs from the hash of the row before it: one of the two was altered"
-            found.append(Finding(f"{noun} {sequence}", told))
+            found.append(
+                Finding(
+                    f"{noun} {sequence}",
+                    "its previous_hash differs from the hash of the row before it: one of the two was altered",
+                )
+            )
         if digest_of(row[:-1]) != hashed:
             found.append(Finding(f"{noun} {sequence}", "altered after it was written"))
         expected, previous = sequence + 1, hashed or ""

@@ -96,8 +96,10 @@ class Reconciler:
             ]
         waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
         if waiting and not told:
-            events = ", ".join(waiting)
-            told.append(f"{model}: the registry is up to date, but the ledger has not recorded this for event {events}")
+            told.append(
+                f"{model}: the registry is up to date, but the ledger has not recorded this for event "
+                f"{', '.join(waiting)}"
+            )
         return told
 
     def heads(self) -> dict[str, str]:

@@ -69,7 +69,7 @@ def superseded(works: Works) -> int:
 @pytest.mark.parametrize(
     ("prepare", "state", "way_out"),
     [
-        (pending, "PENDING", "`platform-assets decide approve 1`, or on the page"),
+        (pending, "PENDING", "`platform-assets decide approve 1` or on the page"),
         (withdrawn, "WITHDRAWN", f"request it again: `platform-assets decide request {MODEL} 1`"),
         (superseded, "SUPERSEDED", "decide on the newer version"),
     ],
