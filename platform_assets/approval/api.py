@@ -137,7 +137,7 @@ _BODY: Mapping[str, Any] = {
     "content": {
         JSON: {
             "schema": Decision.model_json_schema(),
-            "example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."},
+            "example": {"decision": "reject", "reason": "Recall in the north fell by 10 %."},
         },
         "application/x-www-form-urlencoded": {"schema": _without_null(Decision.model_json_schema())},
     },

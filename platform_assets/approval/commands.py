@@ -105,7 +105,7 @@ def reject(context: typer.Context, request: Number, reason: Reason) -> None:
 
 @decide.command()
 def withdraw(context: typer.Context, request: Number, reason: Reason) -> None:
-    """Withdraw a request without judging the model."""
+    """Withdraw a request without approving or rejecting the model."""
     _decide(context, request, "withdraw", reason)
 
 

@@ -17,7 +17,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall of the north fell by a tenth."}]},
+        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall in the north fell by 10 %."}]},
     )
 
     decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="The decision.")]

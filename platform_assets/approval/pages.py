@@ -42,7 +42,7 @@ MAX_REASON = 2_000
 DECISIONS = {
     "approve": ("Approve", "The version becomes the champion once the promotion has run."),
     "reject": ("Reject", "The champion stays. A new version opens a new request."),
-    "withdraw": ("Withdraw", "Close the request without judging the model."),
+    "withdraw": ("Withdraw", "Close the request without approving or rejecting the model."),
 }
 """Label and consequence of each decision, as the form shows them."""
 HAPPENED = {

@@ -32,7 +32,7 @@ _MARK = (
 class Pace:
     """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
-    A process takes an advisory lock of PostgreSQL for its request. The lock ends with the connection, so a killed
+    A process takes a PostgreSQL advisory lock for its request. The lock ends with the connection, so a killed
     process does not block others. The time of the last request is stored, by the clock of the database server.
 
     Parameters

@@ -116,9 +116,9 @@ MODEL = ModelSpec(
         Criterion(
             f"skill_over_{NAIVE_D7}",
             at_least=0.3,
-            why="A model that is little better than the same hour a week before is not worth maintaining.",
+            why="A model that is little better than the naive forecast is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Errors are paid as balancing energy. Above 4 %, schedules miss peaks."),
+        Criterion("mape", at_most=0.04, why="Errors require balancing energy. Above 4 %, schedules miss peaks."),
         Criterion(
             "interval_coverage",
             at_least=0.85,
