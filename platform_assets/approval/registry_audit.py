@@ -31,7 +31,7 @@ def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: Arte
     Raises
     ------
     RegistryError, LedgerError, ArtefactError
-        The registry, the ledger or the artefact store does not respond.
+        The registry, the ledger or the artifact store does not respond.
     """
     requests = ledger.requests(model)
     newest: dict[int, Request] = {request.version: request for request in reversed(requests)}

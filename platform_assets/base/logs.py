@@ -42,7 +42,7 @@ _as_json = json.JSONEncoder(default=str).encode
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Mask secrets in a text.
 
-    Each of the given secrets is masked, also where it is URL-quoted. If a secret is a URL, its password is masked too.
+    Each of the given secrets is masked, even where it is URL-quoted. If a secret is a URL, its password is masked too.
     If it is an HTTP URL, its path is also masked, because errors of HTTP clients quote the path. Even without given
     secrets, the password in `scheme://user:password@host` and the values in `token=..`, `password=..` and similar are
     masked.
