@@ -92,7 +92,7 @@ def issue(
     Raises
     ------
     TableError
-        Most of the hours before the cut-off are missing.
+        Too many of the hours before the cut-off are missing.
     ArtefactError
         The champion cannot be loaded.
     DatabaseError
