@@ -1,7 +1,7 @@
-"""The HTTP application: the routes of every room's and domain's `api.py`.
+"""The HTTP application, with the routes from the `api.py` of each subpackage and each domain.
 
-Processes of the service share only the database, the lake and, if configured, the rate limits in Redis, so any number
-of processes can run.
+The service can run as any number of processes, because they share only the database, the lake and, if configured,
+the rate limits in Redis.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DESCRIPTION = (
 
 
 def create_app(settings: Settings, host: str = "", worker: Worker | None = None) -> FastAPI:
-    """Build the application from settings. It opens its services when they are needed and closes them on shutdown.
+    """Build the application from settings. The application opens services on first use and closes them on shutdown.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def create_app(settings: Settings, host: str = "", worker: Worker | None = None)
     host
         Address that the server listens on. In development, a loopback address allows requests without a key.
     worker
-        This process as one of several workers; None for the only process of the service.
+        Identifies this process among several workers; None if the service has only one process.
     """
     return application(open_services(settings, traced_answers), close=True, host=host, worker=worker)
 
@@ -85,13 +85,14 @@ def application(services: Services, *, close: bool = False, host: str = "", work
         version=version("platform-assets"),
         description=DESCRIPTION,
         lifespan=_lifespan(services, specs, close=close, watches=worker is None or worker.is_first),
-        # Disable FastAPI's pages, because they load scripts from other sites, which the Content-Security-Policy
+        # Disable FastAPI's documentation pages. They load scripts from other sites, which the Content-Security-Policy
         # forbids.
         docs_url=None,
         redoc_url=None,
-        # Do not redirect, because a redirect would repeat the request's `Host` header, which a client may forge.
+        # Do not redirect paths with a wrong trailing slash. The redirect would repeat the request's `Host` header,
+        # which a client may forge.
         redirect_slashes=False,
-        # Disable the telemetry, because `prometheus.py` and `middleware.py` count and log the requests.
+        # Disable the framework's telemetry, because `prometheus.py` and `middleware.py` already count and log requests.
         telemetry={"metrics": False, "logs": False},
     )
     redis = settings.limits_url.get_secret_value()
@@ -119,14 +120,14 @@ def application(services: Services, *, close: bool = False, host: str = "", work
 
 
 def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
-    """Return the routers, those of the domains first: routes are tried in order, and predictions are frequent."""
+    """Return the routers. Domains come first, because routes are tried in order and most requests are predictions."""
     domains = {spec.domain for spec in specs} if services.bundle else None
     modules = [*api_modules(domains), *modules_named("api", __package__ or "platform_assets")]
     return [module.router(services) for module in modules]
 
 
 def _counting(services: Services, metrics: Metrics) -> Callable[[Scope, int, float], None]:
-    """Return the function that counts a response. Without a database, it only updates the Prometheus metrics."""
+    """Return a function that counts each response: in Prometheus, and in the database if there is one."""
     if services.bundle:
         return metrics.count_request
 
@@ -146,7 +147,7 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         if services.shadows is not None:
             services.shadows.start()
-        # Do not watch if another program owns the services, because that program does its own monitoring.
+        # If the caller owns the services (`close` is false), the caller also monitors them.
         watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:

@@ -1,4 +1,4 @@
-"""The command line `platform-assets`, with the commands of all rooms and domains."""
+"""The command line `platform-assets`, with the commands of all subpackages and domains."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        # Writing the output can fail too, for example if it is redirected to a file.
+        # There is no file name if the output could not be written, for example to a redirected stdout.
         where = f" ({error.filename})" if error.filename else ""
         err.print(f"[red]OSError[/]: {escape(f'{error.strerror}{where}')}; free some space and run again")
         sys.exit(1)
@@ -95,7 +95,7 @@ def serve(
     count = workers or settings.serve_workers
     by = f" with {count} workers" if count > 1 else ""
     say(f"platform-assets: serving on http://{host}:{settings.service_port}{by}")
-    # Import the application here, so that workers do not import it again.
+    # Import the application before the workers are forked, so that they do not import it again.
     import platform_assets.app  # noqa: F401 - only the import counts
     from platform_assets.base.home_folder import make_home
     from platform_assets.base.logs import configure_logging
@@ -104,14 +104,14 @@ def serve(
 
     make_home(settings.home)
     _refuse_other_lake(context.obj)
-    # End in order if the terminal is closed, unless `nohup` started this process.
+    # Shut down cleanly if the terminal is closed, unless `nohup` started this process.
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     configure_logging(settings.secrets(), logging.INFO)
     if count == 1:
         _serve(settings, host)
         return
-    # Keep the port while all workers are being replaced. A socket that does not listen gets no connections.
+    # Keep the port reserved even if no worker is running. These sockets do not listen, so they get no connections.
     kept = bound_sockets(host, settings.service_port, is_shared=True)
     run_workers(count, lambda worker: _serve(settings, host, worker))
     for one in kept:
@@ -158,7 +158,7 @@ def _definitions() -> Any:
 
 
 def _close_definitions() -> None:
-    # If the module is not imported, there is nothing to close, and importing it takes longer than most commands.
+    # Do not import the module: if it is not loaded, there is nothing to close, and the import is slow.
     definitions = sys.modules.get("platform_assets.definitions")
     if definitions and definitions.services.cache_info().currsize:
         definitions.services().close()

@@ -1,4 +1,4 @@
-"""Dagster's code location, built from the `defs.py` of all rooms and domains."""
+"""Dagster's code location, built from the `defs.py` of all subpackages and domains."""
 
 import copy
 from collections.abc import Callable
@@ -87,8 +87,8 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()
-        # Check the lake even if a step uses only tables. An instance without persistent storage has no database to
-        # check.
+        # Check that database and lake belong together, even if a step uses only tables. A test instance without
+        # persistent storage needs no check.
         if context.instance and context.instance.is_persistent and not found.settings.lake_is_memory:
             found.demand_own_lake()
         return found

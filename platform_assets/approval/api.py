@@ -76,10 +76,10 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Event of the shadow report that the person saw; null if there was none.")
+        int | None, Field(description="Number of the shadow report's event that the person saw; null if none.")
     ]
     shadow_report: Annotated[
-        dict[str, Any] | None, Field(description="Content of a report about the shadow; null for another event.")
+        dict[str, Any] | None, Field(description="The shadow report, if the event is one; otherwise null.")
     ]
 
 
@@ -124,7 +124,7 @@ RequestId = Annotated[
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a form, whose fields cannot be null."""
+    """Return the schema without null values, because the fields of a form cannot be null."""
     fields = {}
     for name, field in schema["properties"].items():
         [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]
@@ -137,7 +137,7 @@ _BODY: Mapping[str, Any] = {
     "content": {
         JSON: {
             "schema": Decision.model_json_schema(),
-            "example": {"decision": "reject", "reason": "Recall of the north fell by a tenth."},
+            "example": {"decision": "reject", "reason": "Recall in the north fell by 10 %."},
         },
         "application/x-www-form-urlencoded": {"schema": _without_null(Decision.model_json_schema())},
     },
@@ -145,7 +145,7 @@ _BODY: Mapping[str, Any] = {
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes; no routes for a service that runs from a bundle, because decisions need the database.
+    """Return the routes. A service that runs from a bundle has none, because decisions need the database.
 
     Parameters
     ----------
@@ -177,9 +177,9 @@ def _add_list(routes: APIRouter, ledger: Callable[[], Ledger]) -> None:
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """List approval requests, open ones first, then the newest. Browsers get a page, programs get JSON."""
+        """List approval requests: open ones first, newest first. Browsers get a page, programs get JSON."""
         access_of(request).demand(request, READ, APPROVE)
-        # Expiries are recorded first, so that no expired request is listed as pending.
+        # Record expiries first, so that no expired request is listed as pending.
         ledger().expire()
         every = open_first(ledger().requests())
         found = [one for one in every if model in {None, one.model} and state in {None, one.state}]
@@ -267,7 +267,7 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
 
 
 async def _sent(request: Request) -> Sent:
-    # Check access before reading the body, so that only callers with a key can make the service wait for it.
+    # Check access before reading the body, so that callers without a key cannot make the service wait for a body.
     await run_in_threadpool(access_of(request).demand, request, APPROVE)
     kind = content_type(request)
     if kind in {"application/x-www-form-urlencoded", "multipart/form-data"}:
@@ -286,10 +286,10 @@ def _decision(sent: Sent) -> Decision:
     try:
         if sent.fields is None:
             decision = Decision.model_validate_json(sent.json)
-            # Refuse repeated names, because pydantic would use the last value.
+            # Refuse JSON in which a name is repeated, because pydantic would use the last value.
             parse(sent.json)
             return decision
-        # A browser sends a line break as two characters, but counts it as one in the limit of the field.
+        # A browser sends a line break as "\r\n", but counts it as one character for `maxlength`.
         fields = {name: value.replace("\r\n", "\n") for name, value in sent.fields.items() if name != CSRF_FIELD}
         # A browser omits a radio button that is not selected.
         return Decision.model_validate({"decision": "", "reason": ""} | fields)

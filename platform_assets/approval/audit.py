@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     Texts = tuple[str | None, ...]
 
 JOURNAL = "journal "
-"""Prefix of a head of the journal. A head without the prefix belongs to the chain of events."""
+"""Prefix of the journal's chain heads. A head without this prefix belongs to the chain of events."""
 _SHOWN = 80
 _NUMBER = re.compile("[0-9]{1,18}")
 _EVERY = {"request": None}
@@ -89,7 +89,7 @@ class WrittenLedger:
     digests
         Digest of each request, by number.
     events, journal
-        Rows of the chains, oldest first, as the texts that the hashes cover.
+        Rows of the chains, oldest first, as the texts that are hashed.
     plots
         For each plot: number of the request, file name, whether the plot exists, whether the request names it, and
         whether its digest equals the digest in the request.
@@ -98,7 +98,7 @@ class WrittenLedger:
     disabled
         Table and name of each disabled trigger.
     requests
-        Facts that the rules depend on, by number of the request.
+        Facts about each request that `rule_audit` needs, by number of the request.
     definitions
         Digest of each table and function of the ledger, by name.
     grants
@@ -154,7 +154,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
         *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
-    # Skip broken rules of rows that are reported already, because the alteration explains them.
+    # Do not report a broken rule of an altered row, because the alteration already explains it.
     named = {one.row for one in found}
     for number, sequence, told in rule_findings(
         written.events, written.journal, written.requests, adopted_until(written.journal)
@@ -195,7 +195,12 @@ def _chain_findings(chain: list[Texts], noun: str) -> list[Finding]:
             missing = f"{noun} {expected}" if sequence == expected + 1 else several
             found.append(Finding(missing, "missing: deleted after it was written"))
         elif previous_hash != previous:
-            found.append(Finding(f"{noun} {sequence}", "does not follow the previous one: one of them was altered"))
+            found.append(
+                Finding(
+                    f"{noun} {sequence}",
+                    "its previous_hash differs from the hash of the row before it: one of the two was altered",
+                )
+            )
         if digest_of(row[:-1]) != hashed:
             found.append(Finding(f"{noun} {sequence}", "altered after it was written"))
         expected, previous = sequence + 1, hashed or ""
@@ -219,5 +224,5 @@ def _head_findings(chain: list[Texts], noun: str, where: str, head: str) -> Iter
         end = ": the end of the chain was deleted" if int(sequence) > max(hashes, default=0) else ""
         yield Finding(f"{noun} {sequence}", f"missing, although {where} names it{end}")
     elif found != hashed:
-        told = f"differs from the copy in {where}: the chain was rewritten from there on, or from earlier on"
+        told = f"differs from the copy in {where}: the chain was rewritten at this point or earlier"
         yield Finding(f"{noun} {sequence}", told)

@@ -69,7 +69,7 @@ def list_requests(
 
 @decide.command()
 def show(context: typer.Context, request: Number) -> None:
-    """Show a request: gate, metrics next to the champion's, data, code and history."""
+    """Show a request: gate result, metrics of challenger and champion, data, code and history."""
     from platform_assets.approval.evidence import UNREADABLE
     from platform_assets.approval.shadow_section import shadow_section, told_shadow
 
@@ -107,7 +107,7 @@ def reject(context: typer.Context, request: Number, reason: Reason) -> None:
 
 @decide.command()
 def withdraw(context: typer.Context, request: Number, reason: Reason) -> None:
-    """Withdraw a request without judging the model."""
+    """Withdraw a request without approving or rejecting the model."""
     _decide(context, request, "withdraw", reason)
 
 
@@ -151,7 +151,7 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
     from platform_assets.approval.shadows import newest_report
 
     ledger: Ledger = context.obj.services.ledger
-    # `decide show` prints the newest report, so it is the one that the person saw.
+    # Record the newest shadow report as seen, because `decide show` prints it.
     report = newest_report(ledger.history(number))
     seen = report.sequence if report else None
     try:
@@ -167,7 +167,7 @@ def _decide(context: typer.Context, number: int, decision: Verb, reason: str, *,
 def _how_it_is_promoted(number: int) -> str:
     config = json.dumps({"ops": {"load_request": {"config": {"request": number}}}})
     return (
-        "under `make up`, automation promotes it within a minute; without automation, launch the job:\n"
+        "under `make up`, it is promoted automatically within a minute; otherwise, launch the job:\n"
         f".venv/bin/dg launch --job promote_model --config-json '{config}'"
     )
 
@@ -207,8 +207,8 @@ def requester(context: Context) -> Actor:
     actor = actor_of(context)
     if context.settings.identity_required and not actor.secret:
         raise KeysError(
-            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: the requester must "
-            "be known, because they may not approve their own request; set PLATFORM_API_KEY to your own key"
+            f"{actor.name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on: requesters may "
+            "not approve their own requests, so their identity must be verified; set PLATFORM_API_KEY to your own key"
         )
     return actor
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTHING = "\N{EN DASH}"
 """Shown in place of a missing value."""
-# The bound is parsed from names and sentences of `evaluation/gate.py`, because the evidence has no field for it.
+# Parse the bound from the names and sentences that `evaluation/gate.py` writes, because the evidence has no such field.
 _CRITERION = re.compile(r"(?P<metric>\w+)_is_at_(?:least|most)_(?P<bound>(?:minus_)?\d+(?:[._]\d+)?)")
 _COMPARISON = re.compile(r"(?P<metric>\w+)_is_not_worse_than_champion")
 _MARGIN = re.compile(r"end must be at (?:least|most) (-?[\d.]+\d|-?\d)")
@@ -108,7 +108,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Subgroups:
-    """Metrics by the values of one column.
+    """Metrics of the subgroups that the values of one column form.
 
     Attributes
     ----------
@@ -188,7 +188,10 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 
 
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
-    """Describe a difference in a few words. It is clear if its 95 % interval, of length 0 for a count, excludes 0."""
+    """Describe a difference in a few words.
+
+    A difference is clear if its 95 % interval excludes 0. The interval of a count has length 0.
+    """
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:
         return UNDEFINED
@@ -210,7 +213,7 @@ def _bar(difference: Mapping[str, Number]) -> Bar | None:
 
 def _interval(one: Mapping[str, Number], *, sign: bool = False) -> str:
     low, high = one.get("low"), one.get("high")
-    # The two ends of the interval of a constant metric are equal up to rounding errors.
+    # Show no interval for a constant metric. The ends of its interval differ at most by a rounding error.
     if low is None or high is None or math.isclose(low, high, rel_tol=1e-9):
         return ""
     shown = signed if sign else number

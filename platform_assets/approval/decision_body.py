@@ -17,7 +17,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall of the north fell by a tenth."}]},
+        json_schema_extra={"examples": [{"decision": "reject", "reason": "Recall in the north fell by 10 %."}]},
     )
 
     decision: Annotated[Literal["approve", "reject", "withdraw"], Field(description="The decision.")]
@@ -46,7 +46,7 @@ class Decision(BaseModel):
         Field(
             ge=1,
             le=2**63 - 1,
-            description="Event of the shadow's newest report that you saw, which is recorded with the decision.",
+            description="Event number of the newest shadow report that you saw; recorded with the decision.",
         ),
     ] = None
 
@@ -73,7 +73,7 @@ class Decision(BaseModel):
 
 
 def _storable(text: str, *, lines: bool = True) -> str:
-    """Return a text without control and invisible characters; with `lines`, line breaks and tabs are allowed."""
+    """Return the text; refuse control and invisible characters. With `lines`, line breaks and tabs are allowed."""
     if odd := unprintable(text, lines=lines):
         raise ValueError(f"The text contains control or invisible characters ({', '.join(odd)}); remove them.")
     return text

@@ -21,10 +21,10 @@ from platform_assets.orchestration.failures import plain_failures
 LAUNCHPAD = "Launchpad"
 REQUEST_TAG = "platform/request"
 NO_RETRIES = {"dagster/max_retries": "0"}
-"""Tags of the jobs. Neither op nor run is retried, because a refusal is final until a person acts."""
+"""Tags of the jobs. They disable retries, because a refused operation fails again until a person acts."""
 SENSOR_SECONDS = 15
 RETRY_SECONDS = 300
-"""Seconds until an unfinished promotion is launched again, for example because MLflow was unreachable."""
+"""Seconds until an unfinished promotion is launched again, for example after MLflow was unreachable."""
 
 
 class Decision(Enum):
@@ -81,7 +81,7 @@ def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
 
 
 def decision_job() -> dg.JobDefinition:
-    """Return the job `decide`: a decision from the Launchpad."""
+    """Return the job `decide`, which records a decision from the Launchpad."""
 
     @dg.op(description="Record a decision; Dagster has no users, so the approver's name is not verified.")
     def record_decision(
@@ -95,7 +95,7 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # A re-executed run has the same root run, so its decision is not recorded twice.
+                # Use the id of the root run, so that a re-executed run does not record the decision twice.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
@@ -103,7 +103,7 @@ def decision_job() -> dg.JobDefinition:
     @dg.job(
         executor_def=dg.in_process_executor,
         name="decide",
-        # A template for the Launchpad: the ledger refuses it until it is filled in.
+        # A template for the Launchpad. The user must fill it in, because the ledger refuses empty values.
         config={
             "ops": {"record_decision": {"config": {"request": 0, "decision": "reject", "reason": "", "approver": ""}}}
         },
@@ -131,7 +131,7 @@ def promotion_job(models: Mapping[str, str]) -> dg.JobDefinition:
     @dg.job(
         executor_def=dg.in_process_executor,
         name="promote_model",
-        # A template for the Launchpad: no request has the number 0.
+        # A template for the Launchpad. The user must replace 0, because no request has this number.
         config={"ops": {"load_request": {"config": {"request": 0}}}},
         description="Carry out the decision about a request. Without a decision nothing is promoted.",
         tags=NO_RETRIES,
@@ -226,9 +226,9 @@ def rollback_job() -> dg.JobDefinition:
     @dg.job(
         executor_def=dg.in_process_executor,
         name="rollback_model",
-        # A template for the Launchpad: the ledger refuses it until it is filled in.
+        # A template for the Launchpad. The user must fill it in, because the ledger refuses empty values.
         config={"ops": {"roll_back": {"config": {"model": "", "reason": "", "approver": ""}}}},
-        description="Restore the previous champion of a model, and record name and reason.",
+        description="Restore the previous champion of a model, and record who did it and why.",
         tags=NO_RETRIES,
     )
     def rollback_model() -> None:
@@ -287,7 +287,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # After a promotion or a rollback, the registry does not show the new champion yet.
+            # The registry does not show the model's last promotion or rollback yet.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 

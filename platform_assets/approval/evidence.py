@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""Errors that occur when evidence or a shadow's report has an unexpected form, which the ledger does not check."""
+"""Errors from reading malformed evidence or shadow reports. The ledger does not check the form of either."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Results of a training, or of a new evaluation of a version.
+    """Results of a training run, or of a new evaluation of a version.
 
     Attributes
     ----------
     metrics
         Metrics of the version on the test set.
     difference
-        Challenger minus champion on the same examples; None if no other version is the champion.
+        Challenger minus champion on the same examples; None if there is no champion, or it is this version.
     subgroups
         Metrics of subgroups, by column and value.
     verdict
         Result of the quality gate: `passed`, and its `reasons`.
     threshold
-        Score from which a row counts as positive; None if the model makes no decisions.
+        Minimum score of a positive row; None if the model makes no decisions.
     tables, table_digests
         Version and digest of each table that the version was trained on.
     git_commit, lock_digest

@@ -49,7 +49,7 @@ _EVENT_NAMES = (
 
 @dataclass(frozen=True)
 class Frozen:
-    """A request and its events as the texts that the hashes cover.
+    """A request and its events, as the texts that are hashed.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Frozen:
     @property
     def intact(self) -> bool:
         """Whether each event contains the correct hash of itself and the correct digest of the request."""
-        # Compare the column names too, because the hashes cover only the texts.
+        # Compare the column names too, because the hashes cover only the values.
         if tuple(self.request) != _REQUEST_NAMES or any(tuple(event) != _EVENT_NAMES for event in self.events):
             return False
         request = digest_of(self.request.values())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""Number of leading characters of a key's hash with which an event identifies the key."""
+"""An event identifies a key by this number of leading characters of the key's hash."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -49,7 +49,7 @@ _WITHOUT_SCOPE = {"withdraw", "start_shadow", "stop_shadow"}
 
 
 def read_rows(connection: Connection) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the rows that have journal entries, by kind and subject, in the form of the entries' details."""
+    """Return the rows that need journal entries, by kind and subject, in the same form as the entries' details."""
     rows = {
         (kind, subject): dict(facts)
         for kind, query in _ROWS.items()
@@ -96,7 +96,11 @@ def adopted_until(journal: list[Texts]) -> int:
 
 
 def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tuple[str, str]]:
-    """Yield row and fault of each adoption that migration 0004 did not write, and of each replaced adopted event."""
+    """Yield the row and the fault for each forged adoption and for each adopted event that was replaced.
+
+    An adoption is a journal entry with the hash of the last event before migration 0004. Only this migration writes
+    one.
+    """
     written = [row[0] for row in _by_migration(journal)]
     hashes = {str(event[0]): event[-1] for event in events}
     for row in journal:
@@ -104,13 +108,13 @@ def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tup
             continue
         facts = json.loads(row[3] or "{}")
         if row[0] not in written:
-            yield f"journal entry {row[0]}", "adopts events, which only the migration does"
+            yield f"journal entry {row[0]}", "adopts events, but was not written by the migration"
         elif hashes.get(str(facts.get("sequence"))) not in (None, facts.get("hash")):
-            yield f"event {facts.get('sequence')}", "differs from the one that the migration adopted"
+            yield f"event {facts.get('sequence')}", "differs from the event that the migration adopted"
 
 
 def _by_migration(journal: list[Texts]) -> Iterator[Texts]:
-    """Yield the entries that migration 0004 wrote. The last one adopts the events that existed before it."""
+    """Yield the journal entries that migration 0004 wrote. The adoption, if there is one, is the last of them."""
     for row in journal:
         if row[1] not in (*_ONCE, _ADOPTION):
             return
@@ -128,9 +132,10 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 
 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
-    """Yield the row and the fault for each decision, or start or stop of a shadow, with an invalid proof of identity.
+    """Yield the row and the fault for each event whose proof of identity is invalid.
 
-    Decisions from before migration 0004 have no proof and are skipped.
+    Decisions and the start and stop of a shadow need a proof. Events from before migration 0004 have none and are
+    skipped.
     """
     adopted = adopted_until(journal)
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
@@ -146,7 +151,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
         elif "claimed" in details and actor.startswith("unverified: "):
             fault = ""
         else:
-            fault = "has no proof of identity, although its person is not marked as unverified"
+            fault = "has no proof of identity, but does not name an unverified person"
         if fault:
             yield f"event {sequence}", fault
 
@@ -156,7 +161,7 @@ def _fault_of_key(details: Mapping[str, Any], decision: tuple[str, str, str], ro
     found = _keys_named(str(details.get("key")), rows)
     if not found:
         return "was decided with a key that does not exist"
-    # Check all keys, because before migration 0017, several keys could begin with the same characters.
+    # Check all matching keys, because before migration 0017, several keys could begin with the same characters.
     faults = [_fault_of_named_key(subject, key, details, decision, rows) for subject, key in found]
     return min(faults, key=bool)
 
@@ -187,7 +192,7 @@ def _fault_of_sign_in(key: Mapping[str, Any], details: Mapping[str, Any], at: st
         return "was decided by a person who did not sign in"
     found = [one for one in _keys_named(str(details.get("vouched_by")), rows) if "identify" in one[1]["scopes"]]
     if not found:
-        return "was decided by a person whose identity no key with the scope identify confirmed"
+        return "was decided by a person whose identity was not confirmed by a key with the scope identify"
     return "vouching: " + fault if (fault := _fault_of_time(*found[0], at, rows)) else ""
 
 

@@ -69,7 +69,7 @@ class KeptHeads:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict) or not all(_is_head(*one) for one in found.items()):
-            # Return a head that no event has, so that the audit reports the file.
+            # Return a head that matches no event, so that the audit reports the file.
             return {"events": "an unreadable file"}
         return found
 

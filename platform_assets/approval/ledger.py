@@ -170,7 +170,7 @@ class Ledger(LedgerQueries):
             outcome = call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s, %s)", arguments)
             request = select_request(connection, number)
             history = select_events(connection, "request_id = %s", [number])
-        # Copy the heads even if the decision was refused, because a late decision records the expiry.
+        # Copy the heads even after a refusal, because deciding on an overdue request records that it expired.
         self.keep_heads()
         _demand_recorded(outcome, request, history, delivery)
         return request
@@ -245,7 +245,7 @@ class Ledger(LedgerQueries):
         if outcome.get("why") == "no_previous":
             only = outcome["version"]
             found = (
-                f"version {only} is the only one so far; approve another version"
+                f"version {only} is the only champion so far; approve another version"
                 if only
                 else "there is no champion yet; approve a version first"
             )
@@ -267,7 +267,7 @@ class Ledger(LedgerQueries):
         return expired
 
     def projected(self, sequence: int) -> None:
-        """Record that the registry shows an event."""
+        """Record that the registry shows the result of an event."""
         with self.writing() as connection:
             connection.execute("select platform.mark_projected(%s)", [sequence])
         self.keep_heads()
@@ -291,7 +291,9 @@ class Ledger(LedgerQueries):
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Open a transaction in which a function sees everything that was committed before it got the ledger's lock.
+        """Open a transaction for a function that takes the ledger's lock.
+
+        The isolation level is read committed, so that the function sees what others committed while it waited.
 
         Raises
         ------
@@ -345,7 +347,7 @@ def _demand_recorded(
         known = next(event for event in history if event.sequence == outcome["event"])
         raise DecisionRefused(
             f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
-            "use another text"
+            "use a different delivery"
         )
     if outcome["outcome"] == "refused":
         raise refusal(outcome, request.called, request)

@@ -73,4 +73,4 @@ DEFINITIONS = {
     "table case_folding": "8935226d45a9c22b",
     "table sessions": "afa8eca854ff9b21",
 }
-"""Digests by kind and name, and by the types of a function's arguments; see `structure_audit.py`."""
+"""Digests by kind and name. The name of a function includes the types of its arguments; see `structure_audit.py`."""

@@ -31,7 +31,7 @@ SHADOW_STEPS = ("start_shadow", "report_shadow", "stop_shadow")
 """Kinds of events about the shadow of a request. They leave its state unchanged."""
 _DECISIONS = {"approve", "reject", "withdraw"}
 LONGEST_DAYS = 31
-"""Longest time of a shadow, in days."""
+"""Maximum duration of a shadow, in days."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,22 @@ class Event:
 
     @property
     def is_unverified(self) -> bool:
-        """Whether the event has a person whose name no key verified."""
+        """Whether the event names a person whose identity was not verified by a key."""
         return not self.authenticated and self.actor != PLATFORM
 
     @property
     def seen_report(self) -> int | None:
-        """Number of the shadow's report that the person saw before the decision; None if there was none."""
+        """Number of the shadow report that the person saw before the decision; None if there was none."""
         found = self.details.get("shadow_report")
         return found if isinstance(found, int) and self.kind in _DECISIONS else None
 
     @property
     def how(self) -> str:
-        """How the person signed in, e.g. `signed in by OpenID Connect as anna@example.com`; empty if by a key."""
-        # The details of an event without a person, such as a report, can contain anything.
+        """How the person signed in; empty if a key was used.
+
+        For example, `signed in by OpenID Connect as anna@example.com`.
+        """
+        # Check `authenticated`, because events without a person, such as reports, may have a detail named `via`.
         via = HOW.get(str(self.details.get("via")), "") if self.authenticated else ""
         return f"signed in {via} as {escaped(str(self.details.get('identity')))}" if via else ""
 

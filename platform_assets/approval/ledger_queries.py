@@ -50,7 +50,7 @@ where r.model = %s and latest.state = 'PROMOTED' order by latest.sequence desc l
 
 
 def open_first(requests: Iterable[Request]) -> list[Request]:
-    """Sort requests for display: open ones first, then closed ones, each with the newest first."""
+    """Sort requests for display: open requests before closed ones, and newer before older ones."""
     return sorted(requests, key=lambda one: (one.state not in OPEN, -one.id))
 
 
@@ -154,9 +154,9 @@ class LedgerQueries:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def named_artefacts(self) -> set[str]:
-        """Return the digests in requests and their evidence: of models, and of the encoders that the models use.
+        """Return the artifact digests that requests and their evidence contain: of models and of their encoders.
 
-        Other digests of the evidence, such as those of tables, are returned too.
+        The result also contains the other digests in the evidence, such as those of tables.
         """
         with self.reading() as connection:
             rows = connection.execute(
@@ -215,7 +215,7 @@ class LedgerQueries:
             )
 
     def frozen(self, number: int) -> Frozen:
-        """Return a request and its events as the texts that the hashes cover.
+        """Return a request and its events, as the texts that are hashed.
 
         Raises
         ------
@@ -233,8 +233,8 @@ class LedgerQueries:
         ----------
         heads
             Copies of the heads from outside the database, by the location of the copy: `sequence:hash` for the chain of
-            events, `journal sequence:hash` for the journal. They reveal a deleted end, and a chain whose hashes were
-            recomputed.
+            events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted or whose
+            hashes were recomputed.
         """
         with self.reading() as connection:
             written = read_ledger(connection)

@@ -42,7 +42,7 @@ MAX_REASON = 2_000
 DECISIONS = {
     "approve": ("Approve", "The version becomes the champion once the promotion has run."),
     "reject": ("Reject", "The champion stays. A new version opens a new request."),
-    "withdraw": ("Withdraw", "Close the request without judging the model."),
+    "withdraw": ("Withdraw", "Close the request without approving or rejecting the model."),
 }
 """Label and consequence of each decision, as the form shows them."""
 HAPPENED = {
@@ -61,7 +61,7 @@ HAPPENED = {
 }
 """Label of each kind of event."""
 PLOTS = {
-    "last_week": "Predictions and truth of the last week",
+    "last_week": "Predicted and true values of the last week",
     "residuals": "Errors over time",
     "values": "Predicted and true values",
     "error_by_group": "Error by group",
@@ -109,12 +109,12 @@ class Consoles:
         return f"{self.mlflow}/#/models/{quote(model, safe='')}/versions/{version}" if self.mlflow else ""
 
     def table(self, name: str) -> str:
-        """Return the address of a table's asset in Dagster, with its materialisations."""
+        """Return the address of the Dagster page that lists the materialisations of a table's asset."""
         return f"{self.dagster}/assets/{quote(name)}?view=events" if self.dagster else ""
 
 
 def find_consoles(settings: Settings, request: Request) -> Consoles:
-    """Return the addresses of Dagster and MLflow: from the settings, or in development of the servers of `make up`."""
+    """Return the addresses of Dagster and MLflow from the settings; in development, default to those of `make up`."""
     if settings.env == "production":
         return Consoles(settings.dagster_url, settings.mlflow_url)
     host = request.url.hostname or "localhost"
@@ -145,7 +145,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Form:
-    """Contents of the decision form, and the problem if the decision was not recorded; None before it is sent."""
+    """Contents of the decision form. `problem` says why a submitted decision was not recorded; otherwise None."""
 
     delivery: str
     decision: str = ""

@@ -40,9 +40,9 @@ class ApprovalPolicy:
 
     def __post_init__(self) -> None:
         if isinstance(self.approvers, str) and self.approvers != ANYONE:
-            raise ValueError(f"{self.approvers!r}: approvers are a tuple of names, or {ANYONE!r}")
+            raise ValueError(f"{self.approvers!r}: approvers must be a tuple of names or {ANYONE!r}")
         if self.approvals < 1 or self.lifetime < timedelta(0):
-            raise ValueError("a policy needs one approval or more, and a lifetime that is not negative")
+            raise ValueError("a policy needs at least one approval, and its lifetime must not be negative")
         if self.approvers != ANYONE and len(set(self.approvers)) < self.approvals:
             raise ValueError(f"{self.approvals} approvals cannot come from {len(set(self.approvers))} approvers")
 

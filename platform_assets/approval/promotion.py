@@ -2,7 +2,7 @@
 
 The ledger decides which version is the champion, and the registry is a copy. A promotion has three steps: record an
 event in the ledger, set the tags and the alias `champion` in the registry (`reconciliation.py`), and record in the
-ledger that the registry shows the event. Every step is idempotent. If the process is killed between two steps, the
+ledger that the registry shows the result. Every step is idempotent. If the process is killed between two steps, the
 next promotion, rollback or `reconcile` of the model completes them.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry
 
 _FIXES = {
-    State.PENDING: "a person must approve it: `platform-assets decide approve {id}`, or on the page",
+    State.PENDING: "a person must approve it with `platform-assets decide approve {id}` or on the page",
     State.REJECTED: "train a better version",
     State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
     State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
@@ -149,8 +149,8 @@ class Promoter:
             The registry is unreachable; see `promote`.
         """
         with self._alone(model):
-            # Only check that the registry is reachable. Projecting the replaced champion first could fail, because its
-            # file may be damaged.
+            # Only check that the registry is reachable. Do not update it for the current champion, because this fails
+            # if that champion's file is damaged.
             self._registry.versions(model)
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)
@@ -201,7 +201,10 @@ class Promoter:
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
-        """Return the alterations of the ledger, including heads in the registry's tags or in the lake that it lacks."""
+        """Return the alterations of the ledger.
+
+        They include chain heads that the registry's tags or the lake contain but the ledger does not.
+        """
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
             kept, prefixes = self._read_heads(), {"events": "", "journal": JOURNAL}
@@ -236,8 +239,8 @@ class Promoter:
         try:
             self._ledger.promoted(request.id)
         except LedgerError:
-            # The approval may have become stale since the check. If the promotion was recorded and only the reply was
-            # lost, the next call finds it.
+            # The approval may have become stale since the check. Otherwise, raise the error. If the promotion was
+            # recorded but the reply was lost, the next call completes it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None
@@ -255,7 +258,7 @@ class Promoter:
 
     def _unusable(self, digest: str) -> str | None:
         """Return why a model file cannot be used; None if it can."""
-        # If the store is unreachable, this raises an error, because the file may be intact.
+        # An unreachable store raises an error here. The file is not reported as unusable, because it may be intact.
         if is_digest(digest) and not self._artefacts.exists(digest):
             return f"the model file {digest}.skops is missing; restore it from a backup"
         try:

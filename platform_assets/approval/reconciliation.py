@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 APPROVAL_TAG = "approval"
 """Tag of a version: number of the request that made it the champion."""
 HEAD_TAG = "ledger_head"
-"""Tag of a version: head of the ledger when the alias was moved. With it, the audit detects a deleted end."""
+"""Tag of a version: head of the ledger when the alias was moved. The audit uses it to detect deleted events."""
 RESTORED_TAG = "restored_from"
 """Tag of a restored version: number of the deleted version."""
 
@@ -96,11 +96,14 @@ class Reconciler:
             ]
         waiting = [str(event.sequence) for event in self._ledger.unprojected(model)]
         if waiting and not told:
-            told.append(f"{model}: the ledger has no record that the registry shows event {', '.join(waiting)}")
+            told.append(
+                f"{model}: the registry is up to date, but the ledger has not recorded this for event "
+                f"{', '.join(waiting)}"
+            )
         return told
 
     def heads(self) -> dict[str, str]:
-        """Return the heads of the ledger that the tags of registered versions contain, by version."""
+        """Return the ledger's chain heads that are stored in the tags of registered versions, by version."""
         return {
             f"{version.name} version {version.version}": version.tags[HEAD_TAG]
             for name in self._registry.names()
@@ -134,7 +137,8 @@ class Reconciler:
         registered = evidence.get("registered") or {}
         fingerprint = str(evidence.get("fingerprint") or champion.digest)
         if self._registry.find(champion.model, fingerprint):
-            # A later training registered another file under this fingerprint, so the restored version needs its own.
+            # A later training registered another file under this fingerprint. Make the fingerprint unique, because
+            # the registry would otherwise return that version.
             fingerprint = f"{fingerprint}:{champion.digest}"
         return self._registry.register(
             Registration(
@@ -154,7 +158,7 @@ class Reconciler:
         )
 
     def _keep_challenger(self, model: str) -> None:
-        """Move the alias `challenger` back to the newest trained version, because restoring a version moves it."""
+        """Move the alias `challenger` back to the newest trained version, because restoring a version moved it."""
         challenger = self._registry.by_alias(model, CHALLENGER)
         if challenger is None or RESTORED_TAG not in challenger.tags:
             return

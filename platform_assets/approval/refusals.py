@@ -40,8 +40,8 @@ _ABOUT_PEOPLE = {
     "`platform-assets keys add NAME --scope approve`",
     "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
-    "people_unknown": "{thing}: its policy requires different people, so an approval needs a key; set "
-    "PLATFORM_API_KEY, or sign in on the page",
+    "people_unknown": "{thing}: its policy needs the identity of each approver, so an approval needs a key; "
+    "set PLATFORM_API_KEY, or sign in on the page",
     "unknown_launcher": "{thing}: its policy is four-eyes, but it is unknown who launched the training; approve a "
     "version that the schedule or the sensor trained",
     "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "
@@ -57,7 +57,7 @@ _ABOUT_LEDGER = {
     "no_policy": "the database has no approval policy for {name}; run `platform-assets migrate`",
     "other_policy": "the approval policy of {name} in the database differs from the declaration in its model.py; run "
     "`platform-assets migrate`",
-    "unreadable_evidence": "{thing} cannot be requested: its evidence is not JSON that every reader can parse; it must "
+    "unreadable_evidence": "{thing} cannot be requested: its evidence is malformed; it must "
     "be an object with the fields of `Evidence`, at most 50 levels deep and 20 MB",
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
@@ -70,8 +70,7 @@ _ABOUT_LEDGER = {
     "other_champion": "{thing} was not compared with the current champion; request it again: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
-    "unreadable_report": "{thing}: the shadow report is longer than 100,000 bytes, or not JSON that every reader can "
-    "parse",
+    "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",
 }
 _NO_OVERRIDE = "under its policy, no one"
 

@@ -26,16 +26,16 @@ def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: Arte
     """Return the alterations of a model's artifacts and of the tags of its versions, one sentence for each.
 
     The artifacts of the champion, the previous champion and the open requests are compared with their digests. Each
-    registered version is compared with the newest request that was approved, or without one with its newest request.
+    registered version is compared with its newest approved request, or with its newest request if none was approved.
 
     Raises
     ------
     RegistryError, LedgerError, ArtefactError
-        The registry, the ledger or the artefact store does not respond.
+        The registry, the ledger or the artifact store does not respond.
     """
     requests = ledger.requests(model)
     newest: dict[int, Request] = {request.version: request for request in reversed(requests)}
-    # Use the approved requests, because the service's role can open a later request for a version, with other evidence.
+    # Prefer approved requests, because the service's role can open a later request with other evidence for a version.
     approved = {request.version: request for request in reversed(requests) if request.state in _APPROVED}
     found = [
         f"{model}: {problem}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLATFORM = "platform"
 """Actor of events without a person, such as an expiry."""
 UNVERIFIED = "unverified: "
-"""Prefix that the database adds to names that no key verified. No owner of a key can have a name with this prefix."""
+"""Prefix that the database adds to names not verified by a key. No key owner can have a name with this prefix."""
 
 
 class State(StrEnum):
@@ -59,11 +59,11 @@ class Proposal:
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, the digest of its artifact, and the score from which a row counts as positive.
+        The registered version, the digest of its artifact, and the minimum score of a positive row.
     launched_by
         Name of the person or program that launched the training; None if unknown.
     requested_by
-        The person who makes the request; None for a training.
+        The person who makes the request; None if a training run makes it.
     policy
         The approval policy that the model declares. It must equal the policy in the database.
     evidence
@@ -97,8 +97,8 @@ class Request:
     model, version, digest, threshold, launched_by, policy, evidence
         As in `Proposal`.
     requested_by
-        Name of the person who made the request, with the prefix `UNVERIFIED` if no key verified it; None for a
-        training.
+        Name of the person who made the request, with the prefix `UNVERIFIED` if no key verified it; None if
+        a training run made it.
     created_at, expires_at
         With time zone. The request is expired from `expires_at` on.
     plot_digests
@@ -179,12 +179,12 @@ def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | Non
     ledger
         The ledger that records the request.
     proposal
-        The version with its evidence; `requested_by` is None for a training.
+        The version with its evidence; `requested_by` is None if a training run makes the request.
 
     Returns
     -------
-    The new request, or the one that is already open. None if the version is the champion, or if a training proposes a
-    version whose earlier requests are all closed.
+    The new request, or the one that is already open. None if the version is the champion, or if a training run
+    proposes a version whose earlier requests are all closed.
     """
     champion = ledger.champion(proposal.model)
     if champion and champion.digest == proposal.digest:

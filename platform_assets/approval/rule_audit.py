@@ -58,7 +58,7 @@ class RequestFacts:
     model, digest, champion_digest, launched_by, requested_by, policy
         As in `Request`; the policy as JSON.
     created_at, expires_at
-        In UTC, as the texts that are hashed, which sort by time.
+        In UTC, as the hashed texts. Their alphabetical order is their order in time.
     passed
         Whether the version passed the gate.
     """
@@ -106,7 +106,8 @@ def rule_findings(
     requests
         By number; see `read_requests`.
     adopted
-        Number of the last event that existed before migration 0004, which is not checked; see `adopted_until`.
+        Number of the last event that existed before migration 0004; see `adopted_until`. Events up to it are not
+        checked.
     """
     replay, rules = _Replay(), [row for row in journal if row[1] in {"rules", "policy"}]
     for event in events:
@@ -196,9 +197,9 @@ def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str
 def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *, is_running: bool) -> str | None:
     kind, at = str(event[3]), str(event[10])
     if at >= asked.expires_at:
-        return "is about a shadow after its request had expired"
+        return "concerns a shadow whose request had expired"
     if kind != "start_shadow":
-        return None if is_running else "is about a shadow that was not running"
+        return None if is_running else "concerns a shadow that was not running"
     if champion is None or champion != asked.champion_digest:
         return "started the shadow of a version that was not compared with the current champion"
     days = json.loads(event[9] or "{}").get("days")
@@ -233,12 +234,12 @@ def _fault_of_approval(event: Texts, asked: RequestFacts, votes: set[str]) -> st
     is_own = person in asked.involved or _folded(asked.launched_by) in _UNKNOWN_LAUNCHERS
     may_override = person in map(_folded, policy["may_override"])
     faults = {
-        "approved without a key, although the policy needs different people": event[5] != "true"
+        "approved without a key, although the policy needs the identity of each approver": event[5] != "true"
         and (policy["four_eyes"] or needed > 1),
         "approved against the four-eyes rule": policy["four_eyes"] and is_own,
         "overrode a gate that had passed": override and asked.passed,
         "approved a failed gate without an override": not override and not asked.passed,
-        "overrode a failed gate, which the policy does not allow this person": override and not may_override,
+        "overrode a failed gate, although the policy does not allow this person to": override and not may_override,
         "approved a second time": person in votes,
         f"made the request {state} with {number} of {needed} approvals": (number >= needed) != (state == "APPROVED"),
     }

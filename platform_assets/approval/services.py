@@ -1,4 +1,4 @@
-"""What this room adds to `Services`: the ledger, and the keys of the people who decide."""
+"""What the subpackage `approval` adds to `Services`: the ledger, and the keys of the people who decide."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ApprovalServices(LakeServices):
 
     @opened
     def kept_heads(self) -> KeptHeads:
-        """The heads of the ledger's chains, in the lake."""
+        """The copies of the ledger's chain heads in the lake."""
         from platform_assets.approval.kept_heads import KeptHeads
         from platform_assets.approval.ledger_queries import LedgerQueries
 
@@ -83,7 +83,7 @@ class ApprovalServices(LakeServices):
         from platform_assets.web.key_errors import KeysError
 
         if not isinstance(self.keys, Keys):
-            raise KeysError("people are enrolled in the database, but keys come from PLATFORM_API_KEYS; unset it")
+            raise KeysError("people are enrolled in the database, but the keys come from PLATFORM_API_KEYS; unset it")
         return self.keys
 
     @opened

@@ -114,7 +114,7 @@ def told_shadow(section: ShadowSection) -> Iterator[str]:
     if not section.agreement:
         return
     yield f"  {section.agreement}"
-    quantiles = ", ".join(f"{label.lower()} {value}" for label, value in section.differences)
+    quantiles = ", ".join(f"{value} for {label.lower()}" for label, value in section.differences)
     yield f"  absolute difference at most: {quantiles}; mean difference {section.mean}"
     for one in section.disagreements:
         told = "" if one.agrees else ", disagree"

@@ -201,8 +201,8 @@ class ShadowLedger:
         others = ", ".join(str(one.version) for one in found)
         told = f"pending versions: {others}" if others else "no version of it is pending"
         raise LedgerError(
-            f"{model} version {version} has no pending request for approval ({told}); only such a version can have a "
-            f"shadow. Request it: `platform-assets decide request {model} {version}`"
+            f"{model} version {version} has no pending request for approval ({told}), so it cannot have "
+            f"a shadow. Request it: `platform-assets decide request {model} {version}`"
         )
 
     def _record(self, statement: str, arguments: list[Any], request: Request) -> Event:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[Any]
 
 _ALTERED = {
-    "function": "differs from the migrations: it was replaced, or another one of its name was added",
+    "function": "differs from the migrations: it was replaced, or a second function with this name was added",
     "table": "differs from the migrations: in columns, constraints, unique indexes, triggers, rules or row security",
 }
 _DIGITS = 16
-# Needs a search path with only pg_catalog, so that each name is written with its schema.
+# Run this with only pg_catalog in the search path, so that PostgreSQL writes each name with its schema.
 _FUNCTIONS = """
 select 'function ' || proname, string_agg(
     concat_ws(E'\\n', pg_get_function_arguments(p.oid), lanname, prosecdef, provolatile, proisstrict,

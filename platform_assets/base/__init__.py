@@ -1,1 +1,1 @@
-"""Helpers for all rooms: errors, logs, frames, JSON, SQL quoting, scratch folders and others."""
+"""Helpers for all subpackages: errors, logs, frames, JSON, SQL quoting, scratch folders and others."""

@@ -1,4 +1,4 @@
-"""Context and printing shared by the commands of all rooms and domains.
+"""Context and printing shared by the commands of all subpackages and domains.
 
 Each `commands.py` defines `commands`, a Typer app without a name. `cli.py` adds its commands to the program.
 """
@@ -47,7 +47,7 @@ err = SafeConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Context:
-    """Value of `typer.Context.obj`, which gives commands access to the services and catalogues of higher rooms.
+    """Value of `typer.Context.obj`. It gives commands the services and catalogues, which they may not import.
 
     Everything except the settings is opened on first use, because most commands need only some of it.
 
@@ -89,8 +89,8 @@ class Context:
 def open_closed_streams() -> None:
     """Open the null device as each standard stream that the caller closed (`>&-`).
 
-    Otherwise the next file that is opened, such as a table's, would get the stream's descriptor, and the output of
-    subprocesses would be written into this file.
+    Otherwise the next file that is opened, for example the file of a table, would get the stream's descriptor, and
+    subprocesses would write their output into it.
     """
     # Keep this order, because a new descriptor is always the lowest free one.
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):

@@ -1,6 +1,6 @@
 """Import the modules with a given name from all subpackages of a package.
 
-The program finds the `defs.py`, `api.py` and `commands.py` of rooms and domains this way, instead of from a list.
+The platform uses it to find the `defs.py`, `api.py` and `commands.py` of its subpackages and domains without a list.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class DatabaseError(PlatformError):
 
 
 class OtherLake(DatabaseError):  # noqa: N818 - the name is the message
-    """The database does not belong to the lake of this process: one of them belongs to another lake or database."""
+    """The database belongs to another lake, or the lake belongs to another database."""
 
     is_temporary = False
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PRIVATE = 0o700
 """Mode of the home: only its owner may enter, because it can contain personal data."""
 RESTORING = "restoring"
-"""Folder of a home in which a backup is being restored."""
+"""Folder in the home that exists while a backup is being restored."""
 _FOLDERS = frozenset(
     ("dagster", "demo", "exports", "lake", "landing", "logs", "mlflow", "postgres", RESTORING, "scratch", "serving")
 ) | {"up.lock"}
@@ -63,7 +63,7 @@ def is_open_to_all(home: Path) -> bool:
 
 
 def _make_private(home: Path) -> None:
-    # Skip the change without an error if the user does not own the folder and so may not list it or change its mode.
+    # Ignore PermissionError: a user who does not own the folder may not list it or change its mode.
     with suppress(PermissionError):
         # Never change the mode of a folder that also contains other files, such as /srv or a user's home directory.
         if is_open_to_all(home) and {path.name for path in home.iterdir()} <= _FOLDERS:

@@ -32,7 +32,7 @@ _NAMED_VALUE = re.compile(
 )
 _QUERY = re.compile(r"(://[^\s?]*)\?\S*?(?=::[\w+]+://|\s|$)")
 _SHORTEST_TELLING_PATH = 8
-# Leave out `color_message`, which Uvicorn adds: its message for terminals, before formatting.
+# Leave out Uvicorn's extra field `color_message`, because it repeats the message, with colours for terminals.
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 # Use one encoder for all lines, because `json.dumps` would make one for each line.
@@ -42,7 +42,7 @@ _as_json = json.JSONEncoder(default=str).encode
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Mask secrets in a text.
 
-    Each of the given secrets is masked, also where it is URL-quoted. If a secret is a URL, its password is masked too.
+    Each of the given secrets is masked, even where it is URL-quoted. If a secret is a URL, its password is masked too.
     If it is an HTTP URL, its path is also masked, because errors of HTTP clients quote the path. Even without given
     secrets, the password in `scheme://user:password@host` and the values in `token=..`, `password=..` and similar are
     masked.
@@ -173,8 +173,8 @@ class JsonLines(logging.Formatter):
 def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:
     """Configure a logger to write JSON lines to stderr, with secrets masked.
 
-    A second call replaces the secrets and the level. If the root logger was configured before, another logger gets no
-    separate handler, which would write each line twice. The call then only replaces the secrets of the root handler.
+    A second call replaces the secrets and the level. If the root logger is already configured, a call for another
+    logger only replaces the secrets of the root handler. A second handler would write each line twice.
 
     Parameters
     ----------

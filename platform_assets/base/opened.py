@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
 
     class opened(cached_property):  # noqa: N801 - used like `cached_property`
-        """A `cached_property` of services that opens its object only once, even if several threads use it first."""
+        """A `cached_property` of services. A lock prevents two threads from opening the object at the same time."""
 
         def __get__(self, services: Any, owner: type | None = None) -> Any:
             if services is None:

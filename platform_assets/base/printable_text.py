@@ -16,7 +16,7 @@ FORBIDDEN = (
     r"\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f"
 )
-"""Control characters and invisible formatting characters, except tab and line feed; for a character class."""
+"""Control characters and invisible formatting characters, except tab and line feed; for use in a character class."""
 PRINTABLE = rf"[^\u0009\u000a{FORBIDDEN}]"
 """Pattern of a printable character, for JSON schemas."""
 PRINTABLE_LINES = rf"(?:[^{FORBIDDEN}]|\r\n)"

@@ -2,7 +2,7 @@
 
 Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
 connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long per row,
-mostly because it registers with the loop. `benchmarks/reads.py` compares this module with asyncpg.
+mostly because it registers with the loop for each wait. `benchmarks/reads.py` compares this module with asyncpg.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class AsyncReads:
         try:
             yield
         finally:
-            # Do not remove the work of another application on this loop, which may have replaced it.
+            # Another application on this loop may have set its own `work` in the meantime; keep that.
             if self._meanwhile.get(loop) is work:
                 del self._meanwhile[loop]
 
@@ -263,7 +263,7 @@ class _Line:
             try:
                 rows = self._types.load_rows(0, result.ntuples, tuple)
             except psycopg.DataError as error:
-                # Fail only this statement, because Python cannot represent one of its values.
+                # Python cannot represent one of the values. Fail only this statement.
                 asked.failure = error
                 return
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]

@@ -1,9 +1,9 @@
 """Reading statements on PostgreSQL with low latency: one round trip each, and short timeouts.
 
 Connections are in autocommit mode and kept between requests. If a connection broke, for example because the server was
-restarted, it is replaced and the statement is repeated. This is safe, because statements only read. An unreachable
-database fails at once, an unresponsive one after a few seconds. For writes and longer transactions, use
-`Database.pooled`.
+restarted, it is replaced and the statement is repeated. This is safe, because statements only read. If the database is
+unreachable, statements fail at once. If it does not respond, they fail after a few seconds. For writes and longer
+transactions, use `Database.pooled`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ImpatientConnection(psycopg.Connection[Any]):
             step = gen if self.patience is None else _within(self.patience, gen)
             return super().wait(step, *arguments, **options)
         except Silence:
-            # Close the connection, because a late result would be taken for that of the next statement.
+            # Close the connection, because a late result would be taken for the result of the next statement.
             self.close()
             raise
 

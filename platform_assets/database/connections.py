@@ -198,13 +198,13 @@ class Database:
         return self._connect(self.name(purpose), patience)
 
     def maintenance(self) -> psycopg.Connection[Any]:
-        """Open a connection for statements about whole databases; it works before the platform's database exists."""
+        """Open a connection for statements such as `create database`, even before the platform's database exists."""
         try:
             connection = self._connect("postgres")
         except DatabaseError:
             # Try the platform's database, because the role may lack access to the database `postgres`.
             connection = self._connect(self.name("platform"))
-        # On PostgreSQL 14, every role may define operators in the schema `public` of the database `postgres`.
+        # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema of `postgres`.
         connection.execute("set search_path = pg_catalog, pg_temp")
         return connection
 
@@ -239,7 +239,7 @@ class Database:
                     f"another process has held the lock {name!r} for more than {seconds:g} s; wait until "
                     f"that process ends, or stop it; then try again"
                 ) from None
-            # Closing the connection releases the lock, also when the connection is lost.
+            # The end of the connection releases the lock, even if the connection was lost.
             yield
 
     def close(self) -> None:

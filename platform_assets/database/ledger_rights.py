@@ -47,7 +47,7 @@ def guard(connection: Connection, role: str) -> None:
     Raises
     ------
     DatabaseError
-        `LEDGER_ROLE` is missing and this role may not create it, or this role is not a member of it.
+        The owner may not create the missing `LEDGER_ROLE`, or is not a member of it.
     """
     from psycopg import errors, sql
 
@@ -64,7 +64,7 @@ def guard(connection: Connection, role: str) -> None:
                 connection.execute(sql.SQL("grant {} on table {} to {}").format(sql.SQL(rights), name, ledger))
             for signature, is_entrance in _functions(connection):
                 function = sql.SQL("function {}").format(sql.SQL(signature))
-                # A restored database has PostgreSQL's default rights, which let every role call its functions.
+                # Revoke PostgreSQL's default right, because after a restore every role may call the functions.
                 connection.execute(sql.SQL("revoke execute on {} from public").format(function))
                 if is_entrance:
                     connection.execute(sql.SQL("alter {} owner to {}").format(function, ledger))
@@ -75,8 +75,8 @@ def guard(connection: Connection, role: str) -> None:
     except errors.InsufficientPrivilege:
         user = connection.info.user
         raise DatabaseError(
-            f"the role {user} may not create the role {LEDGER_ROLE}, which owns the ledger's functions, or make it "
-            f"their owner; ask an administrator to run: create role {LEDGER_ROLE} nologin; "
+            f"the role {user} may not create the role {LEDGER_ROLE} or make it the owner of the ledger's functions; "
+            f"ask an administrator to run: create role {LEDGER_ROLE} nologin; "
             f'grant {LEDGER_ROLE} to "{user}"'
         ) from None
 

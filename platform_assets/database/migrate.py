@@ -1,18 +1,19 @@
 """Migrate the platform's tables with Alembic, and Dagster's and MLflow's tables with their libraries; grant rights.
 
-The platform's tables come from several branches of migrations. The rooms share the branch `platform`, in
-`database/migrations/versions`. A domain that owns tables puts its migrations into its own flat folder:
+The platform's tables come from several branches of migrations. The branch `platform`, in
+`database/migrations/versions`, contains all tables except those of domains. A domain that owns tables puts its
+migrations into its own flat folder:
 
     domains/shop/migrations/shop_0001_orders.py     revision = "shop_0001", branch_labels = ("shop",)
     domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"
 
-- A file name begins with the revision, and a revision begins with the domain's name. A database thus shows to which
-  domain its tables belong, even after the domain was deleted.
-- The first migration has `down_revision = None`, and none has `depends_on`. The branch `platform` is upgraded first,
-  then the domains' branches by name.
+- A file name begins with the revision, and a revision begins with the domain's name, so that a database shows which
+  domain owns its tables even after the domain was deleted.
+- The first migration has `down_revision = None`. No migration has `depends_on`. The branch `platform` is upgraded
+  first, then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
-- A migration makes additions only, so that the previous release runs on the tables after it and a rollback is possible.
-  To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
+- A migration only adds, so that the previous release still works after the migration and a rollback is possible. To
+  remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
   revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
   A migration contains no GRANT, because `grant` then gives the service role rights on the rows of every table. In a
@@ -21,8 +22,7 @@ The platform's tables come from several branches of migrations. The rooms share 
   identity column, because the sequence of a serial column needs a right that the role does not get.
 
 Dagster's and MLflow's databases are migrated here too, because the embedded server may be reported ready only when all
-three databases can be used. One lock covers all migrations, because six processes that created MLflow's tables at the
-same time broke them.
+three databases can be used. One lock covers all migrations, because concurrent migrations corrupted MLflow's tables.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ _READ_ONLY = {
 }
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
-# The platform's role owns the libraries' databases, and could define operators there that the owner's statements use.
+# Search no other schema, because the platform's role owns the libraries' databases and could define operators there,
+# which the owner's statements would then call.
 _TRUST_NO_SCHEMA = b"set search_path = pg_catalog, pg_temp"
 
 
@@ -132,7 +133,7 @@ def migrate(
                 f"migrated {database.name('platform')} from {listed(found) or 'no revision'} to {listed(wanted)}"
             )
         if owner is not database:
-            # Newer code has granted the rights. This code does not know which of the newer tables to protect.
+            # Keep the rights that newer code granted, because this code does not know which newer tables to protect.
             if not newer:
                 grant(connection, database.role)
             done += [line for purpose in _LIBRARIES for line in _hand_over(owner, purpose, database.role)]
@@ -256,7 +257,7 @@ def _hand_over(owner: Database, purpose: Purpose, role: str) -> list[str]:
             " union all select format('%%s %%I.%%I', case relkind when 'v' then 'view' when 'S' then 'sequence'"
             " else 'table' end, nspname, relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
             " where nspname = 'public' and relkind in ('r', 'p', 'v', 'S') and relowner <> to_regrole(%(role)s)"
-            # The sequence of an identity or serial column gets its new owner together with the table.
+            # Leave out sequences of identity and serial columns, because they change owner together with their table.
             " and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i'))"
             " union all select format('type %%I.%%I', nspname, typname) from pg_type t"
             " join pg_namespace n on n.oid = typnamespace"

@@ -141,7 +141,9 @@ def _parsed(url: str, variable: str = "PLATFORM_DATABASE_URL") -> URL:
 
 
 def require_heads(database: Database, domains: Path = DOMAINS) -> None:
-    """Refuse databases that this code cannot use. It can use one that newer code migrated by additions only.
+    """Refuse databases that this code cannot use.
+
+    A database that newer code migrated can be used if that code only added objects.
 
     Parameters
     ----------

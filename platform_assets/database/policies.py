@@ -1,7 +1,7 @@
 """The rules for decisions, as data in the database: whether an identity is required, and each model's approval policy.
 
 The tables' owner writes them from settings and declarations, in `platform-assets migrate`. The ledger's functions read
-them, so the service's role cannot choose its own rules. The newest entry of the journal is in force.
+them, so the service's role cannot choose its own rules. The newest entry in the ledger's journal is in force.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IN_FORCE = (
 
 
 def write_rules(connection: Connection, *, identity_required: bool) -> list[str]:
-    """Record whether a decision needs an authenticated person; return a line about a change, or an empty list.
+    """Record whether a decision needs an authenticated person; return one line if this changes the record, else none.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _write(connection: Connection, kind: str, subject: str, details: Mapping[str
     from psycopg import errors
     from psycopg.types.json import Jsonb
 
-    # Check before the lock, because only the owner may take it, and `migrate` has nothing to write in most cases.
+    # Check without the lock first, because usually nothing has changed, and because only the owner may take the lock.
     if _in_force(connection, kind, subject) == details:
         return False
     try:

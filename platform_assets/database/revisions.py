@@ -1,8 +1,9 @@
 """Migration revisions of the platform's tables, in this code and in a database.
 
-All rooms share the branch `platform` in `database/migrations/versions`. A domain that owns tables has its own branch in
-`domains/<domain>/migrations`, named like the domain. A database is at one revision of each branch. Revisions are read
-from file names, so that neither Alembic nor a domain is imported. `migrate.py` explains how to write a migration.
+The branch `platform` in `database/migrations/versions` contains all tables except those of domains. A domain that owns
+tables has its own branch in `domains/<domain>/migrations`, named like the domain. A database is at one revision of each
+branch. Revisions are read from file names, so that neither Alembic nor a domain is imported. `migrate.py` explains how
+to write a migration.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).with_name("migrations")
 DOMAINS = Path(__file__).parents[1] / "domains"
 PLATFORM = "platform"
-"""Label of the branch that all rooms share."""
+"""Label of the branch with all tables except those of domains."""
 REVISIONS_TABLE = "platform.alembic_version"
 
 

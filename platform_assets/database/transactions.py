@@ -30,7 +30,7 @@ def transaction(
     Raises
     ------
     DatabaseError
-        The database does not answer.
+        The database does not respond.
     """
     import psycopg
 

@@ -85,7 +85,7 @@ def declared_apis() -> list[DeclaredApi]:
 
 
 def traced_answers() -> list[TracedAnswers]:
-    """Return every kind of answer that a domain's `trace.py` makes traceable."""
+    """Return every kind of response that a domain's `trace.py` makes traceable."""
     from platform_assets.monitoring.trace.declarations import TracedAnswers
 
     return all_of(TracedAnswers, modules_named("trace", __name__))

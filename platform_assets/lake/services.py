@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LakeServices:
-    """The objects of the lake and of the rooms below it."""
+    """The objects of the lake and of the subpackages that it uses."""
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()

@@ -55,7 +55,7 @@ class Registration:
     digest
         Digest of the artefact.
     threshold
-        Score from which a row counts as positive; None if the model makes no decisions.
+        Minimum score of a positive row; None if the model makes no decisions.
     tables, table_digests
         Tables of the training: name to version in the lake, and name to digest of the rows.
     metrics

@@ -1,4 +1,4 @@
-"""What this room adds to `Services`: drift, labels, incidents and traces."""
+"""What the subpackage `monitoring` adds to `Services`: drift, labels, incidents and traces."""
 
 from __future__ import annotations
 

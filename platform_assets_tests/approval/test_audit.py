@@ -240,7 +240,7 @@ def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **othe
         (
             {"four_eyes": True},
             ("APPROVED", "approve", "unverified: x"),
-            "approved without a key, although the policy needs different people",
+            "approved without a key, although the policy needs the identity of each approver",
         ),
         (
             {"approvers": ("bert",)},
@@ -269,7 +269,7 @@ def test_an_event_with_correct_hashes_that_breaks_a_rule_is_found(
 @pytest.mark.parametrize(
     ("evidence", "told"),
     [
-        (FAILED, "overrode a failed gate, which the policy does not allow this person"),
+        (FAILED, "overrode a failed gate, although the policy does not allow this person to"),
         (PASSED, "overrode a gate that had passed"),
     ],
 )
@@ -357,7 +357,7 @@ select platform.enter_in_journal('key', hash, jsonb_build_object(
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        (ADOPTION, "adopts events, which only the migration does"),
+        (ADOPTION, "adopts events, but was not written by the migration"),
         (WIDER_KEY, "records the key {rita} again: it was altered"),
     ],
 )
@@ -443,10 +443,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
         ledger.promoted(number)
         assert ledger.audit() == []
         assert ledger.audit({"somebody": "nonsense"}) == [Finding("somebody", "has the malformed head 'nonsense'")]
-        told = (
-            "differs from the copy in credit_risk_model version 1: the chain was rewritten from there on, or from "
-            "earlier on"
-        )
+        told = "differs from the copy in credit_risk_model version 1: the chain was rewritten at this point or earlier"
         assert ledger.audit(heads) == [Finding("event 3", told)]
 
 

@@ -402,7 +402,7 @@ def test_rollback_restores_the_previous_champion_and_audit_finds_a_moved_alias(m
     desk, works = mlflow_desk, mlflow_desk.works()
     secret = desk.keys.add("carla", "carla", ["approve"])
     works.crown("first")
-    refused(desk.do("rollback", MODEL, *ASK, key=secret), "version 1 is the only one so far")
+    refused(desk.do("rollback", MODEL, *ASK, key=secret), "version 1 is the only champion so far")
     works.crown("second")
     assert desk.do("audit").code == 0
     done = desk.do("rollback", MODEL, "--reason", "it flags everybody", key=secret)

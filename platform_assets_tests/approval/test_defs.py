@@ -69,7 +69,7 @@ def superseded(works: Works) -> int:
 @pytest.mark.parametrize(
     ("prepare", "state", "way_out"),
     [
-        (pending, "PENDING", "`platform-assets decide approve 1`, or on the page"),
+        (pending, "PENDING", "`platform-assets decide approve 1` or on the page"),
         (withdrawn, "WITHDRAWN", f"request it again: `platform-assets decide request {MODEL} 1`"),
         (superseded, "SUPERSEDED", "decide on the newer version"),
     ],
@@ -289,7 +289,7 @@ def test_rollback_job_restores_the_previous_champion(office: Office) -> None:
 @pytest.mark.parametrize(
     ("others", "said"),
     [
-        ({}, "version 1 is the only one so far"),
+        ({}, "version 1 is the only champion so far"),
         ({"reason": ""}, "give a reason"),
         ({"model": "other"}, "there is no champion yet"),
     ],

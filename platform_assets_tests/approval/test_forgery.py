@@ -269,8 +269,11 @@ def test_revoking_the_key_of_the_service_ends_the_sessions_that_it_started(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("details - 'vouched_by'", "no key with the scope identify confirmed"),
-        ("details || jsonb_build_object('vouched_by', details ->> 'key')", "no key with the scope identify confirmed"),
+        ("details - 'vouched_by'", "was not confirmed by a key with the scope identify"),
+        (
+            "details || jsonb_build_object('vouched_by', details ->> 'key')",
+            "was not confirmed by a key with the scope identify",
+        ),
         ("details - 'via' - 'identity'", "did not sign in"),
         ('details || \'{"identity": "bert@example.com"}\'', "did not sign in"),
     ],

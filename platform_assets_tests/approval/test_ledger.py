@@ -223,7 +223,7 @@ def test_promotions_and_rollbacks_determine_the_champion(ledger: Ledger) -> None
     with pytest.raises(LedgerError, match="there is no champion yet"):
         ledger.rolled_back(MODEL, ANNA, "bad")
     first = promote(ledger, 1)
-    with pytest.raises(LedgerError, match="version 1 is the only one so far"):
+    with pytest.raises(LedgerError, match="version 1 is the only champion so far"):
         ledger.rolled_back(MODEL, ANNA, "bad")
     promote(ledger, 2)
     promote(ledger, 3)

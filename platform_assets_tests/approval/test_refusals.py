@@ -133,7 +133,7 @@ def test_unverified_approval_is_refused_if_the_policy_requires_different_people(
     ledger: Ledger, policy: dict[str, Any]
 ) -> None:
     request = ledger.open_request(proposal(**policy))
-    with pytest.raises(DecisionRefused, match="requires different people, so an approval needs a key"):
+    with pytest.raises(DecisionRefused, match="needs the identity of each approver, so an approval needs a key"):
         ledger.decide(request.id, "approve", SOMEBODY, "good")
 
 

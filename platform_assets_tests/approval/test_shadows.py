@@ -234,7 +234,9 @@ def test_the_text_about_a_shadow_contains_its_report(office: Office) -> None:
     assert lines[1] == (
         f"  report {event.sequence} of {event.at:%Y-%m-%d %H:%M} UTC: 1,200 rows of 40 requests; not scored: 30 dropped"
     )
-    assert "half of the rows 0.01, 90 % of the rows 0.04, 99 % of the rows 0.2, all rows 0.5" in lines[3]
+    assert (
+        "0.01 for half of the rows, 0.04 for 90 % of the rows, 0.2 for 99 % of the rows, 0.5 for all rows" in lines[3]
+    )
     assert [lines[2], *lines[4:]] == [
         "  98.0 %: both versions make the same decision",
         "  request r-<b>7 row 1: champion 0.7, challenger 0.2, disagree",

@@ -83,7 +83,7 @@ def test_a_regression_model_is_trained_approved_served_and_rolled_back(
     shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{request.id}").text)
     for expected in ("MAE (MW)", "Interval coverage", "Skill over week_before_mw", "By weekend, 2 values"):
         assert expected in shown
-    for plot in ("Predictions and truth of the last week", "Errors over time", "Interval coverage by group"):
+    for plot in ("Predicted and true values of the last week", "Errors over time", "Interval coverage by group"):
         assert plot in shown
     assert "Threshold" not in shown
     assert any(line.startswith("  skill_over_week_before_mw: 0.") for line in told(request))

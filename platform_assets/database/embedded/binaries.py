@@ -45,7 +45,7 @@ class Binaries:
 
 
 def find_binaries(data: Path) -> Binaries:
-    """Find PostgreSQL programs for a data folder: of the version that created it, or of any version if it is new.
+    """Find PostgreSQL programs for a data folder; for existing data, those of the major version that created them.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def find_binaries(data: Path) -> Binaries:
             return binaries
     raise DatabaseError(
         f"the data in {data} need PostgreSQL {needed}, which is not installed (found: "
-        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))}). Install PostgreSQL {needed}, "
-        f"or dump the data there and move {data} away, or set PLATFORM_DATABASE_URL to your own server"
+        f"{', '.join(dict.fromkeys(binaries.major for binaries in found))}). Install PostgreSQL {needed}, or dump the "
+        f"data on a machine that has it and move {data} away, or set PLATFORM_DATABASE_URL to your own server"
     )
 
 

@@ -31,7 +31,7 @@ START_SECONDS = 180
 """Longest wait for a lock, or until the server is ready."""
 POLL_SECONDS = 0.02
 GARBLED_SECONDS = 0.5
-"""Time for which a pid file must be without a process id before it is removed as damaged."""
+"""A pid file that contains no process id for this time is damaged and is removed."""
 LOG_BYTES = 5_000_000
 """Size above which the log is rotated at the next start."""
 _PID_LINE, _PORT_LINE = 0, 3
@@ -221,7 +221,7 @@ class Server:
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port; return an empty text once it is ready, or its output if it exited."""
+        """Start the server on a free port and wait until it is ready. If it exits, return its output, else nothing."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
@@ -290,7 +290,7 @@ class Server:
         return pid, port, lines[-1].strip() == "ready"
 
     def _remove_garbled_pid_file(self) -> None:
-        """Remove a pid file without a valid process id, because PostgreSQL refuses to start over it.
+        """Remove a pid file without a valid process id, because PostgreSQL does not start if such a file exists.
 
         A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
         while PostgreSQL starts.

@@ -219,7 +219,7 @@ def _search_string(asked: AskedSearch) -> str:
 
 
 def _search(services: Services, stored: Searches, query: str, most: int) -> SearchAnswer:
-    """Search and store; a search that failed is stored with its status, and raises a problem."""
+    """Search, store the results and return them. A failed search is stored with its status and raises a problem."""
     asked_at = datetime.now(UTC)
     seconds = services.sources.settings_of(ArxivSettings).arxiv_wait_seconds
     with open_arxiv(services.sources, services.database) as arxiv:
@@ -240,7 +240,7 @@ def _search(services: Services, stored: Searches, query: str, most: int) -> Sear
 
 
 def _too_many(services: Services, stored: Searches, query: str) -> Problem:
-    """Store a search that cannot wait for its turn, and return the problem."""
+    """Store a search that is refused because too many are waiting, and return the problem."""
     error = UpstreamError(f"arXiv was not contacted, because {SEARCHES_AT_ONCE} other searches are already waiting")
     stored.store(Search(query, server_name(services.sources), datetime.now(UTC), error=str(error)))
     return _unavailable(error)
@@ -258,7 +258,7 @@ def _unavailable(error: UpstreamError) -> Problem:
 
 
 def _queries(stored: Searches, start: str, end: str | None) -> Iterable[list[StoredQuery]]:
-    """Return the batches of a period. The first batch is read at once, so that an error can still set the status."""
+    """Return the batches of a period. The first one is read before the response starts, so an error sets the status."""
     first, last = (datetime.strptime(text, _MOMENT).replace(tzinfo=UTC) if text else None for text in (start, end))
     assert first is not None  # noqa: S101 - narrows the type; `start` is never empty
     if last is not None and last < first:

@@ -92,7 +92,7 @@ class Feed:
     title
         Title of the feed.
     updated_at
-        Time of the search index, in UTC.
+        Time at which the results were last updated, in UTC.
     total
         Number of all results of the search (`totalResults`).
     start

@@ -35,7 +35,7 @@ class Found:
     Attributes
     ----------
     status
-        HTTP status of arXiv's last answer.
+        HTTP status of arXiv's last response.
     total
         Number of all results that arXiv has (`totalResults`).
     papers
@@ -100,7 +100,7 @@ class Arxiv:
             page = self._page(query, start, most, order, max(0.0, deadline - time.monotonic()))
             total, start = page.total, start + len(page.papers)
             for paper in page.papers:
-                # The index may change between two pages, which moves a paper to the next page.
+                # Add each paper once. If the index changes between two pages, a paper can appear on both.
                 papers.setdefault((paper.arxiv_id, paper.version), paper)
             if start >= min(total, most) or enough(page.papers):
                 return Found(HTTPStatus.OK, total, tuple(papers.values())[:most])
@@ -127,7 +127,7 @@ class Arxiv:
 
 
 def _feed(answer: Answer) -> Feed:
-    """Return the feed of an answer; raise an exception for an error feed or an error status."""
+    """Return the feed of a response; raise an exception for an error feed or an error status."""
     try:
         feed = parse_feed(answer.body)
     except MalformedFeed as error:

@@ -14,7 +14,7 @@ from platform_assets.landing.declared_sources import Sources
 from platform_assets.orchestration.failures import plain_failures
 
 OWNERS = ["team:platform"]
-# arXiv publishes new papers at about 00:00 UTC.
+# Run a few hours after arXiv publishes new papers, which is at about 00:00 UTC.
 SCHEDULE = "0 6 * * *"
 SEARCHES_ANSWERED = dg.AssetCheckSpec(
     "every_saved_search_was_answered",

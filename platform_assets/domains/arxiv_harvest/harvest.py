@@ -60,7 +60,7 @@ class Harvested:
     name, query
         The saved search, and its search string.
     status
-        HTTP status of arXiv's answer; None if there was no answer.
+        HTTP status of arXiv's response; None if there was no response.
     total
         Number of results that arXiv has; None after a failure.
     new_results

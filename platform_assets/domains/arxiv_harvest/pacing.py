@@ -32,7 +32,7 @@ _MARK = (
 class Pace:
     """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
-    A process takes an advisory lock of PostgreSQL for its request. The lock ends with the connection, so a killed
+    A process takes a PostgreSQL advisory lock for its request. The lock ends with the connection, so a killed
     process does not block others. The time of the last request is stored, by the clock of the database server.
 
     Parameters
@@ -68,7 +68,7 @@ class Pace:
         with closing(self._database.connect("platform")) as connection:
             self._lock(connection, seconds)
             found = connection.execute(_WAIT, [self._interval, self._server]).fetchone()
-            # Limit the wait, because a clock that was set back must not stop all requests.
+            # Limit the wait, because otherwise a clock that was set back would stop all requests.
             wait = min(max(0.0, found[0]), self._interval) if found else 0.0
             if wait > deadline - time.monotonic():
                 raise self._too_late(seconds)
@@ -77,7 +77,7 @@ class Pace:
             try:
                 yield
             finally:
-                # Record the end of the request too, because its arrival at the server may be delayed.
+                # Record the end of the request too, because the request may reach the server late.
                 connection.execute(_MARK, [self._server])
 
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:

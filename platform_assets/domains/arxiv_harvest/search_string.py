@@ -18,8 +18,8 @@ LONGEST = 500
 """Maximum characters of a value. A search string is part of an address, and servers limit its length."""
 SEARCHABLE = rf"""[^\s"\\{FORBIDDEN}]"""
 """Pattern of a character that can be searched for. Python and JavaScript read it in the same way."""
-# A quote ends a phrase, a backslash may escape one, and control and invisible formatting characters cannot be part of a
-# phrase. Tabs and line feeds become blanks too, because a phrase is split at them.
+# A quote ends a phrase, and a backslash may escape a quote. Control and invisible formatting characters cannot be part
+# of a phrase. Tabs and line feeds become blanks too, because a phrase is split at them.
 _SPECIAL = re.compile(rf"""["\\{FORBIDDEN}]""")
 
 

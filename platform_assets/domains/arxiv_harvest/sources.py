@@ -54,7 +54,7 @@ def search_arxiv(
     SearchRefused
         No value is given, or a value cannot be used in a search.
     UpstreamError
-        arXiv gave no usable answer in time. `upstream_status` is the HTTP status of its last answer, or None.
+        arXiv gave no usable response in time. `upstream_status` is the HTTP status of its last response, or None.
     SourceError
         A setting is missing.
     """
@@ -96,8 +96,7 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
             url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
-        # Close the connection after each request. Otherwise two connections would be open when another process sends
-        # one.
+        # Close the connection after each request. Otherwise two could be open when another process sends a request.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)
 

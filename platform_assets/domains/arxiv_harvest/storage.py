@@ -41,7 +41,7 @@ class Search:
     asked_at
         Time of the query.
     status
-        HTTP status of arXiv's answer; None if there was no answer.
+        HTTP status of arXiv's response; None if there was no response.
     total
         Number of results that arXiv has; None if the search failed.
     papers
@@ -157,7 +157,7 @@ class Searches:
         columns = (QUERIES.c.id, QUERIES.c.query, QUERIES.c.asked_at, QUERIES.c.status, QUERIES.c.num_results)
         ordered = select(*columns).order_by(QUERIES.c.asked_at, QUERIES.c.id).limit(BATCH_ROWS)
         if end is not None:
-            # Times are stored in microseconds and shown in seconds.
+            # Include all of the last second, because times are stored in microseconds but shown in seconds.
             ordered = ordered.where(QUERIES.c.asked_at <= end + timedelta(microseconds=999_999))
         batch = self._rows(ordered.where(QUERIES.c.asked_at >= start))
         while batch:
@@ -167,7 +167,7 @@ class Searches:
             batch = self._rows(ordered.where(position > tuple_(last.asked_at, last.id)))
 
     def versions(self, saved_search: str, server: str, arxiv_ids: Sequence[str]) -> set[tuple[str, int | None]]:
-        """Return those identifiers, with their versions, that a saved search has already stored from a server."""
+        """Return identifier and version of the given papers that a saved search has already stored from a server."""
         statement = (
             select(PAPERS.c.arxiv_id, PAPERS.c.version)
             .join(RESULTS, RESULTS.c.paper_id == PAPERS.c.id)

@@ -38,8 +38,8 @@ LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
 FIRST_LOAN_ID = 1_000
 FIRST_CLIENT_ID = 5_000_001
-# The real file has 3.7 clients per profile, which in a small sample would leave too few profiles for a reliable result
-# of the gate.
+# Fewer than the 3.7 clients per profile of the real file. Otherwise a small sample would have too few profiles, and the
+# result of the gate would be unreliable.
 CLIENTS_PER_PROFILE = 1.5
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165
@@ -129,7 +129,8 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
         "loan_id": FIRST_LOAN_ID + np.arange(rows),
         "id": FIRST_CLIENT_ID + client,
         "loan_date": np.datetime64(FIRST_LOAN_DATE) + day,
-        # Amounts grow over time, so that the newest loans, in the holdout, are about as risky as the first ones.
+        # Let amounts grow over time. Otherwise the newest loans, in the holdout, would be less risky than the first,
+        # because the risk falls with the number of previous loans.
         "loan_amount": np.round(100 + 22 * wealth * random.exponential(size=rows) * (1 + day / LOAN_DAYS), 6),
     }
     columns["status"] = _defaults(random, columns)

@@ -88,7 +88,7 @@ def profile(loans: ir.Table) -> ir.StringColumn:
     Returns
     -------
     ir.StringColumn
-        SHA-256 in hexadecimal. It is equal on every engine and in every version, because the holdout depends on it.
+        SHA-256 in hexadecimal. It must not differ between engines or versions, because the holdout depends on it.
     """
     import ibis
 
@@ -98,7 +98,7 @@ def profile(loans: ir.Table) -> ir.StringColumn:
 
 
 def age_group(age: ir.IntegerColumn) -> ir.StringColumn:
-    """Return the age group of an age in completed years; null for null."""
+    """Return the age group of an age in completed years; null if the age is null."""
     import ibis
 
     groups = {30: "under 30", 45: "30 to 44", 60: "45 to 59", 1_000: "60 and over"}

@@ -100,7 +100,7 @@ MODEL = ModelSpec(
     ),
     ranked_by="average_precision",
     criteria=(
-        Criterion("roc_auc", at_least=0.65, why="Below it, the ranking of applicants is little better than chance."),
+        Criterion("roc_auc", at_least=0.65, why="Below 0.65, the ranking of applicants is little better than chance."),
         Criterion(
             "lift_top_decile",
             at_least=1.5,
@@ -134,10 +134,10 @@ MODEL = ModelSpec(
         ),
         data="One row per loan, with features as of its date. A person is identified by profile, not client number.",
         limits=(
-            "It has no data on income, debts and payment history. Do not base a decision on its score alone.",
-            "It was trained on granted loans only, so it extrapolates for applicants who would have been refused.",
+            "The model has no data on income, debts and payment history. Do not base a decision on its score alone.",
+            "The model was trained on granted loans only. For other applicants, it extrapolates.",
             "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
-            "Do not use it for other products, countries or currencies than those of the training loans.",
+            "Do not use the model for other products, countries or currencies than those of the training loans.",
         ),
     ),
 )

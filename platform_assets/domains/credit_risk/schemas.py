@@ -35,7 +35,7 @@ HIGHEST_AGE = LAST_DATE.year - FIRST_BIRTHDAY.year
 HIGHEST_AMOUNT = 1e12
 
 CLIENT = "client"
-"""Kind of the person that a loan is about, for `platform-assets erase`."""
+"""Kind of person whose data the tables contain; an argument of `platform-assets erase`."""
 
 LOAN_ID = Column("loan_id", "int64", "Id of the loan, unique.")
 
@@ -126,7 +126,7 @@ FEATURE_EXPECTATIONS = (
     is_not_negative("nb_previous_loans"),
     is_null_when("avg_amount_loans_previous", "nb_previous_loans", 0),
     is_present_unless("avg_amount_loans_previous", "nb_previous_loans", 0),
-    # Zero is allowed, because amounts are summed to 12 decimals, which rounds smaller ones to zero.
+    # Allow zero, because amounts are rounded to 12 decimals before they are summed, so tiny amounts become zero.
     is_within("avg_amount_loans_previous", 0.0, HIGHEST_AMOUNT),
     is_present("age"),
     is_within("age", 0, HIGHEST_AGE),

@@ -1,4 +1,4 @@
-"""Models of the ESIOS API's answers, written from recorded answers.
+"""Pydantic models of the ESIOS API's responses, based on recorded responses.
 
 A missing field or a wrong type is an error that names the field. Unknown fields are kept, so that they can be reported.
 """
@@ -130,7 +130,7 @@ class SearchAnswer(_Object):
 
 
 def parse(answer: Answer, kind: type[Model]) -> Model:
-    """Return the content of an answer.
+    """Return the content of a response.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def parse(answer: Answer, kind: type[Model]) -> Model:
 
 
 def refusal(answer: Answer) -> UpstreamError:
-    """Return the error for an answer with an error status."""
+    """Return the error for a response with an error status."""
     status = answer.status
     if status == HTTPStatus.FORBIDDEN and is_html(answer):
         text = (

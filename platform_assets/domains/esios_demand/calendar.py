@@ -92,7 +92,7 @@ def calendar(first: date, last: date) -> Iterator[CalendarDay]:
             local_day=day,
             day_type=_day_type(day, share(day)),
             weekday=day.isoweekday(),
-            # The library omits a holiday that falls on a Sunday and is moved.
+            # 0 for a holiday on a Sunday that is moved to another day, because the library omits it.
             is_holiday=int(day in national),
             is_bridge=_is_bridge(day, off),
             holiday_share=share(day),

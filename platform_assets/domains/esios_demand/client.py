@@ -61,7 +61,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Answered:
-    """The API's answer for one month.
+    """The API's response for one month.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Answered:
     updated_at
         Time of the series' last update; None if the API has no values for the month.
     unknown_fields
-        Fields of the answer that the client does not declare.
+        Fields of the response that the client does not declare.
     outside
         Number of values outside the month. They are not in `hours`.
     """
@@ -85,7 +85,7 @@ class Answered:
 
     @property
     def state(self) -> State:
-        """State of the month in the answer: complete, partial or not published yet."""
+        """State of the month in the response: complete, partial or not published yet."""
         if not self.hours and self.updated_at is None:
             return "not published yet"
         return "complete" if {at for at, _ in self.hours} == set(self.month.hours()) else "partial"
@@ -105,7 +105,7 @@ class Esios:
     server
         Name of the server, for metadata.
     token
-        The API token. It is masked in answers that contain it.
+        The API token. It is masked in responses that contain it.
     """
 
     def __init__(self, http: HttpClient, url: str, series: Series, server: str, token: str) -> None:
@@ -145,7 +145,7 @@ class Esios:
         Raises
         ------
         UpstreamError
-            The API gave no usable answer. The message names the cause.
+            The API gave no usable response. The message names the cause.
         """
         params = {
             "start_date": _text(month.start),

@@ -61,7 +61,7 @@ def demand_forecast(
 def hours_are_as_expected(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[TableStore]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Examine the months of the run, or all months if the run has no partitions."""
+    """Check the months of the run, or all months if the run has no partitions."""
     keys = partitions_of_run(context.run, MONTHS)
     now = datetime.now(UTC)
     with plain_failures():
@@ -177,7 +177,7 @@ load_esios_demand = dg.define_asset_job(
     cron_schedule=SCHEDULE,
     execution_timezone=ZONE,
     name="load_esios_demand_daily",
-    description=f"Run `{JOB}` every day for the months of the last and the next days, to store corrections.",
+    description=f"Run `{JOB}` every day for the months of recent and coming days, to store corrections.",
 )
 def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.ResourceParam[Sources]) -> dg.RunRequest:
     """Request a run for the months around today."""

@@ -54,7 +54,7 @@ BY_MONTH = (1.075, 1.03, 0.98, 0.91, 0.94, 1.04, 1.045, 1.02, 0.975, 0.94, 1.005
 """Demand by month, relative to the mean."""
 HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)})
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
-"""Random deviation of a day: ratio of the weights of successive days, number of weighted days, spread, and limit."""
+"""Random deviation of a day, as a weighted sum: ratio of successive weights, number of days, spread, and limit."""
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
 
@@ -238,12 +238,12 @@ def _local(at: datetime) -> str:
 
 
 def as_json(body: Mapping[str, Any], status: int = HTTPStatus.OK) -> Reply:
-    """Return an answer with a JSON body."""
+    """Return a response with a JSON body."""
     return reply(json.dumps(body).encode(), JSON, status)
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
-    """Return a fault that changes the content of a JSON answer in place."""
+    """Return a fault that changes the content of a JSON response in place."""
 
     def fault(answer: Reply) -> Reply:
         body = json.loads(b"".join(answer.body))
@@ -254,7 +254,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
 
 
 def bot_page(_: Reply) -> Reply:
-    """Fault: the HTML page that a protection against robots returns."""
+    """Fault: the HTML page that a bot protection returns."""
     return reply(b'<html style="height:100%"><head><META NAME="ROBOTS" CONTENT="NOINDEX, NOFOLLOW">', HTML, 403)
 
 

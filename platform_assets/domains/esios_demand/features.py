@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUT_OFF = 10
 """Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
-"""Part of the hours of a rolling mean that must be known. With fewer, the mean is null."""
+"""Minimum share of the hours of a rolling mean that must be known. With fewer, the mean is null."""
 _EXACT = "decimal(38, 6)"
 """Type of sums. A sum of decimals does not depend on the order of addition, so later hours cannot change its bits."""
 
@@ -72,7 +72,7 @@ def demand_features(demand_forecast: ir.Table) -> ir.Table:
 
 
 def _bounds(demand_forecast: ir.Table) -> tuple[date, date, datetime]:
-    """Return the first stored local day, the day after the newest harvest, and the time of that harvest in UTC."""
+    """Return the first stored day, the last day (the day after the newest harvest), and the time of that harvest."""
     [found] = (
         demand_forecast.aggregate(
             first=demand_forecast["datetime"].min(),
@@ -130,7 +130,7 @@ def _lags(profiles: ir.Table) -> ir.Table:
     by_day = ibis.window(group_by=profiles.local_hour, order_by=profiles.local_day)
     by_type = ibis.window(group_by=[profiles.day_type, profiles.local_hour], order_by=profiles.local_day)
     is_early = profiles.local_hour < CUT_OFF
-    # The day before is not over at the cut-off, so it does not count as the newest day of a type.
+    # Skip the day before if it has the same type, because it is not over at the cut-off.
     has_type_before = profiles.day_type == profiles.day_type.lag(1).over(by_day)
     older = [profiles.mw.lag(number).over(by_type) for number in (1, 2, 3, 4)]
     same = [ibis.ifelse(has_type_before, *pair) for pair in zip(older[1:], older[:-1], strict=True)]

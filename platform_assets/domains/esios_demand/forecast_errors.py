@@ -19,7 +19,7 @@ HOURS = 24
 RECENT = timedelta(days=28)
 """Period of the summary and of the checks."""
 FEWEST_DAYS = 7
-"""Smallest number of days with errors for which the checks are evaluated. With fewer, they pass."""
+"""Minimum number of days with errors. With fewer days, the checks pass."""
 LARGEST_BIAS = 0.02
 """Largest bias, as a share of the mean demand."""
 LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.8, 0.97

@@ -70,7 +70,7 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
     Raises
     ------
     UpstreamError
-        The API gave no usable answer.
+        The API gave no usable response.
     TableError
         The table contains another series, or the harvest would mix sample data with real data.
     """
@@ -126,10 +126,10 @@ def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetim
 
 
 def merge(answered: Answered, stored: Mapping[datetime, tuple[float, datetime]], merged: Merged) -> None:
-    """Merge a month's answer with its stored hours.
+    """Merge a month's response with its stored hours.
 
-    An answer that is older than a stored value comes from a cache, so it does not replace that value. If the answer has
-    an hour twice, both rows are kept, so that the table's check for unique hours fails.
+    A response that is older than a stored value comes from a cache, so it does not replace that value. If the response
+    has an hour twice, both rows are kept, so that the table's check for unique hours fails.
     """
     month = answered.month
     counts = merged.counts[month] = Counter()

@@ -41,7 +41,7 @@ class IssuedForecasts:
         self._database = database
 
     def add(self, rows: Iterable[dict[str, Any]], inputs: Mapping[str, int]) -> int:
-        """Add forecasts in one transaction, and return the number of new rows. Hours with a forecast keep it.
+        """Add forecasts in one transaction, and return the number of new rows. Skip hours that have a forecast.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer. Nothing was added.
+            The database does not respond. Nothing was added.
         """
         from psycopg.types.json import Jsonb
 
@@ -74,7 +74,7 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         [(day,)] = self._rows(_LAST_DAY)
         found: date | None = day
@@ -86,17 +86,17 @@ class IssuedForecasts:
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         return [dict(zip(COLUMNS, row, strict=True)) for row in self._rows(_OF_DAY, day)]
 
     def after(self, day: date) -> pa.Table:
-        """Return the forecasts of all later days, ordered by time.
+        """Return the forecasts of all days after the given day, ordered by time.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         import ibis
         import pyarrow as pa

@@ -92,11 +92,11 @@ def issue(
     Raises
     ------
     TableError
-        Most of the hours before the cut-off are missing.
+        Too many of the hours before the cut-off are missing.
     ArtefactError
         The champion cannot be loaded.
     DatabaseError
-        The database does not answer. Nothing was issued.
+        The database does not respond. Nothing was issued.
     """
     rows = next_day(demand_features)
     day: date = rows["local_day"].iloc[0].date()
@@ -124,9 +124,9 @@ def issue(
 
 
 def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
-    """Copy forecasts from the lake if the database lacks them, because it was restored from an older backup.
+    """Copy forecasts from the lake to a database that lacks them after a restore from an older backup.
 
-    Otherwise a day could be forecast again, perhaps by another model version.
+    Without them, a day could be forecast again, perhaps by another model version.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
 
 
 def batch_number(forecasts: pa.Table) -> int:
-    """Return the batch number of these forecasts: the number of the newest day; 0 if there are none."""
+    """Return the batch number of these forecasts: the ordinal number of their newest day; 0 if there are none."""
     import pyarrow.compute as pc
 
     newest: date | None = pc.max(forecasts["local_day"]).as_py()

@@ -21,7 +21,8 @@ MOST_NAMED = 20
 """Largest number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 _PERIOD = (
-    f"Computed over the last {forecast_errors.RECENT.days} days; passes with fewer than {forecast_errors.FEWEST_DAYS}."
+    f"Computed over the last {forecast_errors.RECENT.days} days. "
+    f"Passes if errors are known for fewer than {forecast_errors.FEWEST_DAYS} days."
 )
 EVERY_HOUR = dg.AssetCheckSpec(
     "every_hour_is_present",
@@ -47,7 +48,7 @@ ERROR_CHECKS = {
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
-    """Yield the result of each check. Failures are warnings, because the rows that the API returned are published."""
+    """Yield the result of each check. Failures are only warnings, because the returned rows are published anyway."""
     missing = {month: hours for month, hours in found.missing.items() if hours}
     yield _result(
         EVERY_HOUR,

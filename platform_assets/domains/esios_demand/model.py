@@ -116,9 +116,9 @@ MODEL = ModelSpec(
         Criterion(
             f"skill_over_{NAIVE_D7}",
             at_least=0.3,
-            why="A model that is little better than the same hour a week before is not worth maintaining.",
+            why="A model that is little better than the naive forecast is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Errors are covered by balancing energy; above 4 %, schedules miss peaks."),
+        Criterion("mape", at_most=0.04, why="Errors require balancing energy. Above 4 %, schedules miss peaks."),
         Criterion(
             "interval_coverage",
             at_least=0.85,
@@ -145,10 +145,10 @@ MODEL = ModelSpec(
         ),
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(
-            "It has no temperature data. In the hot June of 2017, its errors were 1.3 times as large as over the year.",
-            "It learns each holiday from its training data. On its first Christmas Day, its mean error was 13 %.",
-            "It forecasts the peninsula only, and one day ahead only.",
-            "The intervals assume errors like those of cross-validation; issued forecasts widen them after misses.",
+            "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
+            "The model learns holidays from its training data. On its first Christmas Day, the mean error was 13 %.",
+            "The model forecasts the peninsula only, and one day ahead only.",
+            "The intervals assume errors like those of cross-validation, and are widened after larger errors.",
         ),
     ),
     retraining=Retraining(cron="0 11 * * 1", min_new_rows=5_000),

@@ -172,7 +172,7 @@ FORECAST_ERRORS = TableSchema(
         ),
         Column("forecast_mw", "float64", "Forecast demand.", MW),
         Column("demand_mw", "float64", "Demand as last published.", MW),
-        Column("known_at", "timestamp", "Later of the end of the hour and the update time of the demand.", "UTC"),
+        Column("known_at", "timestamp", "End of the hour, or update time of the demand if that is later.", "UTC"),
         Column("error_mw", "float64", "Forecast minus demand.", MW),
         Column("is_covered", "boolean", "Whether the demand is inside the interval."),
     ),

@@ -1,6 +1,6 @@
 """The issued forecasts, the features of each hour, and the demand that the features were computed from.
 
-The id of an answer is the local day, for example `2018-01-15`. It has one answer per hour.
+Answers are identified by their local day, for example `2018-01-15`. There is one answer for each hour of the day.
 """
 
 from __future__ import annotations

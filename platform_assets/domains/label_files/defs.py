@@ -47,7 +47,7 @@ def labels_incoming(
         file(rows)
 
     if zone.files.waiting().landed:
-        # An earlier run was killed after publishing its rows and before storing their labels.
+        # Store these labels now, because an earlier run was killed between publishing the rows and storing the labels.
         file(tables.scan(LABELS_INCOMING.name))
     return replace(batch, published=published)
 

@@ -48,7 +48,7 @@ def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Mapping[s
     Raises
     ------
     DatabaseError
-        The database does not answer; nothing was stored.
+        The database does not respond; nothing was stored.
     """
     waiting = [file.digest for file in zone.landed()]
     if not waiting:
@@ -72,7 +72,7 @@ def refusals(labels: Labels, most: int) -> tuple[int, list[str]]:
     Raises
     ------
     DatabaseError
-        The database does not answer.
+        The database does not respond.
     """
     with labels.transaction() as connection:
         [(count,)] = connection.execute(_COUNT.encode()).fetchall()

@@ -51,7 +51,7 @@ class ColumnSpace:
         return bool(is_flat)
 
     def add(self, values: pa.Array) -> None:
-        """Copy some more values."""
+        """Append a copy of some values."""
         import numpy as np
         import pyarrow as pa
 
@@ -66,7 +66,8 @@ class ColumnSpace:
         else:
             _, places, letters = (values.fill_null("") if values.null_count else values).buffers()
             kind = self._offsets.dtype
-            # `fill_null` makes a copy, whose offsets begin at 0. Without it, the array may be a slice with an offset.
+            # Without nulls, the array may be a slice, so read its offsets from the slice's start. `fill_null` makes a
+            # copy without such an offset.
             new = np.frombuffer(places, kind, rows + 1, values.offset * kind.itemsize if not values.null_count else 0)
             self._offsets[self._at + 1 : self._at + rows + 1] = new[1:] - new[0] + self._used
             taken = int(new[-1] - new[0])

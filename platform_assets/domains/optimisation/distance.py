@@ -26,7 +26,7 @@ FAR = 1e5
 
 _REAL = "fiu"
 _TURNS = 0.15915494309189535  # 1 / (2 pi)
-# 2 pi in two parts. The first has 39 bits, so that its product with a number of turns up to 2**14 is exact.
+# 2 pi in two parts. The first has 39 bits, so that its product with an integer up to 2**14 is exact.
 _CIRCLE = 6.283185307169333
 _CIRCLE_REST = 1.0253376606378076e-11
 # Adding and subtracting this number rounds to the nearest whole number.
@@ -85,8 +85,8 @@ def distance(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     import numpy as np
 
-    # A direct conversion to float64 would also parse texts. Numeric dtypes are converted directly, because pandas'
-    # nullable columns would otherwise become objects.
+    # Check the dtype before the conversion to float64, which would also parse texts. Values with a numeric dtype skip
+    # the first `asarray`, because it would turn pandas' nullable columns into objects.
     found = values if _kind(values) in _REAL else np.asarray(values)
     if _kind(found) not in _REAL:
         raise TypeError(f"{name} has the dtype {np.asarray(found).dtype}; it must contain real numbers")
@@ -133,7 +133,7 @@ def _compiled() -> Kernel:
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
-        # Reassociation would undo the range reduction, and `nnan` would break NaN.
+        # Leave out `reassoc`, which would undo the range reduction, and `nnan`, which would break NaN.
         "fastmath": {"contract", "nsz", "arcp"},
     }
     register_jitable(_half_sine_squared)

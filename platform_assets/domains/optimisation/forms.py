@@ -52,7 +52,7 @@ class Facts:
         self._is_date = True
 
     def add(self, values: pa.Array) -> None:
-        """Learn from some more values."""
+        """Update the facts with more values."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -162,7 +162,7 @@ class _Plan:
 
 
 def _pandas_type(kind: pa.DataType, *, has_nulls: bool) -> Any:
-    """Return the pandas dtype of a type, a nullable one if values are missing; None if pandas decides."""
+    """Return the pandas dtype for an Arrow type, nullable if values are missing. Return None to let pandas decide."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa

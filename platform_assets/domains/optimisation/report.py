@@ -32,7 +32,7 @@ def per_column(small: SmallTable) -> str:
 
 
 def competitors(small: SmallTable) -> Mapping[str, int]:
-    """Return the bytes of the table stored in other ways, the largest first."""
+    """Return the size in bytes of the table for each other way to store it, the largest first."""
     ways: Mapping[str, Callable[[pd.Series[Any]], int]] = {
         "pandas, texts as objects": _as_objects,
         "pandas": _in_pandas,

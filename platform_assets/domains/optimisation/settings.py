@@ -19,14 +19,22 @@ class OptimisationSettings(DomainSettings):
         ),
     ] = ""
     speed_data_encoding: Annotated[
-        str, Field(description="Text encoding of that CSV file, for example `cp1250`. Default: detected.")
+        str,
+        Field(
+            description="Text encoding of `PLATFORM_SPEED_DATA_URI` if it is CSV, for example `cp1250`. "
+            "Default: detected."
+        ),
     ] = ""
     memory_data_uri: Annotated[
         str,
         Field(description="Table of hotels to compress, as CSV in any encoding, or parquet. Default: sample data."),
     ] = ""
     memory_data_encoding: Annotated[
-        str, Field(description="Text encoding of that CSV file, for example `cp1250`. Default: detected.")
+        str,
+        Field(
+            description="Text encoding of `PLATFORM_MEMORY_DATA_URI` if it is CSV, for example `cp1250`. "
+            "Default: detected."
+        ),
     ] = ""
 
     @field_validator("speed_data_encoding", "memory_data_encoding")

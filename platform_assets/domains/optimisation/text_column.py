@@ -81,7 +81,7 @@ class TextColumn:
         """Return the facts about the values, with the narrowest type that fits all of them."""
         kinds = list(self._possible)
         if self._rows == self._nulls:
-            # Without any value, pandas makes a column of floats.
+            # A column without any value becomes a column of floats, as in pandas.
             kind = kinds[-2] if len(kinds) > 1 else kinds[-1]
         else:
             kind = next(kind for kind in kinds if is_text(kind) or self._rows > self._nulls + self._missing)
