@@ -33,9 +33,9 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
     by
         Column whose values each have their own half-width; None for one half-width.
     groups, half_widths
-        Values of this column, and the half-width of each.
+        Values of the column `by`, and the half-width for each value.
     half_width
-        Half-width of all other rows.
+        Half-width for all other rows.
     """
 
     def __init__(

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 CHALLENGER = "challenger"
-"""Alias of the version that the newest training created, or whose fingerprint it matched."""
+"""Alias of the version that the newest training created, or matched by fingerprint."""
 CHAMPION = "champion"
 """Alias of the live version."""
 PREFIX = "platform."
-"""Prefix of the tags for a version's fields, which a registration's own tags must not have."""
+"""Prefix of the tags that store a version's fields. A registration's own tags must not have this prefix."""
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version that learned from a person whose data were erased: number and time of the erasure."""
+"""Tag of a version whose training data were later erased for a person: number and time of the erasure."""
 IMPORTED_TAG = "imported"
 """Tag of a version from another environment: its origin. Its training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
-"""Tag of a version: the table versions of its training that were undone later, as JSON."""
+"""Tag of a version, as JSON: table versions that it was trained on and that were undone later."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
@@ -56,8 +56,10 @@ class Registration:
         Digest of the artefact.
     threshold
         Score from which a row counts as positive; None if the model makes no decisions.
-    tables, table_digests
-        Tables of the training: name to version in the lake, and name to digest of the rows.
+    tables
+        Version in the lake of each training table, by table.
+    table_digests
+        Digest of the rows of each training table, by table.
     metrics
         Name to value; NaN and infinite values are dropped.
     parameters
@@ -290,7 +292,7 @@ def refuse_no_alias(alias: str) -> None:
 
 
 def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
-    """Refuse tags with the prefix of a version's fields.
+    """Refuse tags with the prefix that is reserved for a version's fields.
 
     Raises
     ------
@@ -303,7 +305,7 @@ def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
-    """Return the error for a missing version, which lists existing versions."""
+    """Return the error for a missing version. Its message lists the existing versions."""
     if not versions:
         there = ", ".join(sorted(names)) or "none yet"
         return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")

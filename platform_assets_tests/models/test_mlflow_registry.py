@@ -134,13 +134,17 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [
-        ("platform.metrics", "{", "the tag platform.metrics is not the JSON object that the platform writes"),
+        ("platform.metrics", "{", "the tag platform.metrics is not a JSON object with values of the expected type"),
         (
             "platform.metrics",
             '{"roc_auc": "high"}',
-            "the tag platform.metrics is not the JSON object that the platform writes",
+            "the tag platform.metrics is not a JSON object with values of the expected type",
         ),
-        ("platform.parameters", "[]", "the tag platform.parameters is not the JSON object that the platform writes"),
+        (
+            "platform.parameters",
+            "[]",
+            "the tag platform.parameters is not a JSON object with values of the expected type",
+        ),
         ("platform.threshold", "half", "the tag platform.threshold is 'half', not a number"),
         ("platform.tables", "3", "the tag platform.tables of "),
         ("platform.digest", None, "the tag platform.digest is missing"),
