@@ -188,7 +188,7 @@ class ModelRegistry(Protocol):
         ...
 
     def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
-        """Set tags of a version; its other tags stay.
+        """Set tags of a version. Its other tags do not change.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class ModelRegistry(Protocol):
         ...
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered versions were trained on, by table; upkeep keeps them readable.
+        """Return the table versions that registered versions were trained on, by table. The job `upkeep` keeps them.
 
         Raises
         ------
@@ -222,7 +222,7 @@ class ModelRegistry(Protocol):
         ...
 
     def named_artefacts(self) -> set[str]:
-        """Return the digests of the artefacts and encoders of all versions; upkeep keeps them.
+        """Return the digests of the artefacts and encoders of all versions. The job `upkeep` keeps them.
 
         Raises
         ------
