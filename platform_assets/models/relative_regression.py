@@ -86,7 +86,9 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
             raise ValueError(f"the columns must be {self.names_}, in this order; they are {names}")
         matrix, levels, groups = self._parts(rows)
         if len(new := np.setdiff1d(groups, self.groups_)):
-            raise ValueError(f"{self.by} is {new[0]:g} in some rows; the model was fitted on {self.groups_.tolist()} only")
+            raise ValueError(
+                f"{self.by} is {new[0]:g} in some rows; the model was fitted on {self.groups_.tolist()} only"
+            )
         found = np.empty(len(levels))
         for estimator, group in self._fitted():
             if (here := groups == group).any():
