@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TRUSTED_TYPES = (
     # skops already trusts scikit-learn's public estimators. List only data types and estimators. Functions and
-    # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check that the
-    # indices in a tree are in bounds; the digest protects a file with trees from manipulation.
+    # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check that
+    # the indices in a tree are in bounds; the digest protects a file with trees from manipulation.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.interval_regressor.IntervalRegressor",

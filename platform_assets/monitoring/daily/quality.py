@@ -1,7 +1,7 @@
-"""Agreement of a champion's predictions with their labels, and evidence that it is worse than in the holdout.
+"""Agreement of a champion's predictions with their labels, and evidence that it is worse than on the holdout data.
 
-Labels arrive late and in batches. Each new label is a bet on whether the prediction disagrees with it more often than
-it did in the holdout; the capital is the evidence, as in `monitoring/drift/evidence.py`.
+Labels arrive late and in batches. A bettor bets on each new label that predictions disagree with labels more often than
+on the holdout. The bettor's capital is the evidence, as in `monitoring/drift/evidence.py`.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Disagreements:
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence that the share of disagreements is above the tolerated share, in days.
+    """Return the evidence, in days, that the share of disagreements is above the tolerated share.
 
     Parameters
     ----------
     counts
-        Counts at the end of each day, oldest first. If corrected labels lower them, earlier counts are lowered too.
+        Counts at the end of each day, oldest first. A later count can be lower, because labels are corrected.
     tolerated
         Largest share of disagreements that is as good as in the holdout.
     """
     import numpy as np
 
     found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
-    # Later counts include corrections, so limit the counts of each day to those of later days.
+    # Later counts include corrections, so reduce each count to the minimum of all later counts.
     lowest = np.minimum.accumulate(found[::-1])[::-1]
     capital = np.full(len(STAKES), -np.inf)
     for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):
@@ -83,7 +83,7 @@ def total(capital: Floats) -> Floats:
     """Return the mean capital of the stakes, (..)."""
     import numpy as np
 
-    # The exponential of 700 is near the largest float.
+    # Avoid an overflow: the exponential of 700 is near the largest float.
     mean: Floats = np.exp(np.minimum(capital, 700.0)).mean(axis=-1)
     return mean
 
@@ -100,17 +100,17 @@ def tolerated_share(low: float) -> float:
 
 
 def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
-    """Return the share of predictions that agree with their label, from few labels and all predictions.
+    """Return the share of predictions that agree with their label, estimated from few labels and all predictions.
 
     A decision agrees with its label if it is right. A value agrees with its label if its prediction interval covers the
-    label; without stored intervals, no share is known.
+    label. Without stored intervals, the share is left out.
 
     Parameters
     ----------
     found
         The labelled predictions.
     threshold
-        Threshold of the champion; None for a model that gives values.
+        Threshold of the champion; None for a regression model.
     every
         Share of disagreements over all predictions, estimated from the probabilities.
     """
@@ -160,8 +160,8 @@ def judged_agreement(
     now = Disagreements(int(by_name["labelled"].value), int(by_name["disagreeing"].value))
     found = evidence([*earlier, now], tolerated)
     told = (
-        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; {tolerated:.1%} or "
-        "less is as good as on the holdout"
+        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
+        f"{tolerated:.1%} is as good as on the holdout"
     )
     judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
     return [replace(point, **judgement) if point.series == "agreement" else point for point in points]

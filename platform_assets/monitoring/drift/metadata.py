@@ -1,4 +1,4 @@
-"""Dagster metadata of measured drift: version, rows and batches, each column, estimated performance, and plots."""
+"""Dagster metadata of measured drift: counts, tables of columns, days and batches, distances, and plots."""
 
 from __future__ import annotations
 

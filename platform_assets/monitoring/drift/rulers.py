@@ -1,8 +1,8 @@
 """Rulers: convert a column's values into scores between 0 and 1, whose means over the training rows are known.
 
-The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and, for
-each tenth of the training rows, whether the number falls into this tenth. The scores of a text or boolean are, for each
-category, whether the value belongs to it.
+A number has a score for its rank among the training rows, a score for the distance of that rank from the median rank,
+and a score for each tenth of the training rows: 1 if the number falls into this tenth, else 0. A text or boolean has a
+score for each category: 1 if the value belongs to the category, else 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Ruler(ABC):
     rows
         Number of training rows.
     names
-        Name of each score: first numeric scores from 0 to 1, then code scores, each 1 for one code and 0 for others.
+        Name of each score. Numeric scores, from 0 to 1, come first. Each of the other scores belongs to one code: it is
+        1 for values with this code, else 0.
     numbers
         Number of numeric scores.
     present
@@ -164,17 +165,18 @@ class CategoryRuler(Ruler):
 class JointRuler(Ruler):
     """Ruler of all numeric columns together: principal components, and the distance to the nearest neighbours.
 
-    Components detect shifts along correlated columns. The distance detects rows in regions without training rows, even
-    if each single column is distributed as before. Of the methods compared in docs/monitoring.md, the distance has the
-    most power.
+    The components detect shifts along correlated columns. The distance detects rows in regions without training rows,
+    even if the distribution of each single column is unchanged. Of the methods that docs/monitoring.md compares, the
+    distance has the most statistical power.
 
     Parameters
     ----------
     values
         (n, columns) training values; NaN is a missing value.
     others
-        (m, columns) other rows of the same distribution, such as the holdout. Components and neighbours come from these
-        rows, so that without drift the scores of new rows and of training rows are equally distributed.
+        (m, columns) other rows of the same distribution, such as the holdout. The components and the neighbours are
+        computed from these rows. If they came from the training rows, the scores of training rows and new rows would
+        differ even without drift.
     """
 
     def __init__(self, values: Floats, others: Floats) -> None:

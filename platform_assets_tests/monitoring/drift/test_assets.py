@@ -73,7 +73,7 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
     hot = checked(station, instance)
     assert (hot.passed, hot.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert hot.description == (
-        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, the first hot.csv: "
+        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, first in hot.csv: "
         "100 rows in 1 batch, compared with version 1 of breakage_model"
     )
     metadata: dict[str, Any] = {name: value.value for name, value in hot.metadata.items()}
@@ -98,7 +98,7 @@ def test_a_repeated_check_keeps_the_result_of_the_last_measurement(
     again = checked(station, instance)
     assert not again.passed
     assert again.description is not None
-    assert "drift in 1 of 2 batches, the first hot.csv" in again.description
+    assert "drift in 1 of 2 batches, first in hot.csv" in again.description
     assert "no new rows have arrived since the last measurement" in again.description
     station.arrive(batch("usual again.csv", days=2))
     assert checked(station, instance).passed
