@@ -35,14 +35,14 @@ class Label:
     observed_at
         Time of the observation, with time zone.
     request_id
-        Id of the request whose prediction is labelled; None for a subject.
+        Id of the request whose prediction is labelled; None if the label is for a subject at a time.
     place
         Index among the predictions of the request, from 0; None if the request has only one prediction, or if `subject`
         selects it.
     subject
         Id of the labelled item, such as a client.
     at
-        Time to which the label applies, with time zone; None with a request.
+        Time to which the label of a subject applies, with time zone; None if `request_id` is given.
     """
 
     label: float
@@ -60,13 +60,13 @@ class Filed:
     Attributes
     ----------
     outcome
-        `stored`; `already_stored` if the same label was stored before; `unknown` if it names no logged prediction;
-        `refused` for any other reason.
+        `stored`; `already_stored` if the same label was stored before; `unknown` if the log has no such prediction;
+        `refused` if the label was not stored for any other reason.
     standing
-        Whether the stored label is current, superseded or contradictory, among the labels of the same prediction, or of
-        the same subject and time.
+        `current`, `superseded` or `contradictory`, compared with other labels of the same prediction, or of the same
+        subject and time; None if the label was not stored.
     reason
-        Reason if the label was not stored; None if it was stored.
+        Why the label was not stored; None if it was stored.
     """
 
     outcome: Outcome

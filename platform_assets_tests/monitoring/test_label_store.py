@@ -177,7 +177,7 @@ def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Da
     predicted(database, request, [None])
     [filed] = labels.store(SPEC, [Label(1, NOW - timedelta(microseconds=1), request_id=request)], "")
     assert filed.outcome == "refused"
-    assert "before the prediction, which was made at 2026-06-01T12:00:00+00:00; check observed_at" in str(filed.reason)
+    assert "before the prediction was made at 2026-06-01T12:00:00+00:00; check observed_at" in str(filed.reason)
 
 
 @pytest.mark.requirement("MON-5")

@@ -175,7 +175,7 @@ def _gains(combined: Floats) -> Floats:
     from scipy import special
 
     scaled = combined * np.sqrt(TAIL / (TAIL - 2))
-    # `stdtr` is the distribution function of Student's t-distribution. The minimum of 1e-15 limits the e-value of a day.
+    # `stdtr` is the distribution function of Student's t-distribution. The minimum of 1e-15 limits a day's e-value.
     p = np.maximum(special.stdtr(TAIL, np.stack([-scaled, scaled], axis=1)), 1e-15)[:, :, None, :]
     exponents = np.array(CALIBRATORS)[:, None]
     found: Floats = np.where(np.isnan(p), 1.0, exponents * p ** (exponents - 1))

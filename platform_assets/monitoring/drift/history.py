@@ -210,7 +210,7 @@ class DriftHistory:
         evidence: tuple[str, Mapping[str, bytes]],
         run: str,
     ) -> None:
-        """Store measurements and the updated evidence in one transaction. Earlier measurements of these days are replaced.
+        """Store measurements and the updated evidence in one transaction, replacing older measurements of these days.
 
         Parameters
         ----------

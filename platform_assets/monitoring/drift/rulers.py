@@ -107,7 +107,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank and its distance from the median rank, and the number of the tenth as the code."""
+        """Return two numeric scores, the rank and its distance from the median rank; the code is the tenth's number."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -204,7 +204,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank along each component and the rank of the distance, without codes."""
+        """Return the rank along each component and the rank of the distance. There are no codes."""
         import numpy as np
 
         placed = self._placed(values)
@@ -212,7 +212,7 @@ class JointRuler(Ruler):
         return np.column_stack(ranks), np.empty(0, dtype=np.int64)
 
     def distance(self, values: Floats) -> float:
-        """Return the largest Kolmogorov-Smirnov distance of a component or of the distance to the neighbours."""
+        """Return the largest Kolmogorov-Smirnov distance over all components and the distance to the neighbours."""
         placed = self._placed(values)
         return max(_kolmogorov_smirnov(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True))
 
@@ -232,7 +232,7 @@ class JointRuler(Ruler):
 
 
 def ranks_among(known: Floats, values: Floats) -> Floats:
-    """Return the share of sorted known values below each value, where equal values count half; NaN stays NaN."""
+    """Return for each value the share of the sorted known values below it. Equal values count half; NaN stays NaN."""
     import numpy as np
 
     below, up_to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
@@ -254,7 +254,8 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     if not len(known) or not len(new):
         return 0.0
     largest = 0.0
-    # Between two known values, one function is constant and the other rises, so the ends of the interval suffice.
+    # Compare the functions at the ends of each interval between two known values. In between, the function of the known
+    # values is constant and the other one rises, so the largest difference is at an end.
     for to_value, from_known in (("left", "right"), ("right", "left")):
         counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]  # `side` is a literal
         shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]  # as above
