@@ -2,8 +2,8 @@
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
 that is not later than the label and lies within a horizon. Times are compared in whole seconds. If several predictions
-have the same newest time, each of them gets the label. If a prediction gets several labels, the label that was observed last is
-used. If the last labels were observed at the same time and differ, the prediction has no label.
+have the same newest time, each of them gets the label. If a prediction gets several labels, the label that was observed
+last is used. If the last labels were observed at the same time and differ, the prediction has no label.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def _fault_of_target(label: Label) -> str | None:
     if label.request_id is None:
         return _fault_of_subject(label)
     if label.at is not None:
-        return "at is allowed only without a request_id, which already identifies the prediction; remove at"
+        return "at and request_id cannot be combined, because the request identifies the prediction; remove at"
     if label.place is not None and label.subject is not None:
         return "place and subject cannot be combined; send the subject if the predictions have subjects, else the place"
     return None
@@ -132,10 +132,7 @@ def _fault_of_subject(label: Label) -> str | None:
     if label.subject is None or label.at is None:
         return "send either a request_id, or a subject with at, the time to which the label applies"
     if label.observed_at < label.at:
-        return (
-            f"observed_at is {label.observed_at.isoformat()}, which is before at, {label.at.isoformat()}; check the "
-            "two times"
-        )
+        return f"observed_at ({label.observed_at.isoformat()}) is before at ({label.at.isoformat()}); check both times"
     return None
 
 
