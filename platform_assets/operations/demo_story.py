@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 FEWER_ROWS, MORE_ROWS = 0.15, 2.0
-"""Sample rows of the rejected and the pending version, as multiples of PLATFORM_DEMO_ROWS."""
-_APPROVED = "Sample decision: it passed its gate."
-_REJECTED = "Sample decision: it was trained on too few rows."
+"""Sample rows for training the rejected and the pending version, as multiples of PLATFORM_DEMO_ROWS."""
+_APPROVED = "Sample decision: the version passed its gate."
+_REJECTED = "Sample decision: the version was trained on too few rows."
 
 
 def tell_story(services: Services, model: str, actor: Actor, say: Callable[[str], None]) -> None:
