@@ -83,7 +83,7 @@ def remove_landed_files(
 
 
 @dg.op(
-    description="Delete old runs from Dagster's history; of runs that made an asset, delete only log lines and old checks."
+    description="Delete old runs from Dagster's history; if a run made an asset, delete only log lines and old checks."
 )
 def forget_old_runs(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], run_retention: dg.ResourceParam[timedelta]

@@ -226,8 +226,8 @@ def _alerts(services: Services) -> Iterator[Finding]:
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
         mend = (
-            "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows the "
-            "incidents"
+            "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows "
+            "the incidents"
         )
         messages = "1 message was" if waiting == 1 else f"{waiting:,} messages were"
         yield Finding("messages", "warning", f"{messages} not accepted by the receiver yet", mend)

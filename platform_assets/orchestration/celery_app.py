@@ -98,7 +98,7 @@ def worker_app(settings: Settings) -> Celery:
 
 
 def demand_broker(app: Celery) -> None:
-    """Raise if the broker does not respond.
+    """Raise an error if the broker does not respond.
 
     Raises
     ------

@@ -27,7 +27,7 @@ MOST_RUNS = 100
 GRACE = timedelta(minutes=10)
 """Delay after which an evaluation is late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Time for which a schedule or sensor must fail. A shorter failure, for example of the network, repairs itself."""
+"""Time for which a schedule or sensor must fail. Shorter failures, for example of the network, end without action."""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
@@ -105,7 +105,7 @@ class AutomationState:
     failure
         Reason if its evaluations have failed for at least `SHORTEST_FAILURE`; otherwise None.
     silent_since
-        Last evaluation, or the time at which one was due; None unless an evaluation is overdue.
+        Start of the time without evaluations, if an evaluation is overdue; otherwise None.
     """
 
     kind: Literal["schedule", "sensor"]
