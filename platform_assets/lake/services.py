@@ -1,4 +1,4 @@
-"""What this room and those below add to `Services`: database, engine, sources, tables and the model registry."""
+"""Services of `lake` and the subpackages below it: database, engine, sources, tables and the model registry."""
 
 from __future__ import annotations
 

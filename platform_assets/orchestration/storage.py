@@ -192,7 +192,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event with secrets masked. Take the run's lock when the run starts, and release it when the run ends."""
+        """Store an event with secrets masked. Hold a lock from the first to the last event of a run in this process."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.

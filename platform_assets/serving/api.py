@@ -97,7 +97,8 @@ class ShadowLive(BaseModel):
     until: Annotated[datetime, Field(description="Latest time at which the shadow ends.")]
     loaded: Annotated[bool, Field(description="Whether this process has loaded the version.")]
     failure: Annotated[
-        str | None, Field(description="Why the version cannot be loaded or could not score the last row.", examples=[None])
+        str | None,
+        Field(description="Why the version cannot be loaded or could not score the last row.", examples=[None]),
     ]
 
 
