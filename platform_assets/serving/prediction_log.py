@@ -218,7 +218,7 @@ class PredictionLog:
             self._added.wait()
             self._added.clear()
             if self._stop.is_set():
-                # `close` may have set the event just before this thread cleared it.
+                # Set the event again, because `close` may have set it just before this thread cleared it.
                 self._added.set()
         else:
             self._stop.wait(PACE_SECONDS)

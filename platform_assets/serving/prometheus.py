@@ -113,7 +113,7 @@ class Metrics:
             if rows:
                 self._of_predictions(live.name, live.version, outcome).inc(rows)
         if live.model.output.score_range is None:
-            # Do not count other values, because the buckets of the histogram only suit probabilities.
+            # Count only probabilities, because the buckets of the histogram do not suit other values.
             return
         histogram = self._of_scores(live.name)
         for score in predicted.scores.tolist():
