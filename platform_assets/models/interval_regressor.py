@@ -31,7 +31,7 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
     names
         Columns of its input, in order.
     by
-        Column whose values each have their own half-width; None for one half-width.
+        Column on which the half-width depends; None if all rows have the same half-width.
     groups, half_widths
         Values of the column `by`, and the half-width for each value.
     half_width

@@ -20,7 +20,7 @@ _EXAMPLES = 5
 
 
 def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write a model in MLflow's format; its predictions are the probabilities of both classes, or the values."""
+    """Write a model in MLflow's format. The copy predicts the probabilities of both classes, or the values."""
     from mlflow import sklearn
     from mlflow.models import Model, infer_signature
 

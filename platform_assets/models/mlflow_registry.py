@@ -57,7 +57,7 @@ RECORD = "record.json"
 """File of the record among a run's files."""
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
-# Set for variables that are unset. With its own defaults, MLflow would retry for four minutes and print to the console.
+# Values for variables that are not set. By default, MLflow would retry for four minutes and print to the console.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -100,7 +100,7 @@ class MlflowRegistry:
     artifact_root
         Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Function that returns the lock with a name. One process at a time can hold a lock, which ends with the process.
+        Function that returns the lock with a name. Only one process can hold it. It is released when the process ends.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -140,7 +140,7 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # Take the oldest: MLflow's client repeats a request whose response was lost, which can create two versions.
+        # Take the oldest version. MLflow's client repeats a request whose response was lost, which can create two.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -251,7 +251,7 @@ class MlflowRegistry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # Do this after the client is created, because creating it adds MLflow's own experiment to a new database.
+            # Do this after the client is created. Before, a new database does not contain MLflow's own experiment.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 

@@ -29,9 +29,9 @@ PREFIX = "platform."
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version whose training data were later erased for a person: number and time of the erasure."""
+"""Tag of a version that was trained on data of a person who was erased later: number and day of the erasure."""
 IMPORTED_TAG = "imported"
-"""Tag of a version from another environment: its origin. Its training tables are not in this lake."""
+"""Tag of a version imported from another environment: its origin. The training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
 """Tag of a version, as JSON: table versions that it was trained on and that were undone later."""
 _NAME = re.compile(r"[\w.-]+")
@@ -132,8 +132,8 @@ class ModelRegistry(Protocol):
     def register(self, registration: Registration) -> ModelVersion:
         """Create a version atomically, and give it the alias `challenger`.
 
-        If a version with this fingerprint exists, return that one instead, even if several processes register
-        concurrently.
+        If a version with this fingerprint exists, it is returned instead. This also holds if several processes
+        register concurrently.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""A classifier that is fitted on a limited number of rows, if its time or memory grows too fast with more rows.
+"""Limit the rows on which a classifier is fitted, for classifiers whose time or memory grows fast with the rows.
 
 Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.

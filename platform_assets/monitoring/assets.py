@@ -62,6 +62,6 @@ def evaluation_job(spec: ModelSpec) -> Any:
     return dg.define_asset_job(
         f"evaluate_{spec.name}",
         selection=dg.AssetSelection.checks(*checks),
-        description=f"Evaluate the champion of {spec.key}, or its newest version, on newly labelled examples, and the "
-        "champion on its labelled predictions.",
+        description=f"Evaluate the champion of {spec.key} (without a champion, the newest version) on newly labelled "
+        "examples, and the champion on its labelled predictions.",
     )

@@ -89,7 +89,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime, task: Task) -> str | None:
-    """Validate a label without its prediction: return the reason if it cannot be stored, or None if it is valid.
+    """Return the reason why a label cannot be stored; None if it is valid. The prediction is not looked up.
 
     Parameters
     ----------

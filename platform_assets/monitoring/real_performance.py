@@ -97,7 +97,7 @@ def assess(spec: ModelSpec, threshold: float | None, found: LabelledPredictions)
     if spec.task.too_few(found.labels):
         return None
     labels = spec.task.labels(found.rows["label"])
-    # Plots over time read the time column of the split rule.
+    # Rename `at` to the time column of the split rule, because plots over time read this column.
     rows = found.rows.rename(columns={"at": getattr(spec.split, "time", None) or "at"})
     judged = Judged(rows, "group", labels, found.outputs, threshold)
     estimates = spec.task.evaluate(judged, spec.resamples)

@@ -123,7 +123,7 @@ def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: O
     outcome
         `done`: the prediction was right, and the work is done; `wrong`: there was nothing to do.
     sender
-        Name of the key of the person.
+        Name of the person's key.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Record erasures next to older backups, so that restoring such a backup repeats the erasures."""
+"""Record erasures next to older backups, so that restoring one of these backups repeats the erasures."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the first day to measure: the last measured day, which was not over then, or 90 days ago if later."""
+    """Return the first day to measure: the last measured day, which was not over then, but at most 90 days ago."""
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK

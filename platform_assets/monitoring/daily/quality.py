@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.025
-"""Smallest increase of the share of disagreements that is reported as worse."""
+"""Smallest increase of the share of disagreements that counts as worse."""
 STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
@@ -45,7 +45,7 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     counts
         Counts at the end of each day, oldest first. A later count can be lower, because labels are corrected.
     tolerated
-        Largest share of disagreements that is as good as in the holdout.
+        Largest share of disagreements that is no worse than on the holdout.
     """
     import numpy as np
 
@@ -68,7 +68,7 @@ def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -
     wrong, right
         (..) numbers of new labels that disagree and agree.
     tolerated
-        Largest share of disagreements that is as good as in the holdout.
+        Largest share of disagreements that is no worse than on the holdout.
     """
     import numpy as np
 
@@ -94,7 +94,7 @@ def tolerated_share(low: float) -> float:
     Parameters
     ----------
     low
-        Lower end of the interval of the share of agreements in the holdout.
+        Lower end of the interval of the share of agreements on the holdout.
     """
     return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
 
@@ -143,7 +143,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
 def judged_agreement(
     points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
 ) -> list[Point]:
-    """Return the points, with the result of the test of the agreement.
+    """Return the points, with the result of the test added to the point of the series `agreement`.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def judged_agreement(
     found = evidence([*earlier, now], tolerated)
     told = (
         f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
-        f"{tolerated:.1%} is as good as on the holdout"
+        f"{tolerated:.1%} is no worse than on the holdout"
     )
     judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
     return [replace(point, **judgement) if point.series == "agreement" else point for point in points]

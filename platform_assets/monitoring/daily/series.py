@@ -157,7 +157,7 @@ SMALLEST_RATIO = 0.02
 """Negligible change of a count, as a ratio."""
 _FEW = 10
 SMALLEST_DISTINCT_RATIO = 0.005
-"""Negligible change of the number of different values, as a ratio."""
+"""Negligible change of the number of distinct values, as a ratio."""
 SMALLEST_DURATION_RATIO = 0.1
 """Negligible change of a duration, as a ratio."""
 SMALLEST_SHIFT = 0.025
@@ -165,12 +165,12 @@ SMALLEST_SHIFT = 0.025
 
 
 def arcsine(share: float) -> float:
-    """Return a share on the arcsine scale, on which its variance does not depend on its value."""
+    """Return a share on the arcsine scale, where its variance does not depend on its value."""
     return math.asin(math.sqrt(min(max(share, 0.0), 1.0)))
 
 
 def share_noise(rows: int) -> float:
-    """Return the standard deviation of a share of this many rows, on the arcsine scale."""
+    """Return the standard deviation, on the arcsine scale, of a share of `rows` rows."""
     return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
 
 

@@ -83,7 +83,7 @@ class Before:
 
 
 def measure_online(version: OnlineVersion, before: Before, now: datetime) -> list[Point]:
-    """Measure the age and the number of rows of an online table. The lake's table is measured for the values."""
+    """Measure the age and the number of rows of an online table. Column values are only measured in the lake."""
     return [_age(version.updated_at, now), _rows(version.rows, before, accumulates=False)]
 
 

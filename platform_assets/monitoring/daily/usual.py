@@ -4,9 +4,9 @@ Each value is predicted from earlier values: the mean of the same weekday, with 
 mean. The prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied.
 Half of the budget is for p-values so small that a single day raises the alarm.
 
-Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
-https://arxiv.org/abs/1912.06116; capital that is added each day, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
-https://arxiv.org/abs/2203.03532. docs/monitoring.md compares the alternatives.
+Sources: Vovk and Wang, "E-values: calibration, combination and applications", 2021, https://arxiv.org/abs/1912.06116,
+for e-values from p-values; Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding
+capital every day. docs/monitoring.md compares the alternatives.
 """
 
 from __future__ import annotations

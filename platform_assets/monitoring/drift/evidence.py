@@ -4,8 +4,8 @@
 evidence is the capital of a bettor who bets on every new value that the mean of a score lies outside its tolerance.
 docs/monitoring.md explains the budget and its arithmetic.
 
-Sources: bets on means of bounded values, Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686; capital that
-is added with each batch, Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532.
+Sources: Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686, for bets on means of bounded values; Shin,
+Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding capital with each batch.
 """
 
 from __future__ import annotations

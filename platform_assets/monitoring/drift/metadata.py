@@ -1,4 +1,4 @@
-"""Dagster metadata of measured drift: counts, tables of columns, days and batches, distances, and plots."""
+"""Dagster metadata of measured drift: counts, distances, plots, and tables of the columns, days and batches."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return two numeric scores, the rank and its distance from the median rank; the code is the tenth's number."""
+        """Return the rank and its distance from the median rank as scores, and the number of the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)

@@ -105,7 +105,7 @@ def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
     message = EmailMessage()
     domain = sender.rpartition("@")[2]
     message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
-    # By Message-ID, mail programs can drop a second copy. By References, they group the messages about an incident.
+    # Mail programs use Message-ID to drop a second copy, and References to group the messages about an incident.
     message["Message-ID"] = f"<{notice.key}@{domain}>"
     message["References"] = f"<{notice.thread}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"

@@ -76,7 +76,8 @@ def write(
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
     """Store messages that an incident was opened or reopened.
 
-    Receivers with an unsent message about the last closure do not need one. This message is deleted instead.
+    If the message about the last closure was not sent to a receiver yet, it is deleted, and the receiver gets no new
+    message: for this receiver, the incident was never closed.
     """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
@@ -84,7 +85,7 @@ def queue_opened(connection: Connection, incident: int, opening: int, destinatio
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Store messages that an incident was closed, for all receivers of messages that it was open."""
+    """Store messages that an incident was closed, for receivers whose newest message says that it is open."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"
@@ -95,12 +96,15 @@ def queue_closed(connection: Connection, incident: int, opening: int, wait: time
 
 
 def cancel_unsent(connection: Connection, incident: int) -> None:
-    """Delete the messages of an incident that were never attempted."""
+    """Delete the messages of an incident that no process has tried to send yet."""
     _delete_unsent(connection, incident, "opened", "reopened", "escalated")
 
 
 def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
-    """Delay the unsent messages of an incident until `until`, or a later due time unless it is `earlier`."""
+    """Delay the unsent messages of an incident until `until`.
+
+    Messages that are due later keep their time, except messages that an earlier silence delayed until `earlier`.
+    """
     connection.execute(
         "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"
         " where incident = %s and sent_at is null",

@@ -111,7 +111,7 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
 
 
 def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
-    """Find champions that this process cannot load. Several processes may serve the same model.
+    """Find champions that this process cannot load. Other processes may serve the same models, so set `quiet_for`.
 
     Parameters
     ----------

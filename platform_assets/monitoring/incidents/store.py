@@ -320,7 +320,7 @@ class Incidents:
             "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
         )
         cancel_unsent(connection, incident.id)
-        # Delay the message if the problem has ended before. Otherwise, a problem that comes and goes would cause two
+        # Delay the message if the incident was closed before. Otherwise, a problem that comes and goes would cause two
         # messages each time.
         wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
         queue_closed(connection, incident.id, incident.opening, wait)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A table of answers in PostgreSQL. The columns that are not named here are the answer.
+    """A table of answers in PostgreSQL. All columns that are not listed below are the answer.
 
     Attributes
     ----------

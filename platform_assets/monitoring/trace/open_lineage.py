@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent
 
 NAMESPACE = "platform_assets"
-"""Namespace of the jobs and of the tables and models."""
+"""Namespace of the jobs, tables and models."""
 PRODUCER = "urn:platform-assets"
 _RUNS = uuid.UUID("6b1f0c1e-5d0f-4a57-9d5b-3f2f7a0c8c11")
 _SECONDS = 10.0
