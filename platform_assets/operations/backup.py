@@ -158,8 +158,7 @@ def _no_promotion(services: Services) -> Iterator[None]:
 
 def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tuple[int, str]]:
     # Copy pointers first, then the logs that they refer to, then the data files that the logs refer to. Each step lists
-    # the files anew, so it includes the files that were committed during
-    # the previous step.
+    # the files anew, so it includes the files that were committed during the previous step.
     pointers = copy_out(lake, listed(lake, lambda path: path.endswith(_LAST_CHECKPOINT)), target)
     logs = copy_out(lake, listed(lake, lambda path: _LOG in path and path not in pointers and _is_whole(path)), target)
     rest = listed(lake, lambda path: _LOG not in path and path != heads and _is_whole(path))

@@ -277,7 +277,7 @@ def restore(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a backup.")],
 ) -> None:
-    """Check a backup, and restore it into the empty PLATFORM_HOME and, if set, the empty lake and database."""
+    """Check a backup, and restore it into an empty PLATFORM_HOME and, if they are set, an empty lake and database."""
     quiet_libraries()
     from platform_assets.operations.restore import restore_backup
 

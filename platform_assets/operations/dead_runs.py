@@ -77,7 +77,7 @@ def _failed(
 
 
 def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are_back: timedelta) -> bool:
-    """Return whether the run may not have taken its lock again since the database was restarted.
+    """Return whether the run's lock may still be missing, because the database was restarted recently.
 
     This cannot happen with the embedded database, which only starts while no run is active.
     """

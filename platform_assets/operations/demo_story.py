@@ -79,7 +79,7 @@ def _demand_new(services: Services, model: str) -> None:
 
 
 def _trained(services: Services, model: str, share: float, say: Callable[[str], None]) -> Request:
-    """Train a model on a share of the sample rows, which may exceed 1; return its approval request."""
+    """Train a model on `share` times the usual number of sample rows; return its approval request."""
     rows = round(share * services.settings.demo_rows)
     say(f"training {model} on {rows:,} sample rows ..")
     before = services.ledger.requests(model)[0].id

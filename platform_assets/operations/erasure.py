@@ -124,7 +124,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
 
 
 def _schemas(kind: str) -> list[TableSchema]:
-    """Return the tables with a kind of person: sources first, online tables last."""
+    """Return the tables with persons of a kind: sources first, online tables last."""
     # A module may import another domain's module, so the same schema can be found in two modules.
     all_of_them = {schema.name: schema for schema in domains.table_schemas() if schema.subject}.values()
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]
@@ -253,7 +253,7 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
 
 
 def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
-    """Tag the model versions that were trained on the person, for `reproduce`, `audit` and `readiness`."""
+    """Tag the model versions that were trained on the person's data, for `reproduce`, `audit` and `readiness`."""
     in_lake = [place for schema in schemas if schema.store == "lake" for place in _places(schema)]
     versions = {place.table: versions_with(services.tables, place, subject) for place in in_lake}
     if not any(found.is_found for found in versions.values()):

@@ -27,7 +27,7 @@ MOST_RUNS = 100
 GRACE = timedelta(minutes=10)
 """Delay after which an evaluation is late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Time for which a schedule or sensor must fail. Shorter failures, for example of the network, end without action."""
+"""Time for which a schedule or sensor must fail until it counts. Shorter failures, for example of the network, pass."""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
@@ -263,8 +263,8 @@ def _automation_state(
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
     """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
-    While the code location restarts, the evaluations of all sensors fail. That is one problem, which the watch outside
-    Dagster detects.
+    Failures because the code location cannot be reached do not count. They affect all sensors at once, and the watch
+    outside Dagster detects them.
     """
     failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
     own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]

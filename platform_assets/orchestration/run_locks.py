@@ -78,13 +78,13 @@ class RunLocks:
                 connection.close()
 
     def server_start(self) -> datetime:
-        """Return the start time of the database server. Processes may not have taken earlier locks again yet."""
+        """Return the start time of the database server. A restart releases all locks, which live processes then take again."""
         with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
 
     def are_incomplete(self, grace: timedelta = LOCKS_ARE_BACK) -> bool:
-        """Return whether live processes may not have taken their locks again, because the server started recently."""
+        """Return whether locks of live processes may still be missing, because the server started recently."""
         return datetime.now(UTC) - self.server_start() < grace
 
     def leave_to_parent(self) -> None:

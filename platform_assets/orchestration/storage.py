@@ -122,7 +122,7 @@ class PlatformComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below the home of the settings."""
+        """Store the files below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
     @contextmanager
@@ -151,7 +151,7 @@ class PlatformArtifacts(LocalArtifactStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below the home of the settings."""
+        """Store the files below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
@@ -192,7 +192,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event with secrets masked. Hold a lock from the first to the last event of a run in this process."""
+        """Store an event, with secrets masked. Take the run's lock at the start of the run, and release it at the end."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.

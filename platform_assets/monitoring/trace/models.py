@@ -40,7 +40,7 @@ class ModelRecords:
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
         """Return the known facts about the model version that produced an answer.
 
-        Facts are read from the approval request, because it cannot change. Facts that it lacks are read from the registry.
+        Facts are read from the approval request, because it cannot change. Facts that it lacks come from the registry.
 
         Parameters
         ----------
