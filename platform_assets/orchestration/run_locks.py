@@ -78,7 +78,7 @@ class RunLocks:
                 connection.close()
 
     def server_start(self) -> datetime:
-        """Return the start time of the database server. A restart releases all locks, which live processes then take again."""
+        """Return the start time of the database server. After a restart, live processes take their locks again."""
         with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)

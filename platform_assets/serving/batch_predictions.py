@@ -169,10 +169,10 @@ class BatchPredictor:
 
 
 def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> None:
-    """Copy predictions that the lake has and the database lacks to the database.
+    """Restore predictions that are missing in the database from the lake.
 
-    The database lacks them if it was restored from an older backup. Without the copy, their files would be predicted
-    again, perhaps by another model version.
+    Predictions are missing if the database was restored from an older backup. Without them, their files would be
+    predicted again, perhaps by another model version.
 
     Parameters
     ----------

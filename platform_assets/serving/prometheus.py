@@ -125,7 +125,7 @@ class Metrics:
 
 
 class LimitsCollector(Collector):
-    """Metric of whether the rate limits are shared through Redis.
+    """Metric that shows whether the rate limits are shared through Redis.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRow:
-    """A row that a version scored in the shadow.
+    """A row that a shadow scored.
 
     Attributes
     ----------
