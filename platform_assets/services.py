@@ -1,8 +1,8 @@
 """The platform's objects, built from its settings and opened on first use.
 
-The subpackages `lake`, `approval`, `serving` and `monitoring` have a `services.py`, whose class opens the objects of the
-subpackage and extends the class of the subpackage before. `Services` extends the last of these classes. `definitions.py`
-passes the objects to Dagster. Tests build `Services` from other settings.
+The subpackages `lake`, `approval`, `serving` and `monitoring` have a `services.py`, whose class opens the objects of
+the subpackage and extends the class of the previous subpackage. `Services` extends the last of these classes.
+`definitions.py` passes the objects to Dagster. Tests build `Services` from other settings.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event, with secrets masked. Take the run's lock when it starts, and release the lock when it ends."""
+        """Store an event with secrets masked. Take or release the run's lock when the run starts or ends."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
