@@ -1,7 +1,8 @@
 """The platform's objects, built from its settings and opened on first use.
 
-A room selects the implementations of its objects in its own `services.py`, whose class extends that of the room below.
-`Services` extends the last one. `definitions.py` passes its objects to Dagster; tests build it from other settings.
+The subpackages `lake`, `approval`, `serving` and `monitoring` have a `services.py`, whose class opens the objects of
+the subpackage and extends the class of the previous subpackage. `Services` extends the last of these classes.
+`definitions.py` passes the objects to Dagster. Tests build `Services` from other settings.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Services(MonitoringServices):
     settings
         The platform's settings.
     of_domains
-        Settings of some domains; the others are read from the environment.
+        Settings of some domains. The settings of all other domains are read from the environment.
     answers
         Function that returns the kinds of answers that the domains make traceable.
     """
@@ -104,8 +105,8 @@ class Services(MonitoringServices):
 
     def close(self) -> None:
         """Close the opened objects, each before the objects that it uses."""
-        # Check `vars`, because reading an attribute would open it. Close the log first, so that a model that is being
-        # loaded does not delay it.
+        # Check `vars`, because reading an attribute would open the object. Close the log first, because closing
+        # `live_models` can wait for a model that is being loaded.
         if "prediction_log" in vars(self):
             self.prediction_log.close()
         if "request_statistics" in vars(self):
@@ -123,11 +124,11 @@ class Services(MonitoringServices):
 
 
 def open_services(settings: Settings, answers: Callable[[], Sequence[TracedAnswers]] = tuple) -> Services:
-    """Return the services for some settings; nothing is opened yet.
+    """Return the services for the settings. Nothing is opened yet.
 
     Parameters
     ----------
     settings, answers
-        As for `Services`.
+        See `Services`.
     """
     return Services(settings, answers=answers)

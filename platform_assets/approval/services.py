@@ -1,4 +1,4 @@
-"""What the subpackage `approval` adds to `Services`: the ledger, and the keys of the people who decide."""
+"""Services of `approval`: the ledger, and the keys of the people who decide."""
 
 from __future__ import annotations
 

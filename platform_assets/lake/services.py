@@ -1,4 +1,4 @@
-"""The part of `Services` for this room and the rooms below: database, engine, sources, tables, model registry."""
+"""Services of `lake` and the subpackages below it: database, engine, sources, tables and the model registry."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
     names
         Columns of its input, in order.
     by
-        Column whose values each have their own half-width; None for one half-width.
+        Column on which the half-width depends; None if all rows have the same half-width.
     groups, half_widths
-        Values of this column, and the half-width of each.
+        Values of the column `by`, and the half-width for each value.
     half_width
-        Half-width of all other rows.
+        Half-width for all other rows.
     """
 
     def __init__(

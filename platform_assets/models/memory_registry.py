@@ -68,7 +68,7 @@ class MemoryRegistry:
             return [copied(version) for version in reversed(self._versions.get(name, []))]
 
     def unreadable_versions(self, name: str) -> Mapping[int, str]:  # noqa: ARG002 - signature of `ModelRegistry`
-        """Return nothing, because a version in memory can always be read."""
+        """Return an empty mapping, because a version in memory can always be read."""
         return {}
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:

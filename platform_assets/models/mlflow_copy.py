@@ -20,13 +20,13 @@ _EXAMPLES = 5
 
 
 def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write a model in MLflow's format; its predictions are the probabilities of both classes, or the values."""
+    """Write a model in MLflow's format. The copy predicts the probabilities of both classes, or the values."""
     from mlflow import sklearn
     from mlflow.models import Model, infer_signature
 
     rows = _plain(model.golden_rows[list(model.features)])
     with warnings.catch_warnings():
-        # Ignore MLflow's warnings about integer columns, and warnings that its use of pandas causes.
+        # Ignore MLflow's warnings about integer columns, and pandas' warnings about how MLflow uses it.
         warnings.simplefilter("ignore")
         sklearn.save_model(
             model.estimator,
@@ -36,7 +36,7 @@ def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
             skops_trusted_types=list(TRUSTED_TYPES),
             signature=infer_signature(rows, getattr(model.estimator, model.output.method)(rows)),
             input_example=rows.head(_EXAMPLES),
-            # Without this list, MLflow would load the model in another process for 5 s to find its imports.
+            # Without this list, MLflow would spend 5 s loading the model in another process to find its imports.
             pip_requirements=[f"{name}=={number}" for name, number in model.libraries.items() if name != "python"],
             pyfunc_predict_fn=model.output.method,
         )

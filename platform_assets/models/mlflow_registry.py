@@ -1,8 +1,8 @@
 """The model registry in MLflow, where people view, compare and load models with MLflow's tools.
 
-A registration creates a finished run with parameters, metrics, plots, record and a copy of the model, then
-the version with all its tags (one transaction in MLflow's SQL store), then the alias. If a process is killed in
-between, the next registration marks the run as killed, or sets the missing alias.
+A registration has three steps. It creates a finished run with parameters, metrics, plots, record and a copy of the
+model. It creates the version with all its tags, which is one transaction in MLflow's SQL store. It sets the alias. If
+the process is killed between two steps, the next registration marks the run as killed, or sets the missing alias.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ RECORD = "record.json"
 """File of the record among a run's files."""
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
-# Values for unset variables. With its own defaults, MLflow would retry for four minutes, and print to the console.
+# Values for variables that are not set. By default, MLflow would retry for four minutes and print to the console.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -80,12 +80,12 @@ def open_registry(
     tracking_uri
         Function that returns the URI of MLflow's tracking server or migrated database.
     lock
-        As for `MlflowRegistry`.
+        See `MlflowRegistry`.
     """
     if settings.lake_is_memory:
         return MemoryRegistry()
     uri = tracking_uri()
-    # A tracking server chooses the artifact folder. For a database, set it: MLflow's default is the current folder.
+    # A tracking server chooses the artifact folder. For a database, MLflow's default would be the current folder.
     artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
     return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 
@@ -100,7 +100,7 @@ class MlflowRegistry:
     artifact_root
         Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Function from a name to a lock. One process at a time can hold it. It is released when the process ends.
+        Function that returns the lock with a name. Only one process can hold it. It is released when the process ends.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -140,7 +140,7 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # Take the oldest: MLflow's client repeats a request whose response was lost, which can create two versions.
+        # Take the oldest version. MLflow's client repeats a request whose response was lost, which can create two.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -247,11 +247,11 @@ class MlflowRegistry:
         _refuse_silence(self._uri)
         from mlflow import MlflowClient
 
-        # Silence MLflow's log, which would bypass the platform's log. MLflow also raises its errors.
+        # Silence MLflow's log, which would bypass the platform's log. MLflow raises every error that it logs.
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # Do this after the client is created, because creating it adds MLflow's own experiment to a new database.
+            # Do this after the client is created. Before, a new database does not contain MLflow's own experiment.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 
@@ -299,7 +299,7 @@ class MlflowRegistry:
         return str(found.experiment_id)
 
     def _mark_killed(self, experiment: str, fingerprint: str) -> None:
-        """Mark the unfinished runs of killed registrations. The caller holds the lock, so no registration runs."""
+        """Mark unfinished runs as killed. The caller holds the lock, so no other registration is in progress."""
         unfinished = (
             f"tags.`{FINGERPRINT_TAG}` = '{fingerprint}' and attributes.status != 'KILLED'",
             f"tags.`{FINGERPRINT_TAG}` LIKE '%' and attributes.status = 'RUNNING'",
@@ -363,8 +363,8 @@ class MlflowRegistry:
     def _failed(self, error: Exception) -> RegistryError:
         reason = redact(shown(first_line(error)), (self._uri,))[:_LONGEST_REASON]
         return RegistryError(
-            f"the registry in MLflow ({shown(self._uri)}) failed: {type(error).__name__}: {reason}; start it, or "
-            "correct PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` checks both"
+            f"the registry in MLflow ({shown(self._uri)}) failed: {type(error).__name__}: {reason}; start MLflow "
+            "or correct PLATFORM_MLFLOW_TRACKING_URI; `platform-assets doctor` tests the connection"
         )
 
 

@@ -84,7 +84,7 @@ def _mapping(found: MlflowVersion, tag: str, kind: type | tuple[type, ...]) -> d
     except ValueError:
         values = None
     if not isinstance(values, dict) or not all(isinstance(value, kind) for value in values.values()):
-        raise _unreadable(found, f"the tag {tag} is not the JSON object that the platform writes")
+        raise _unreadable(found, f"the tag {tag} is not a JSON object with values of the expected type")
     return values
 
 
@@ -96,7 +96,7 @@ def _unreadable(found: MlflowVersion, reason: str) -> RegistryError:
 
 
 def table_versions(version: MlflowVersion) -> dict[str, int]:
-    """Return the tables of a version's training with their versions in the lake; empty without the tag.
+    """Return the version in the lake of each training table, by table; empty if the tag is missing.
 
     Raises
     ------
@@ -108,6 +108,6 @@ def table_versions(version: MlflowVersion) -> dict[str, int]:
         return {str(table): int(number) for table, number in json.loads(tag).items()}
     except (ValueError, TypeError, AttributeError):
         raise RegistryError(
-            f"the tag {TABLES_TAG} of {version.name} version {version.version} is {tag!r}; it must be JSON that names "
-            "tables and their versions, or be removed"
+            f"the tag {TABLES_TAG} of {version.name} version {version.version} is {tag!r}; set it to a JSON "
+            "object of table names and version numbers, or remove it"
         ) from None

@@ -24,7 +24,7 @@ _NO_REAL_NUMBERS = "cmM"
 class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """First step of a pipeline: checks the column names of a frame once and returns its numbers as a matrix.
 
-    With a frame as input, each step of scikit-learn would check the names, which took half of the time for one row.
+    With a frame as input, every scikit-learn step checks the names. This took half of the time of a one-row prediction.
     """
 
     def fit(self, rows: Frame, labels: Any = None) -> NumberColumns:  # noqa: ARG002 - scikit-learn's signature

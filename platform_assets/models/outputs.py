@@ -1,7 +1,7 @@
 """The output of a fitted model: the numbers that it returns per row, by task.
 
-An artefact contains the name of its output. Artefacts of older versions do not contain it; all of them are binary
-classifiers.
+An artefact contains the name of its output. Artefacts that older versions wrote do not contain it, and are
+binary classifiers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Output(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the numbers of a row; the first is the main one."""
+        """Names of the numbers returned for each row. The first is the main number."""
 
     @property
     def score_range(self) -> tuple[float, float] | None:
@@ -36,13 +36,13 @@ class Output(Protocol):
 
     @property
     def method(self) -> str:
-        """Method of the estimator that MLflow's copy of the model uses."""
+        """Name of the estimator's method that MLflow's copy of the model calls."""
 
     def ask(self, estimator: Any, vectors: Any) -> Floats:
         """Return the output of an estimator: (n,) for one column, else (n, columns)."""
 
     def scale(self, expected: Floats) -> float:
-        """Return the factor for the tolerance of differences from `expected`."""
+        """Return the factor by which to multiply the tolerance when an output is compared with `expected`."""
 
     def demand_threshold(self, threshold: float | None) -> None:
         """Reject a threshold that does not fit the output.
@@ -57,19 +57,19 @@ class Output(Protocol):
         """Return the decision for each row, (n,); None if models of this task make no decisions."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
-        """Return the number of rows by outcome."""
+        """Return the number of rows with each outcome."""
 
     def agrees(
         self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
     ) -> NDArray[np.bool_]:
-        """Return for which rows the output agrees with the output of another model of the same task, (n,).
+        """Compare with another model of the same task: return True for each row on which the models agree, (n,).
 
         Parameters
         ----------
         found, threshold
             Output of this model, and its threshold.
         other, other_thresholds
-            (n,) main number of the other model, and its threshold for each row.
+            Main number from the other model, (n,), and the other model's threshold, for each row.
         """
 
 
@@ -96,7 +96,7 @@ class ProbabilityOutput:
             raise ArtefactError(f"its threshold is {threshold}; it must be between 0 and 1")
 
     def decide(self, found: Floats, threshold: float | None) -> NDArray[np.bool_]:
-        """Return which probabilities reach the threshold, (n,)."""
+        """Return True for each probability that reaches the threshold, (n,)."""
         self.demand_threshold(threshold)
         decisions: NDArray[np.bool_] = found >= cast("float", threshold)
         return decisions
@@ -109,7 +109,7 @@ class ProbabilityOutput:
     def agrees(
         self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
     ) -> NDArray[np.bool_]:
-        """Return for which rows both decisions are equal, (n,)."""
+        """Return True for each row on which both models decide the same, (n,)."""
         import numpy as np
 
         decided = other >= np.array(other_thresholds, dtype=np.float64)
@@ -131,7 +131,7 @@ class IntervalOutput:
         return found
 
     def scale(self, expected: Floats) -> float:
-        """Return the largest absolute number, because the size of the label's unit is unknown."""
+        """Return the largest absolute value, so that tolerances are relative: labels can have any unit."""
         import numpy as np
 
         return float(np.abs(expected).max(initial=0.0)) or 1.0
@@ -155,7 +155,7 @@ class IntervalOutput:
         other: Floats,
         other_thresholds: Sequence[float | None],  # noqa: ARG002 - as above
     ) -> NDArray[np.bool_]:
-        """Return for which rows the interval contains the value of the other model, (n,)."""
+        """Return True for each row whose interval contains the other model's value, (n,)."""
         inside: NDArray[np.bool_] = (found[:, 1] <= other) & (other <= found[:, 2])
         return inside
 
@@ -163,7 +163,7 @@ class IntervalOutput:
 PROBABILITY = ProbabilityOutput()
 INTERVAL = IntervalOutput()
 OUTPUTS: Mapping[str, Output] = {one.name: one for one in (PROBABILITY, INTERVAL)}
-"""The outputs by the name of their task."""
+"""Outputs by task name."""
 
 
 def by_column(output: Output, found: Floats) -> dict[str, Floats]:

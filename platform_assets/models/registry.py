@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 CHALLENGER = "challenger"
-"""Alias of the version that the newest training created, or whose fingerprint it matched."""
+"""Alias of the version that the newest training created, or matched by fingerprint."""
 CHAMPION = "champion"
 """Alias of the live version."""
 PREFIX = "platform."
-"""Prefix of the tags for a version's fields, which a registration's own tags must not have."""
+"""Prefix of the tags that store a version's fields. A registration's own tags must not have this prefix."""
 TABLES_TAG = f"{PREFIX}tables"
 """Tag with the tables of the training: JSON, table name to version in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version that learned from a person whose data were erased: number and time of the erasure."""
+"""Tag of a version that was trained on data of a person who was erased later: number and day of the erasure."""
 IMPORTED_TAG = "imported"
-"""Tag of a version from another environment: its origin. Its training tables are not in this lake."""
+"""Tag of a version imported from another environment: its origin. The training tables are not in this lake."""
 UNDONE_TABLES = "undone_tables"
-"""Tag of a version: the table versions of its training that were undone later, as JSON."""
+"""Tag of a version, as JSON: table versions that it was trained on and that were undone later."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
@@ -55,9 +55,11 @@ class Registration:
     digest
         Digest of the artefact.
     threshold
-        Minimum score of a positive row; None if the model makes no decisions.
-    tables, table_digests
-        Tables of the training: name to version in the lake, and name to digest of the rows.
+        Score from which a row counts as positive; None if the model makes no decisions.
+    tables
+        Version in the lake of each training table, by table.
+    table_digests
+        Digest of the rows of each training table, by table.
     metrics
         Name to value; NaN and infinite values are dropped.
     parameters
@@ -130,8 +132,8 @@ class ModelRegistry(Protocol):
     def register(self, registration: Registration) -> ModelVersion:
         """Create a version atomically, and give it the alias `challenger`.
 
-        If a version with this fingerprint exists, return that one instead, even if several processes register
-        concurrently.
+        If a version with this fingerprint exists, it is returned instead. This also holds if several processes
+        register concurrently.
         """
         ...
 
@@ -186,7 +188,7 @@ class ModelRegistry(Protocol):
         ...
 
     def set_tags(self, name: str, number: int, tags: Mapping[str, str]) -> None:
-        """Set tags of a version; its other tags stay.
+        """Set tags of a version. Its other tags do not change.
 
         Raises
         ------
@@ -210,7 +212,7 @@ class ModelRegistry(Protocol):
         ...
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered versions were trained on, by table; upkeep keeps them readable.
+        """Return the table versions that registered versions were trained on, by table. The job `upkeep` keeps them.
 
         Raises
         ------
@@ -220,7 +222,7 @@ class ModelRegistry(Protocol):
         ...
 
     def named_artefacts(self) -> set[str]:
-        """Return the digests of the artefacts and encoders of all versions; upkeep keeps them.
+        """Return the digests of the artefacts and encoders of all versions. The job `upkeep` keeps them.
 
         Raises
         ------
@@ -290,7 +292,7 @@ def refuse_no_alias(alias: str) -> None:
 
 
 def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
-    """Refuse tags with the prefix of a version's fields.
+    """Refuse tags with the prefix that is reserved for a version's fields.
 
     Raises
     ------
@@ -303,7 +305,7 @@ def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
 
 
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
-    """Return the error for a missing version, which lists existing versions."""
+    """Return the error for a missing version. Its message lists the existing versions."""
     if not versions:
         there = ", ".join(sorted(names)) or "none yet"
         return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Regression of the label divided by a level, with one estimator for each value of a column.
+    """Regression of the label divided by a level, with one estimator for each value of the column `by`.
 
-    The estimators receive the columns `relative` divided by the level, and the other columns as they are, without
-    `level`.
+    The estimators do not receive the column `level`. They receive the columns `relative` divided by the level, and all
+    other columns unchanged.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
     relative
         Columns in the label's unit.
     by
-        Column with one estimator for each of its values; None for a single estimator.
+        Column that selects the estimator: each value has its own. None for a single estimator.
     """
 
     def __init__(self, estimator: Any, level: str, relative: Sequence[str], by: str | None = None) -> None:
@@ -86,7 +86,9 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
             raise ValueError(f"the columns must be {self.names_}, in this order; they are {names}")
         matrix, levels, groups = self._parts(rows)
         if len(new := np.setdiff1d(groups, self.groups_)):
-            raise ValueError(f"{self.by} is {new[0]:g} in a row; the model has only {self.groups_.tolist()}")
+            raise ValueError(
+                f"{self.by} is {new[0]:g} in some rows; the model was fitted on {self.groups_.tolist()} only"
+            )
         found = np.empty(len(levels))
         for estimator, group in self._fitted():
             if (here := groups == group).any():

@@ -1,4 +1,4 @@
-"""A classifier that is fitted on a limited number of rows, if its time or memory grows too fast with more rows.
+"""Limit the rows on which a classifier is fitted, for classifiers whose time or memory grows fast with the rows.
 
 Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.
@@ -21,14 +21,14 @@ def _decides(model: Any) -> bool:
 
 
 class LimitedRows(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Fits an estimator on a random sample of the rows, with the same share of each class, if there are too many.
+    """Classifier that is fitted on all rows, or on a stratified random sample if there are more than `most_rows`.
 
     Parameters
     ----------
     estimator
         A classifier.
     most_rows
-        Maximum number of rows of the fit. With fewer rows, all are used.
+        Maximum number of rows to fit on.
     random_state
         Random seed of the sample.
     """

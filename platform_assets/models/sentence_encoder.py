@@ -35,15 +35,15 @@ LIBRARIES = ("onnxruntime", "tokenizers")
 THREADS = min(2, os.cpu_count() or 1)
 """Number of threads of an encoder. Each thread encodes one text at a time."""
 CACHED_TEXTS = 16_384
-"""Number of vectors that an encoder keeps, 25 MB for 384 numbers each.
+"""Number of vectors that an encoder caches. With 384 numbers per vector, they take 25 MB.
 
-Training encodes each text once, although it is part of several folds. If there are more texts, some are encoded again.
+The cache lets training encode each text only once for all folds. If there are more texts, some are encoded repeatedly.
 """
 MOST_TOKENS = 256
 """Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""
 _LAST_STATE = "last_hidden_state"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# The earliest time that a zip file can store. Equal files then give equal archives.
+# Fixed timestamp of the packed files, so that equal files give equal archives: the earliest that a zip file can store.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 _OPEN: dict[str, SentenceEncoder] = {}
 _OPENING = Lock()
@@ -66,8 +66,8 @@ def pack(model: bytes, tokenizer: bytes) -> bytes:
 class SentenceEncoder:
     """An open encoder. It can be used by several threads.
 
-    Each text is encoded alone. A quantised model scales its activations by the whole batch, so in a batch the vector of
-    a text would depend on the other texts. With the 8-bit all-MiniLM-L6-v2, the vectors of a text alone and in a batch
+    Each text is encoded alone. A quantised model scales its activations by the whole batch, so the vector of a text in
+    a batch would depend on the other texts. With the 8-bit all-MiniLM-L6-v2, the vectors of a text alone and in a batch
     had a cosine similarity of 0.99.
 
     Parameters
@@ -80,7 +80,7 @@ class SentenceEncoder:
     Raises
     ------
     ArtefactError
-        A library is missing, or a file is damaged or of another kind.
+        A library is missing, or a file is damaged or not a sentence encoder's.
     """
 
     def __init__(self, packed: bytes, called: str) -> None:
@@ -131,7 +131,7 @@ class SentenceEncoder:
 
 
 def open_encoder(digest: str, read: Callable[[str], bytes], called: str) -> SentenceEncoder:
-    """Return the open encoder with a digest. A process opens each encoder once; its file is read on every call.
+    """Return the encoder with a digest. The first call in a process opens it; every call reads and verifies its file.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def opened_encoder(digest: str) -> SentenceEncoder:
     Raises
     ------
     ArtefactError
-        It is not open.
+        The encoder is not open.
     """
     if digest not in _OPEN:
         raise ArtefactError(
@@ -179,7 +179,7 @@ def _session(model: bytes, called: str) -> tuple[Any, list[str]]:
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001 - onnxruntime raises many classes for a damaged graph
-        raise ArtefactError(f"{called} is not an ONNX model that can be read: {first_line(error)}") from None
+        raise ArtefactError(f"{called} cannot be read as an ONNX model: {first_line(error)}") from None
     inputs = [one.name for one in session.get_inputs()]
     if "input_ids" not in inputs or not set(inputs) <= set(_INPUTS):
         raise ArtefactError(f"{called} has the inputs {inputs}; it needs input_ids, and may have {list(_INPUTS[1:])}")
@@ -192,8 +192,8 @@ def _tokenizer(described: bytes, called: str) -> Any:
     try:
         tokenizer = Tokenizer.from_buffer(described)
     except Exception as error:  # noqa: BLE001 - tokenizers raises plain `Exception`
-        raise ArtefactError(f"{called} is not a tokenizer that can be read: {first_line(error)}") from None
-    # Padding would change the mean, and each text is encoded alone.
+        raise ArtefactError(f"{called} cannot be read as a tokenizer: {first_line(error)}") from None
+    # Disable padding. It would change the mean, and is not needed because each text is encoded alone.
     tokenizer.no_padding()
     if tokenizer.truncation is None:
         tokenizer.enable_truncation(MOST_TOKENS)

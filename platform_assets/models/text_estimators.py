@@ -76,7 +76,7 @@ class CompactTfidf(TfidfVectorizer):  # type: ignore[misc]  # scikit-learn has n
 
 
 class SentenceVectors(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Transformer from texts to the vectors of a sentence encoder, which `sentence_encoder.open_encoder` opened.
+    """Transformer that encodes texts as vectors. `sentence_encoder.open_encoder` must have opened the encoder before.
 
     Parameters
     ----------

@@ -26,10 +26,10 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_to_one_thread() -> None:
-    """Limit the loaded libraries to the calling thread, permanently.
+    """Permanently limit BLAS and OpenMP to one thread for calls from the current thread.
 
-    A service scores requests concurrently, so temporary limits of several threads would interfere. OpenMP has a
-    limit per calling thread. BLAS has one limit per process, which the first caller sets.
+    Temporary limits, as in `one_thread`, would interfere because a service scores requests concurrently. OpenMP has
+    one limit per calling thread. BLAS has one limit per process, which the first caller sets.
     """
     if not hasattr(_LIMITED, "limits"):
         _LIMITED.limits = loaded_libraries().limit(limits=1)
@@ -38,8 +38,8 @@ def keep_to_one_thread() -> None:
 @cache
 def loaded_libraries() -> Any:
     """Return the threadpoolctl controller of the libraries that are loaded at the first call."""
-    # Cache the controller, because the search takes 3 ms, longer than scoring one row. By the first call, the
-    # estimators have loaded their libraries.
+    # Cache the controller, because the search takes 3 ms, longer than scoring one row. The estimators are loaded
+    # before the first call, so the search finds all their libraries.
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

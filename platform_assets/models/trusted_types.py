@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TRUSTED_TYPES = (
     # skops already trusts scikit-learn's public estimators. List only data types and estimators. Functions and
-    # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check the
-    # indices in a tree against the tree's bounds; the digest of the file protects them.
+    # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check that
+    # the indices in a tree are in bounds; the digest protects a file with trees from manipulation.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.interval_regressor.IntervalRegressor",
@@ -36,4 +36,4 @@ STABLE_MODULES = (
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )
-"""Modules of classes in artefacts; moving a module needs an entry in `base/moved_modules.py`."""
+"""Modules of classes that artefacts contain. If you move a module, add an entry to `base/moved_modules.py`."""

@@ -28,7 +28,7 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
     ArtefactError
         The artefact store does not respond.
     """
-    # This raises an error if the store does not respond, because that is not a problem of the file.
+    # Raise the error here if the store does not respond. Below, it would be reported as a problem with the file.
     if is_digest(digest):
         artefacts.exists(digest)
     try:
@@ -64,7 +64,7 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
         name: source[name]
         for source in (evidence, registered)
         for name in found
-        # Compare only the registered metrics, because the evidence's own metrics have another form, with intervals.
+        # Compare only the registered metrics. The evidence's own metrics include intervals, the version's do not.
         if name in source and (name != "metrics" or source is registered)
     }
     tags = registered.get("tags") or {}
@@ -91,7 +91,7 @@ def _unequal(found: Mapping[str, Any], frozen: Mapping[str, Any], prefix: str) -
 
 def _other_fingerprint(version: ModelVersion, evidence: Mapping[str, Any]) -> Iterator[str]:
     expected = evidence.get("fingerprint")
-    # The fingerprint of a version that was restored from its evidence may end with the digest.
+    # A version that was restored from its evidence may have the fingerprint `<fingerprint>:<digest>`.
     if expected and version.fingerprint not in (expected, f"{expected}:{version.digest}"):
         yield _told("fingerprint", version.fingerprint, expected)
 

@@ -1,4 +1,4 @@
-"""HTTP routes of labels, the observed outcomes of predictions, for any model; the route of `trace`; and the pages."""
+"""HTTP routes for labels (observed outcomes of predictions) and for `trace`, and the monitoring pages."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
     "`current`: the label counts. `superseded`: a label of the same prediction, or of the same subject and time, was "
-    "observed later. `contradictory`: such a label has another value and was observed at the same time, so neither "
-    "counts."
+    "observed later. `contradictory`: such a label was observed at the same time but has another value, so neither "
+    "label counts."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
 
@@ -110,8 +110,8 @@ PlaceOf = Annotated[
     Field(
         ge=0,
         lt=MOST_AT_ONCE,
-        description="Index of the prediction in the request, from 0. Needed if the request has several predictions "
-        "and they have no subject.",
+        description="Index of the prediction in the request, from 0. Required if the request has several predictions "
+        "without a subject.",
         examples=[0],
     ),
 ]
@@ -121,8 +121,8 @@ Subject = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST_SUBJECT,
-        description="Id of the labelled item, such as a client. With a request id, it selects a prediction of the "
-        "request.",
+        description="Id of the labelled item, such as a client. If a request id is also given, the "
+        "subject selects one of the request's predictions.",
         examples=["5008804"],
     ),
 ]
@@ -232,7 +232,7 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. A service that runs from a bundle lacks them, because they need the database.
+    """Return the routes. They need the database, so a service that runs from a bundle does not have them.
 
     Parameters
     ----------
@@ -303,10 +303,11 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
         tags=["trace"],
     )
     def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
-        """Trace an answer back to the source rows that it was made from.
+        """Trace an answer back to its source rows.
 
-        Returns the features as served, the table versions, the rows with their files and lines, the model version with
-        its approval and training, and the runs that made each table. Unknown parts are listed as missing.
+        Returns the features of the answer, the source rows with their files and lines, the versions of the tables and
+        the runs that made them, and the model version with its approval and training. Unknown parts are listed as
+        missing.
         """
         return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
 

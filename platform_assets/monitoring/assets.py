@@ -1,4 +1,4 @@
-"""Asset check of a declared model on its labelled predictions, and the job that evaluates the model on labels."""
+"""Asset check and job that evaluate a model on its labelled predictions."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from platform_assets.training.metadata import of_assessment
 from platform_assets.training.model_spec import ModelSpec
 
 REAL_PERFORMANCE = "criteria_hold_on_labelled_predictions"
-"""Name of the asset check of a champion's performance on its labelled predictions."""
+"""Name of the asset check that evaluates a champion on its labelled predictions."""
 
 
 def real_performance_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
@@ -62,6 +62,6 @@ def evaluation_job(spec: ModelSpec) -> Any:
     return dg.define_asset_job(
         f"evaluate_{spec.name}",
         selection=dg.AssetSelection.checks(*checks),
-        description=f"Evaluate the champion of {spec.key}, or its newest version, on newly labelled examples, and the "
-        "champion on its labelled predictions.",
+        description=f"Evaluate the champion of {spec.key} (without a champion, the newest version) on newly labelled "
+        "examples, and the champion on its labelled predictions.",
     )

@@ -19,7 +19,17 @@ _MOST_IN_TABLE = 14
 
 @dataclass(frozen=True)
 class DayValue:
-    """A value of a day with its 95 % interval, NaN if unknown, and whether an alarm was raised or is open."""
+    """Value of a series on a day.
+
+    Attributes
+    ----------
+    day
+        Day of the value.
+    value, low, high
+        The value and its 95 % interval; NaN if unknown.
+    alarm
+        Whether an alarm was raised or open on this day.
+    """
 
     day: date
     value: float
@@ -40,8 +50,10 @@ class Chart:
         Text alternative, for screen readers.
     newest
         The newest value as text.
-    line, band
-        Points of the line and of the polygon between the ends of the intervals, as in SVG; empty if there are none.
+    line
+        SVG points of the line through the values.
+    band
+        SVG points of the polygon that the 95 % intervals cover; empty if there are no intervals.
     newest_at
         Coordinates of the newest value.
     alarms
@@ -51,7 +63,7 @@ class Chart:
     first, last
         First and last day.
     rows
-        Day, value and whether there was an alarm, for each of the newest days.
+        Day, value as text, and whether there was an alarm; newest day first, at most 14 days.
     """
 
     title: str

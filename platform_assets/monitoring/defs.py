@@ -1,4 +1,4 @@
-"""Daily measurements, incidents, lineage events, and each model's evaluation on labels, drift check and sensor."""
+"""Dagster definitions of monitoring."""
 
 from datetime import timedelta
 
@@ -15,7 +15,11 @@ from platform_assets.settings import load_settings
 
 
 def definitions(declared: Declared) -> dg.Definitions:
-    """Return daily measurements, incidents, lineage, and each model's evaluation on labels, drift check and sensor."""
+    """Return the assets, checks, jobs, schedules and sensors of monitoring.
+
+    They are for daily measurements, incidents, lineage events, the evaluation of each model on labels, and the drift of
+    each model that has a table of new rows.
+    """
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)
     watched = [(spec, spec.incoming) for spec in declared.models if spec.incoming]

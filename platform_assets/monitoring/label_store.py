@@ -206,7 +206,7 @@ def _targets(
 
 
 def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Target | Filed:
-    """Return the prediction that a label names, from a row of `_FIND_PREDICTIONS`; or the reason why there is none."""
+    """Return the prediction that a label names, or the reason why there is none. `row` is from `_FIND_PREDICTIONS`."""
     if row is None:
         return Filed(
             "unknown",
@@ -219,11 +219,11 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    # Compare with the prediction's time without fractions, because many programs send whole seconds.
+    # Drop the fraction of the prediction's second, because many programs send observed_at in whole seconds.
     if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
-            reason=f"it was observed at {label.observed_at.isoformat()}, before the prediction, which was made at "
+            reason=f"observed_at is {label.observed_at.isoformat()}, before the prediction was made at "
             f"{at.isoformat()}; check observed_at",
         )
     return _Target(batch=batch, place=place)
@@ -232,8 +232,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
     """Return the reason why a label of a request is ambiguous; None if it names at most one prediction.
 
-    If the predictions have subjects, the label must name the subject, not only the place in the request. The log leaves
-    out unknown subjects, so the places in the log and in the response can differ.
+    If the predictions have subjects, the label must name the subject. Its place in the request is not enough: unknown
+    subjects are in the response but not in the log, so places in the log and in the response can differ.
     """
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None
@@ -267,7 +267,7 @@ def _insert(
 def _standings(
     connection: Connection, model: str, targets: Sequence[_Target]
 ) -> dict[tuple[_Target, datetime, float], Standing]:
-    """Return whether each label of these targets is current, superseded or contradictory."""
+    """Return for each label of the targets whether it is current, superseded or contradictory."""
     rows = connection.execute(
         _HISTORY.format(_ABOUT_TARGETS).encode(), {"model": model, **_columns(targets)}
     ).fetchall()

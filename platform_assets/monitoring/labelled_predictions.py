@@ -2,8 +2,8 @@
 
 A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
 that is not later than the label and lies within a horizon. Times are compared in whole seconds. If several predictions
-are equally new, each of them gets the label. If a prediction gets several labels, the label that was observed last is
-used. If the last labels were observed at the same time and differ, the prediction has no label.
+have the same newest time, each of them gets the label. If a prediction gets several labels, the label that was observed
+last is used. If the last labels were observed at the same time and differ, the prediction has no label.
 """
 
 from __future__ import annotations
@@ -77,16 +77,21 @@ class LabelledPredictions:
     ----------
     predictions
         Number of predictions.
-    received, unmatched, of_others
-        Numbers of labels: of the model, without a prediction, and of predictions of other versions.
+    received
+        Number of labels of the model.
+    unmatched
+        Number of these labels that have no prediction.
+    of_others
+        Number of these labels whose predictions are from other versions.
     contradictory
         Number of predictions whose last labels contradict each other. They are not in `rows`.
     rows
-        One row per labelled prediction: `label` and `score` as floats, `group` with its subject, or its key if it has
-        no subject, `at` with the time to which it applies, and the columns of `PredictionTable.beside`.
+        One row per labelled prediction, with the columns `label`, `score`, `group`, `at` and those of
+        `PredictionTable.beside`. `group` is the subject of the prediction, or its key if it has no subject. `at` is the
+        time to which the prediction applies.
     outputs
-        The model's output for each of these rows; see `FittedModel.outputs`. Only the main value, (n,), if an end of an
-        interval is unknown.
+        The model's output for each row; see `FittedModel.outputs`. If an end of an interval is unknown in any row, only
+        the main values, (n,).
     """
 
     predictions: int
@@ -177,7 +182,7 @@ def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
 
 
 def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.Composed:
-    """Return the query that finds the predictions of labels in one table, by the condition `matches`."""
+    """Return the query that joins labels with the predictions in one table, on the condition `matches`."""
     from psycopg import sql
 
     return sql.SQL(_FOUND).format(
@@ -203,13 +208,13 @@ def _beside(table: PredictionTable) -> sql.Composed:
 
 
 def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
-    """Return the condition that a prediction is about a label's subject, and that its time is within the horizon."""
+    """Return the SQL condition that a prediction is about a label's subject, at a time within the horizon."""
     from psycopg import sql
 
     if len(subject) == 1:
         same = [sql.SQL("{}::text = sent.subject").format(_column(subject[0]))]
     else:
-        # The columns are compared one by one, so that an index on the first of them can be used.
+        # Compare column by column, so that PostgreSQL can use an index on the first column.
         same = [
             sql.SQL("{}::text = split_part(sent.subject, ':', {})").format(_column(column), sql.Literal(place))
             for place, column in enumerate(subject, 1)

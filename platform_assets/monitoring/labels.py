@@ -35,14 +35,14 @@ class Label:
     observed_at
         Time of the observation, with time zone.
     request_id
-        Id of the request whose prediction is labelled; None for a subject.
+        Id of the request whose prediction is labelled; None if the label is for a subject at a time.
     place
         Index among the predictions of the request, from 0; None if the request has only one prediction, or if `subject`
         selects it.
     subject
         Id of the labelled item, such as a client.
     at
-        Time to which the label applies, with time zone; None with a request.
+        Time to which the label of a subject applies, with time zone; None if `request_id` is given.
     """
 
     label: float
@@ -60,13 +60,13 @@ class Filed:
     Attributes
     ----------
     outcome
-        `stored`; `already_stored` if the same label was stored before; `unknown` if it names no logged prediction;
-        `refused` for any other reason.
+        `stored`; `already_stored` if the same label was stored before; `unknown` if the log has no such prediction;
+        `refused` if the label was not stored for any other reason.
     standing
-        Whether the stored label is current, superseded or contradictory, among the labels of the same prediction, or of
-        the same subject and time.
+        `current`, `superseded` or `contradictory`, compared with other labels of the same prediction, or of the same
+        subject and time; None if the label was not stored.
     reason
-        Reason if the label was not stored; None if it was stored.
+        Why the label was not stored; None if it was stored.
     """
 
     outcome: Outcome
@@ -89,7 +89,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime, task: Task) -> str | None:
-    """Validate a label without its prediction: return the reason if it cannot be stored, or None if it is valid.
+    """Return the reason why a label cannot be stored; None if it is valid. The prediction is not looked up.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _fault_of_target(label: Label) -> str | None:
     if label.request_id is None:
         return _fault_of_subject(label)
     if label.at is not None:
-        return "at is allowed only without a request_id, which already identifies the prediction; remove at"
+        return "at and request_id cannot be combined, because the request identifies the prediction; remove at"
     if label.place is not None and label.subject is not None:
         return "place and subject cannot be combined; send the subject if the predictions have subjects, else the place"
     return None
@@ -132,10 +132,7 @@ def _fault_of_subject(label: Label) -> str | None:
     if label.subject is None or label.at is None:
         return "send either a request_id, or a subject with at, the time to which the label applies"
     if label.observed_at < label.at:
-        return (
-            f"observed_at is {label.observed_at.isoformat()}, which is before at, {label.at.isoformat()}; check the "
-            "two times"
-        )
+        return f"observed_at ({label.observed_at.isoformat()}) is before at ({label.at.isoformat()}); check both times"
     return None
 
 

@@ -32,11 +32,11 @@ class Result:
     Attributes
     ----------
     name, description, severity
-        As in `Check`. Only a failed check of severity `error` opens an incident.
+        See `Check`. Only a failed check of severity `error` opens an incident.
     told
         The result as a sentence.
     passed
-        Whether it passed; None without values to check.
+        Whether the check passed; None if there were no values to check.
     """
 
     name: str

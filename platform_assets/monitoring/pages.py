@@ -116,7 +116,7 @@ def _add_work(routes: APIRouter, sources: PageSources) -> None:
     def mark_task(
         request: Request, model: str, subject: Text = "", at: Text = "", outcome: Text = "", csrf_token: Text = ""
     ) -> Response:
-        """Store a label for a task: it is done, or its prediction was wrong. Programs use `POST /labels`."""
+        """Store the outcome of a task, `done` or `wrong`, as a label. Programs use `POST /labels` instead."""
         access = access_of(request)
         caller = access.demand(request, LABEL)
         access.sessions.demand_token(access.sessions.of(request), csrf_token)

@@ -28,7 +28,7 @@ class RealPerformance:
     champion
         The promotion by which the version became champion.
     found
-        Its predictions with their labels.
+        The champion's predictions with their labels.
     assessment
         Metrics, plots and verdict on the labelled predictions; None if there are not enough labels.
     """
@@ -40,7 +40,7 @@ class RealPerformance:
 
     @property
     def examples(self) -> str:
-        """Numbers of labelled predictions, and of predictions and labels that are left out, as text."""
+        """Text with the number of labelled predictions, and the numbers of left-out predictions and labels."""
         found = self.found
         about = "; ".join(filter(None, [f"{found.share:.1%}", self.spec.task.told_labels(found.labels)]))
         told = (
@@ -64,7 +64,7 @@ class RealPerformance:
 
 
 def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPerformance | None:
-    """Assess the champion on its labelled predictions; return None without a champion.
+    """Assess the champion on its labelled predictions; return None if there is no champion.
 
     The intervals come from a bootstrap over subjects, because predictions about one subject are not independent.
 
@@ -97,7 +97,7 @@ def assess(spec: ModelSpec, threshold: float | None, found: LabelledPredictions)
     if spec.task.too_few(found.labels):
         return None
     labels = spec.task.labels(found.rows["label"])
-    # Plots over time read the column of the split.
+    # Rename `at` to the time column of the split rule, because plots over time read this column.
     rows = found.rows.rename(columns={"at": getattr(spec.split, "time", None) or "at"})
     judged = Judged(rows, "group", labels, found.outputs, threshold)
     estimates = spec.task.evaluate(judged, spec.resamples)

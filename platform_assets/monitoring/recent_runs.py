@@ -24,7 +24,7 @@ where %(every)s or pipeline_name = any(%(jobs)s) order by id desc limit %(most)s
 
 @dataclass(frozen=True)
 class RecentRun:
-    """A run: its id, job, state, and when it was launched."""
+    """A run: id, job, state and launch time."""
 
     run: str
     job: str

@@ -1,4 +1,4 @@
-"""What the subpackage `monitoring` adds to `Services`: drift, labels, incidents and traces."""
+"""Services of `monitoring`: drift, labels, incidents and traces."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class MonitoringServices(ServingServices):
         return settings.dagster_url or local
 
     def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
-        """Return a watch over the platform from outside Dagster, which is not started yet.
+        """Return a watch over the platform from outside Dagster. The caller starts it.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def lineage_receiver(self) -> LineageReceiver:
-        """Sends lineage events to another catalogue."""
+        """Sends lineage events to a data catalogue."""
         from platform_assets.monitoring.trace.open_lineage import LineageReceiver
 
         return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
@@ -139,5 +139,8 @@ class MonitoringServices(ServingServices):
 
     @property
     def forget_measurements(self) -> Callable[[], int]:
-        """Function that deletes drift measurements older than the retention of predictions and counts their batches."""
+        """Function that deletes old drift measurements and returns the number of deleted batches.
+
+        It deletes measurements older than PLATFORM_PREDICTIONS_DAYS.
+        """
         return self._forget_measurements

@@ -1,4 +1,4 @@
-"""Work list of a model: subjects whose newest prediction requires action and that are not marked yet."""
+"""Work list of a model: subjects whose newest prediction requires action and has no outcome yet."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def open_tasks(
     Raises
     ------
     DatabaseError
-        The database does not answer, or has no such table.
+        The database does not answer, or the table of the work list is missing.
     """
     from psycopg import sql
 
@@ -84,12 +84,12 @@ def open_tasks(
 def demand_subject(
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]], declared: WorkList, subject: str
 ) -> None:
-    """Raise if the table of a work list has no prediction about a subject.
+    """Raise an error if the table of a work list has no prediction about a subject.
 
     Parameters
     ----------
     connect, declared
-        As for `open_tasks`.
+        See `open_tasks`.
     subject
         The subject.
 
@@ -98,7 +98,7 @@ def demand_subject(
     NotFound
         There is no such prediction.
     DatabaseError
-        The database does not answer, or has no such table.
+        The database does not answer, or the table of the work list is missing.
     """
     from psycopg import sql
 
@@ -123,7 +123,7 @@ def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: O
     outcome
         `done`: the prediction was right, and the work is done; `wrong`: there was nothing to do.
     sender
-        Name of the key of the person.
+        Name of the person's key.
 
     Raises
     ------

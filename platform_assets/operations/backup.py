@@ -3,8 +3,8 @@
 The platform can be in use. The backup is consistent for these reasons:
 
 - The databases are read first, and the files afterwards. A database only refers to files that were stored earlier, and
-  files never change, so the backup has all files that its databases refer to. The lake may be ahead of the databases,
-  as after a killed run.
+  files never change, so the backup has all files that its databases refer to. The lake may be newer than the databases,
+  as it may be after a killed run.
 - The three databases are read at the same moment, while no version is registered or promoted.
 - The lake's copies of the ledger's heads are read before the ledger, because the ledger must contain these heads.
 - The log of each table is copied before the data files that it refers to. Upkeep, which removes files, waits until the
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LAKE, DATABASES = "lake", "databases"
 """Folders of a backup."""
 HOME_FOLDERS = ("mlflow", "dagster", "exports", "demo", "landing")
-"""Folders of the home that a backup contains; not logs, scratch files and the database's own files."""
+"""Folders of the home that a backup contains. Logs, scratch files and the database's own files are left out."""
 _LOG = "_delta_log/"
 _LAST_CHECKPOINT = "_delta_log/_last_checkpoint"
 
@@ -138,7 +138,7 @@ def _dump(services: Services, folder: Path, say: Callable[[str], None]) -> tuple
             made_at = datetime.now(UTC)
         for purpose in purposes:
             say(f"dumping the database {services.database.name(purpose)}")
-            # Only the owner may read the sequences of the platform's tables. The role owns the other tables.
+            # Dump the platform's database as its owner, because only the owner may read the sequences of its tables.
             reader = owner if purpose == "platform" else services.database
             dump(reader, purpose, found[purpose], folder / DATABASES / f"{purpose}.dump")
     return made_at, purposes
@@ -150,14 +150,15 @@ def _no_promotion(services: Services) -> Iterator[None]:
     names = sorted({*services.promoter.models(), *(spec.name for spec in model_specs())})
     with ExitStack() as held:
         for name in names:
-            # Lock in the same order as a promotion does.
+            # Lock in the same order as a promotion, to avoid deadlocks.
             held.enter_context(services.database.lock(f"promote {name}"))
             held.enter_context(services.database.lock(f"register {name}"))
         yield
 
 
 def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tuple[int, str]]:
-    # List three times in this order. A commit between two listings only adds files that the next one includes.
+    # Copy pointers first, then the logs that they refer to, then the data files that the logs refer to. Each step lists
+    # the files anew, so it includes the files that were committed during the previous step.
     pointers = copy_out(lake, listed(lake, lambda path: path.endswith(_LAST_CHECKPOINT)), target)
     logs = copy_out(lake, listed(lake, lambda path: _LOG in path and path not in pointers and _is_whole(path)), target)
     rest = listed(lake, lambda path: _LOG not in path and path != heads and _is_whole(path))

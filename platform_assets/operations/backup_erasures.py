@@ -1,4 +1,4 @@
-"""Record erasures next to older backups, so that restoring such a backup repeats the erasures."""
+"""Record erasures next to older backups, so that restoring one of these backups repeats the erasures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 ERASURES = "erasures.json"
-"""File next to the manifest with the keyed hashes of all erasures; the manifest does not list it."""
+"""File with the keyed hashes of all erasures. It is next to the manifest, which does not list it."""
 
 
 def note_in_backups(database: Database) -> list[str]:

@@ -1,4 +1,4 @@
-"""Copy the files of a backup, list them in a manifest with their digests, and check them against it."""
+"""Copy the files of a backup, write a manifest with their digests, and check the files against the manifest."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Manifest:
     Attributes
     ----------
     made_at
-        When the databases were read, ISO 8601, UTC.
+        Time at which the databases were read, ISO 8601, UTC.
     code_version
-        Version of the platform that wrote it.
+        Version of the platform that wrote the backup.
     server_major
         Major version of the PostgreSQL server of the databases.
     databases
-        The databases in it: platform, dagster and, unless a separate tracking server is used, mlflow.
+        Databases in the backup: platform, dagster and, unless MLflow has its own tracking server, mlflow.
     files
         Size in bytes and SHA-256 of each file, by path below the backup's folder.
     """
@@ -132,7 +132,7 @@ def listed(files: pafs.FileSystem, is_wanted: Callable[[str], bool], below: str 
 def copy_out(
     files: pafs.FileSystem, paths: Iterable[str], target: Path, *, may_vanish: bool = False
 ) -> dict[str, tuple[int, str]]:
-    """Copy files into a folder; return size and SHA-256 of each by its path.
+    """Copy files into a folder; return the size and SHA-256 of each file, by path.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _copy(source: Any, target: Path) -> tuple[int, str]:
                 size += len(data)
                 file.write(data)
     except OSError as error:
-        # Convert errors of writing here, because callers report all other errors as errors of the source.
+        # Convert write errors here, because callers report all other errors as read errors of the source.
         reason = error.strerror or first_line(error)
         raise BackupError(f"{target} was not written: {reason}; remove this backup, and use another disk") from None
     if unread:
@@ -194,11 +194,11 @@ def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
     for path in paths:
         data = (source / path).read_bytes()
         try:
-            # Buffer the whole file, because delta-rs only accepts `bytes` and Arrow would pass on another type.
+            # Buffer the whole file, so that Arrow passes it on as `bytes`. delta-rs does not accept other types.
             # Without `compression=None`, a file named .gz would be compressed again.
             with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
                 stream.write(data)
-            # Check the size, because errors on closing a file of an object store are not raised.
+            # Check the size, because Arrow does not raise errors that occur when a file in an object store is closed.
             size = files.get_file_info(path).size
         except OSError as error:
             raise BackupError(f"{path} was not restored: {first_line(error)}") from None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 UPKEEP_LOCK = "upkeep"
-"""Lock for removing files of the lake, and for making a backup."""
+"""Name of the lock that a process holds while it removes files of the lake, or makes a backup."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Backup:
     Attributes
     ----------
     at
-        When its databases were read, UTC.
+        Time at which the databases were read, UTC.
     place
-        Its machine and folder.
+        Machine and folder of the backup.
     """
 
     at: datetime
@@ -44,7 +44,7 @@ def record_backup(database: Database, backup: Backup, digest: str, size: int) ->
     backup
         The backup to record.
     digest, size
-        SHA-256 of its manifest, and the size of its files in bytes.
+        SHA-256 of the backup's manifest, and the size of the backup's files in bytes.
     """
     with closing(database.connect("platform")) as connection:
         connection.execute(

@@ -221,9 +221,9 @@ def readiness(
 @demo.command()
 def story(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model to train two more versions of, e.g. credit_risk_model.")],
+    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
 ) -> None:
-    """Make sample decisions on sample data: champions, a rejected version, and a version that awaits your decision."""
+    """Fill a new platform with sample decisions: champions, a rejected version, and one that awaits your decision."""
     quiet_libraries()
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations.demo_story import tell_story
@@ -269,7 +269,7 @@ def backup(
     from platform_assets.operations.backup import make_backup
 
     made = make_backup(context.obj.services, folder, say)
-    say(f"backup {folder} is complete: files: {len(made.files):,}, {made.bytes / 1e6:,.1f} MB; contains personal data")
+    say(f"backup {folder} is complete: {len(made.files):,} files, {made.bytes / 1e6:,.1f} MB; contains personal data")
 
 
 @commands.command()
@@ -277,7 +277,7 @@ def restore(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a backup.")],
 ) -> None:
-    """Check a backup, and restore it into the empty PLATFORM_HOME and, if set, the empty lake and database."""
+    """Check a backup, and restore it into an empty PLATFORM_HOME and, if they are set, an empty lake and database."""
     quiet_libraries()
     from platform_assets.operations.restore import restore_backup
 
@@ -334,7 +334,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _sign(outcome: Outcome) -> str:
-    """Return the sign of an outcome. A model that fails its gate is still registered, so its step succeeds."""
+    """Return the sign of an outcome. A model that failed its gate has its own sign, because its step succeeds."""
     return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
 
 
@@ -391,12 +391,12 @@ def _say_what_next(report: Report, settings: Settings) -> None:
 
 
 def quarantine_summary(outcome: Outcome) -> str:
-    """Return how many rows were quarantined by which checks. A row may break several checks."""
+    """Return the number of quarantined rows, and the number by failed check. A row may fail several checks."""
     count = outcome.quarantined or 0
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
     checks = ", ".join(f"{name} ({broken:,})" for name, broken in outcome.quarantined_by.items())
     planted = "; demo data contain bad rows on purpose" if outcome.demo else ""
-    return f"{rows} quarantined and the others published; failed checks: {checks}{planted}"
+    return f"{rows} quarantined, all other rows were published; failed checks: {checks}{planted}"
 
 
 def _say_detail(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Dead runs: mark runs as failed if their process was killed, which a released lock shows.
+"""Mark runs as failed if their process has died. A running process holds a lock, so a free lock shows a dead run.
 
 Dagster's default launcher does not detect dead runs, so their state would stay STARTED forever.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
 LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k8s": timedelta(days=1)}
-"""Time in which a launched run must start its process, by launcher. On other machines, it may wait in a queue."""
+"""Time in which a launched run must start its process, by launcher. With Celery or Kubernetes, runs can be queued."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
@@ -77,7 +77,7 @@ def _failed(
 
 
 def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are_back: timedelta) -> bool:
-    """Whether the database was restarted so recently that the run may not hold its lock again yet.
+    """Return whether the run's lock may still be missing, because the database was restarted recently.
 
     This cannot happen with the embedded database, which only starts while no run is active.
     """
@@ -88,7 +88,7 @@ def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are
 
 
 def _ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether the run's final event was stored but not the run's status. If so, store the status."""
+    """Return whether the run has ended but its status was not stored. If so, store the status."""
     entry = next(iter(instance.all_logs(run.run_id, of_type=set(RUN_ENDS))), None)
     if entry is None or entry.dagster_event is None:
         return False

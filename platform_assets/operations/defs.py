@@ -83,7 +83,7 @@ def remove_landed_files(
 
 
 @dg.op(
-    description="Delete old runs from Dagster's history; runs that made an asset lose their log lines and old checks."
+    description="Delete old runs from Dagster's history; if a run made an asset, delete only log lines and old checks."
 )
 def forget_old_runs(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], run_retention: dg.ResourceParam[timedelta]
@@ -171,7 +171,7 @@ def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
 
 
 def dead_run_sensor() -> dg.SensorDefinition:
-    """Return the sensor that marks dead runs as failed, so that they do not block later runs until the night."""
+    """Return the sensor that marks dead runs as failed. Until they are marked, dead runs can block later runs."""
 
     @dg.sensor(
         name="run_died",

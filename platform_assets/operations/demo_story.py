@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 FEWER_ROWS, MORE_ROWS = 0.15, 2.0
-"""Sample rows of the rejected and the pending version, as multiples of PLATFORM_DEMO_ROWS."""
-_APPROVED = "Sample decision: it passed its gate."
-_REJECTED = "Sample decision: it was trained on too few rows."
+"""Sample rows for training the rejected and the pending version, as multiples of PLATFORM_DEMO_ROWS."""
+_APPROVED = "Sample decision: the version passed its gate."
+_REJECTED = "Sample decision: the version was trained on too few rows."
 
 
 def tell_story(services: Services, model: str, actor: Actor, say: Callable[[str], None]) -> None:
@@ -79,7 +79,7 @@ def _demand_new(services: Services, model: str) -> None:
 
 
 def _trained(services: Services, model: str, share: float, say: Callable[[str], None]) -> Request:
-    """Train a model on a share of the sample rows, which may exceed 1; return its approval request."""
+    """Train a model on `share` times the usual number of sample rows; return its approval request."""
     rows = round(share * services.settings.demo_rows)
     say(f"training {model} on {rows:,} sample rows ..")
     before = services.ledger.requests(model)[0].id

@@ -92,7 +92,7 @@ def examine(services: Services) -> list[Finding]:
             if finding.state == "broken" and seen.setdefault(finding.found, thing) != thing:
                 # One cause, such as an unreachable database, often prevents several examinations.
                 findings.append(
-                    Finding(finding.thing, "broken", f"not examined: the same problem as of {seen[finding.found]}")
+                    Finding(finding.thing, "broken", f"not examined: same problem as {seen[finding.found]}")
                 )
             else:
                 findings.append(finding)
@@ -226,7 +226,8 @@ def _alerts(services: Services) -> Iterator[Finding]:
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
         mend = (
-            "`platform-assets alerts list --all` shows the incidents, the log shows why; correct PLATFORM_ALERT_ROUTES"
+            "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows "
+            "the incidents"
         )
         messages = "1 message was" if waiting == 1 else f"{waiting:,} messages were"
         yield Finding("messages", "warning", f"{messages} not accepted by the receiver yet", mend)
@@ -267,7 +268,7 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         yield _provider(ways.provider)
     if ways.proxy and not settings.proxy_secret.get_secret_value() and ways.proxy.admits_all:
         told = "PLATFORM_PROXY_TRUSTED contains all addresses, so anyone can sign in as any person"
-        yield Finding("proxy", "broken", told, "name the proxy's addresses only, or set PLATFORM_PROXY_SECRET")
+        yield Finding("proxy", "broken", told, "set it to the proxy's addresses only, or set PLATFORM_PROXY_SECRET")
     elif ways.proxy:
         yield Finding("proxy", "ok", f"{settings.proxy_user_header} is accepted from {settings.proxy_trusted}")
 
@@ -279,7 +280,7 @@ def _provider(provider: Provider) -> Finding:
     if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
         told = f"{client.redirect_uri} has no TLS, so browsers discard the session cookie"
         return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
-    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow {client.redirect_uri}")
+    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow the URI {client.redirect_uri}")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:
@@ -327,7 +328,7 @@ def _engine(services: Services) -> Iterator[Finding]:
         found, _, mend = reason.partition("; ")
         yield Finding("engine", "broken", f"Spark at {settings.spark_remote}: {found}", mend)
     else:
-        yield Finding("engine", "ok", f"Spark at {settings.spark_remote} for derived tables, DuckDB for the others")
+        yield Finding("engine", "ok", f"Spark at {settings.spark_remote} for derived tables, DuckDB for all others")
 
 
 def _executor(services: Services) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ _CHANGED = ("platform.labels", "platform.predictions", "platform.shadow_predicti
 
 
 def erase_texts(services: Services, subject: str) -> dict[str, int]:
-    """Replace the id in logs and in the histories of Dagster and MLflow; return the number of texts by place.
+    """Replace the id in logs and in the histories of Dagster and MLflow; return the number of changed texts, by place.
 
     The replacement has the same length, so that files keep their size while programs write to them.
     """
@@ -54,7 +54,7 @@ def erase_texts(services: Services, subject: str) -> dict[str, int]:
 
 
 def compact(owner: Database) -> None:
-    """Rewrite the changed tables, because PostgreSQL keeps deleted rows in its files until then."""
+    """Rewrite the changed tables, because PostgreSQL keeps deleted rows in its files until a table is rewritten."""
     with closing(owner.connect("platform")) as connection:
         for (table,) in connection.execute(_TABLES).fetchall():
             if table in _CHANGED or not table.startswith("platform."):
@@ -78,7 +78,7 @@ def pattern(subject: str) -> str:
 
 
 def _replacement(subject: str) -> str:
-    # Replace digits by digits, so that JSON stays valid.
+    # Replace digits with digits, so that JSON stays valid.
     return "".join("9" if char.isdigit() else "x" for char in subject)
 
 

@@ -40,7 +40,7 @@ QUARANTINED_ROW = "source_row"
 
 
 class ErasureError(PlatformError):
-    """A person cannot be erased: the kind is unknown, or the id is not of its type."""
+    """A person cannot be erased, because the kind is unknown or the id has the wrong type."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Erasure:
     Attributes
     ----------
     number
-        Its number in `platform.erasures`.
+        Number of the erasure in `platform.erasures`.
     rows
         Number of erased rows or texts by place.
     models
@@ -101,7 +101,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     Raises
     ------
     ErasureError
-        No domain declares the kind, or the id is not of its type.
+        No domain declares the kind, or the id has the wrong type.
     PlatformError
         A store does not respond. Erase again to continue.
     """
@@ -109,7 +109,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        # Mark the models first, because the files show which versions contained the person, and they are removed next.
+        # Mark the models first. The files that show which versions contained the person are removed afterwards.
         _mark_models(services, schemas, subject, erasure)
         _record_models(owner, erasure)
         _erase_tables(services, schemas, subject, erasure)
@@ -124,7 +124,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
 
 
 def _schemas(kind: str) -> list[TableSchema]:
-    """Return the tables with a kind of person: sources first, online tables last."""
+    """Return the tables with persons of a kind: sources first, online tables last."""
     # A module may import another domain's module, so the same schema can be found in two modules.
     all_of_them = {schema.name: schema for schema in domains.table_schemas() if schema.subject}.values()
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]
@@ -168,7 +168,7 @@ def _record(owner: Database, kind: str, subject: str) -> int:
 
 
 def _record_models(owner: Database, erasure: Erasure) -> None:
-    """Store the models before the files that show them are removed; add the models of an interrupted erasure."""
+    """Store the marked models, together with those that an interrupted erasure of the same person stored."""
     with closing(owner.connect("platform")) as connection:
         earlier = _found_earlier(connection, erasure)
         models = {*earlier.get("models", []), *erasure.models}
@@ -185,7 +185,7 @@ def _found_earlier(connection: psycopg.Connection[Any], erasure: Erasure) -> dic
 
 
 def _complete_record(owner: Database, erasure: Erasure) -> None:
-    """Store the result of an erasure, combined with that of an earlier erasure of the same person."""
+    """Store the result of an erasure. Add the rows of earlier erasures of the same person."""
     with closing(owner.connect("platform")) as connection:
         rows = Counter(_found_earlier(connection, erasure).get("rows", {})) + Counter(erasure.rows)
         found = {**erasure.found(), "rows": rows}
@@ -193,7 +193,7 @@ def _complete_record(owner: Database, erasure: Erasure) -> None:
 
 
 def _places(schema: TableSchema) -> list[SubjectColumn]:
-    """Return the columns of a table of the lake, and of its quarantine, that name a person."""
+    """Return the columns that name a person, in a table of the lake and in the table's quarantine."""
     assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such
     places = [SubjectColumn(schema.name, schema.subject.column)]
     if schema.source:
@@ -253,7 +253,7 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
 
 
 def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
-    """Tag the model versions that were trained on the person, for `reproduce`, `audit` and `readiness`."""
+    """Tag the model versions that were trained on the person's data, for `reproduce`, `audit` and `readiness`."""
     in_lake = [place for schema in schemas if schema.store == "lake" for place in _places(schema)]
     versions = {place.table: versions_with(services.tables, place, subject) for place in in_lake}
     if not any(found.is_found for found in versions.values()):

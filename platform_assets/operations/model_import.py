@@ -1,4 +1,4 @@
-"""Import of a bundle: a model of another environment becomes a challenger of this one.
+"""Import of a bundle: a model from another environment becomes a challenger in this environment.
 
 The other environment's approvals and metrics are information for the approver. The version is evaluated on this
 environment's test set, and needs an approval here. A bundle's hashes show that it was not damaged. They do not show who
@@ -52,8 +52,8 @@ class Imported:
 def import_bundle(services: Services, folder: Path, find_model: Callable[[str], ModelSpec], actor: Actor) -> Imported:
     """Register the model of a bundle as a challenger, evaluate it here, and request its approval.
 
-    Importing a bundle again, even in another process at the same time, makes no second version or request. If an import
-    was interrupted, the next import completes it.
+    Importing a bundle again, even in another process at the same time, creates no second version or request. If an
+    import was interrupted, the next import completes it.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
 
 
 def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the card's paragraph about the other environment. A code block prevents the formatting of its texts."""
+    """Return the card's paragraph about the other environment. Its texts are in a code block, so they stay plain."""
     lines = [
         *(f"trained on {name} version {number}, digest {digest}" for name, (number, digest) in tables.items()),
         *bundle.approved,

@@ -31,9 +31,9 @@ class Requirement:
     name
         Short name.
     is_met
-        Whether it is met.
+        Whether the requirement is met.
     found
-        The evidence, or the gap.
+        The evidence that it is met, or what is missing.
     mend
         Fix for the gap; empty if the requirement is met.
     """
@@ -145,7 +145,7 @@ class _Model:
         if at:
             return Requirement("reproduced", is_met=True, found=f"identical on {at}")
         mend = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
-        return Requirement("reproduced", is_met=False, found="not reproduced, or with a different result", mend=mend)
+        return Requirement("reproduced", is_met=False, found="not reproduced, or the result was different", mend=mend)
 
     def _tables_readable(self, version: ModelVersion) -> Requirement:
         try:
@@ -165,7 +165,7 @@ class _Model:
             return Requirement(
                 "loads", is_met=False, found=f"trained on a load that was undone later: {told}", mend=mend
             )
-        return Requirement("loads", is_met=True, found="no load that it was trained on was undone")
+        return Requirement("loads", is_met=True, found="none of the loads in its training data was undone")
 
     def _freshness(self, version: ModelVersion) -> Requirement:
         first, limit = self.spec.tables[0], self.spec.retraining.min_new_rows
@@ -190,7 +190,7 @@ class _Model:
         approvals = [event for event in self.services.ledger.history(request.id) if event.kind == "approve"]
         verified = all(event.authenticated for event in approvals)
         told = f"version {champion.version}: " + "; ".join(event.told for event in approvals)
-        mend = "" if verified else "let the approver use a key: `platform-assets keys add`, and approve again"
+        mend = "" if verified else "give the approver a key with `platform-assets keys add`, and approve again"
         yield Requirement("approval", verified, told, mend)
 
     def identity(self) -> Iterator[Requirement]:

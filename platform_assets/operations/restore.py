@@ -85,7 +85,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
         _restore_files(folder, manifest, inside, lake, say)
     try:
         _restore_databases(folder, manifest, inside, settings.lake, say)
-        # Erase before the home is complete, so that an interrupted restore leaves no platform with erased persons.
+        # Erase before the home is complete, so that an interrupted restore cannot leave data of erased persons.
         if erasures := read_erasures(folder):
             with closing(Services(inside)) as services:
                 erase_again(services, erasures, say)
@@ -152,7 +152,7 @@ def _restore_databases(
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
-        # Bind with a new identity, because the platform of the backup may still be in use.
+        # Give the lake a new identity, because the platform of the backup may still be in use.
         bind_lake(database, settings.lake, place)
 
 

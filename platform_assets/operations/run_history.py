@@ -24,7 +24,7 @@ _OLD = b"""
 select run_id from runs where status in ('SUCCESS', 'FAILURE', 'CANCELED')
 and coalesce(end_time, extract(epoch from update_timestamp)) < extract(epoch from now() - %s)
 """
-# Evaluations contain plots, so they would soon be the largest part of the history.
+# Delete old evaluations, because they contain plots and would soon be the largest part of the history.
 _EVALUATIONS = b"""
 delete from asset_check_executions old where run_id = any(%s) and exists (
     select from asset_check_executions later

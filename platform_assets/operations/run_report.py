@@ -37,15 +37,15 @@ class Outcome:
     rows
         Rows of the table; None for other assets.
     seconds
-        Duration of its step.
+        Duration of the asset's step.
     passed, failed
-        Names of its checks by result.
+        Names of the checks that passed, and of those that failed.
     blocked
-        Whether a failed check prevented its publication.
+        Whether a failed check prevented the publication of the table.
     quarantined
         Number of quarantined rows; None for a table without a quarantine.
     quarantined_by
-        Number of quarantined rows by check.
+        Number of quarantined rows, by failed check.
     demo
         Whether the rows come from demo data.
     verdict
@@ -53,7 +53,7 @@ class Outcome:
     approval
         State of the approval request, for a model.
     waits
-        Files that are not predicted yet, with the reason, for stored predictions; empty if no file waits.
+        For stored predictions: files without predictions so far, and the reason. Empty if there are none.
     reason
         Reason for the failure or the skip.
     """
@@ -218,7 +218,7 @@ class _Recorder:
     def _checks_not_made(self, event: dg.DagsterEvent) -> list[dg.AssetKey]:
         """Return the asset of a check that raised an error instead of returning a result."""
         key = self._checked.get(event.step_key or "")
-        # Skip a blocking check that returned a negative result, because its step fails too.
+        # Skip blocking checks that failed. Their steps fail as well, but they did return a result.
         return [key] if key in self._outcomes and event.is_step_failure and not self._outcomes[key].blocked else []
 
     def _record(self, outcome: Outcome, event: dg.DagsterEvent, timestamp: float) -> None:

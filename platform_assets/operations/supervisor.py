@@ -71,7 +71,7 @@ class Server:
 
 
 def demand_free(name: str, port: int, host: str = "127.0.0.1") -> None:
-    """Raise if a server cannot listen on a port.
+    """Raise an error if a server cannot listen on a port.
 
     Raises
     ------

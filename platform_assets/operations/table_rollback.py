@@ -1,4 +1,4 @@
-"""Roll back a table: restore its rows, make its downstream tables again, and find the models trained on it."""
+"""Roll back a table: restore its rows, rebuild its downstream tables, and find the models trained on it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ from platform_assets.orchestration.in_process_runs import run_in_process
 
 @dataclass(frozen=True)
 class Affected:
-    """A model version that was trained on an undone version.
+    """A model version that was trained on an undone table version.
 
     Attributes
     ----------
     model, version
         The model version.
     tables
-        The undone versions that its training used, as `<table> version <number>`.
+        The undone table versions that the training used, as `<table> version <number>`.
     is_champion
-        Whether it is the champion.
+        Whether the model version is the champion.
     requests
-        Numbers of its open approval requests.
+        Numbers of the model version's open approval requests.
     """
 
     model: str
@@ -49,7 +49,7 @@ class Affected:
 
 
 def demand_lake_table(definitions: dg.Definitions, name: str) -> None:
-    """Raise if a name does not belong to a table of the lake.
+    """Raise an error if a name does not belong to a table of the lake.
 
     Raises
     ------
@@ -88,9 +88,9 @@ def report_restored(instance: dg.DagsterInstance, restored: Restored) -> None:
 
 
 def dependent_tables(definitions: dg.Definitions, tables: TableStore, name: str) -> tuple[list[str], list[str]]:
-    """Return the downstream tables in two lists: those that one run can make again, and those that it cannot.
+    """Return the downstream tables in two lists: tables that one run can rebuild, and all other tables.
 
-    A run cannot make partitioned tables or tables that accumulate. Partitioned tables need a backfill.
+    A run cannot rebuild partitioned tables or tables that accumulate. Partitioned tables need a backfill.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def make_again(definitions: dg.Definitions, instance: dg.DagsterInstance, names:
 def affected_models(
     tables: TableStore, registry: ModelRegistry, ledger: Ledger, undone: Mapping[str, set[int]]
 ) -> list[Affected]:
-    """Return the model versions that were trained on undone versions, or on tables made from them; tag them.
+    """Tag and return the model versions that were trained on undone table versions, or on tables made from these.
 
     Parameters
     ----------

@@ -34,8 +34,8 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     Raises
     ------
     PlatformError
-        The settings are not for several machines, its database or broker does not respond, or this
-        machine has another lake.
+        The settings are for one machine only, the database or the broker does not respond, or the lake is not the one
+        that the database belongs to.
     """
     settings = services.settings
     if not settings.celery_broker_url.get_secret_value():
@@ -50,9 +50,9 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     os.environ["DAGSTER_HOME"] = str(dagster_home_for_servers(settings))
     say(f"platform-assets: executing {queue}, {processes} at a time")
     configure_logging(load_settings().secrets(), logging.INFO)
-    # This logger writes the arguments of each task, which describe the whole instance.
+    # Silence this logger at level INFO. It logs the arguments of each task, which describe the whole instance.
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
-    # Gossip and mingle exchange messages between workers, which nothing here uses.
+    # Disable gossip and mingle. They exchange messages between workers, which the platform does not use.
     worker = app.Worker(
         hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
         queues=[queue],

@@ -63,7 +63,7 @@ class StepTask(Task):  # type: ignore[misc]  # Celery has no types
 
 
 def event_log(instance: DagsterInstance) -> PlatformEventLog:
-    """Return the event log of the platform's instance, which has the locks."""
+    """Return the event log of the platform's instance. It contains the run locks."""
     log = instance.event_log_storage
     if not isinstance(log, PlatformEventLog):
         raise TypeError(f"needs a PlatformEventLog, not {type(log).__name__}")
@@ -98,7 +98,7 @@ def worker_app(settings: Settings) -> Celery:
 
 
 def demand_broker(app: Celery) -> None:
-    """Raise if the broker does not respond.
+    """Raise an error if the broker does not respond.
 
     Raises
     ------

@@ -79,13 +79,13 @@ class CelerySteps(StepHandler):
         yield from ()
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        """Return whether the step waits, runs, or has reported its end."""
+        """Return unhealthy if the step failed or its process died, and healthy if it is queued, running or complete."""
         locks = event_log(step_handler_context.instance).run_locks
         task_id = _task_id(step_handler_context)
         if locks.are_incomplete() or not locks.try_take(task_id):
             return CheckStepHealthResult.healthy()
         locks.release(task_id)
-        # The process of the task takes the lock before the state STARTED, and releases it after a final state. So check
+        # The task's process takes the lock, sets the state STARTED, sets a final state, and releases the lock. So check
         # the lock first and then the state: a task that is STARTED without a lock is dead.
         result = self._result(step_handler_context)
         state = result.state

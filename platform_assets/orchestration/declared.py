@@ -1,4 +1,4 @@
-"""The argument `declared` of the function `definitions` in each room's `defs.py`."""
+"""The declarations that each `defs.py` of the platform receives, as the argument `declared` of `definitions`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

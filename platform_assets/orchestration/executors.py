@@ -39,7 +39,7 @@ def step_executor(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def demand_extra(extra: Extra) -> None:
-    """Raise if an extra is not installed.
+    """Raise an error if an extra is not installed.
 
     Raises
     ------

@@ -27,7 +27,7 @@ MOST_RUNS = 100
 GRACE = timedelta(minutes=10)
 """Delay after which an evaluation is late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Time for which a schedule or sensor must fail. A shorter failure, for example of the network, repairs itself."""
+"""Time for which a schedule or sensor must fail until it counts. Shorter failures, for example of the network, pass."""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
@@ -105,7 +105,7 @@ class AutomationState:
     failure
         Reason if its evaluations have failed for at least `SHORTEST_FAILURE`; otherwise None.
     silent_since
-        Last evaluation, or the time at which one was due; None unless an evaluation is overdue.
+        Start of the time without evaluations, if an evaluation is overdue; otherwise None.
     """
 
     kind: Literal["schedule", "sensor"]
@@ -263,8 +263,8 @@ def _automation_state(
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
     """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
-    While the code location restarts, the evaluations of all sensors fail. That is one problem, which the watch outside
-    Dagster detects.
+    Failures because the code location cannot be reached do not count. They affect all sensors at once, and the watch
+    outside Dagster detects them.
     """
     failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
     own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]

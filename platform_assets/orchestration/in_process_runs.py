@@ -74,7 +74,7 @@ def partitions_of_run(run: dg.DagsterRun, partitions: dg.PartitionsDefinition[st
 
 
 def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **options: Any) -> dg.ExecuteInProcessResult:
-    """Execute a job in this process without output on the console. A failed step does not raise.
+    """Execute a job in this process without output on the console. A failed step raises no error.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def backfill(
     Raises
     ------
     PlatformError
-        The job has no such partitions.
+        The job does not have these partitions.
     """
     parts = list(_parts(job, first, last))
     name = f"{first}..{last}"

@@ -62,7 +62,7 @@ def _fields(settings: Settings) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise PlatformError(f"{_place(settings)}: cannot be read: {first_line(error)}") from None
     if not isinstance(given, dict) or "job_image" not in given or "service_account_name" not in given:
-        raise PlatformError(f"{_place(settings)}: must have the fields job_image and service_account_name, at least")
+        raise PlatformError(f"{_place(settings)}: must have at least the fields job_image and service_account_name")
     home = {"dagster_home": os.environ["DAGSTER_HOME"]} if "DAGSTER_HOME" in os.environ else {}
     variables = [*_variables(settings), *given.get("env_vars", ())]
     return {**_DEFAULTS, **home, **given, "env_vars": variables}

@@ -37,7 +37,7 @@ class Redaction:
     """
 
     def __init__(self, secrets: Sequence[str]) -> None:
-        # Serialised values escape quotes and non-ASCII letters; JSON within JSON escapes them twice.
+        # Mask escaped forms too: JSON escapes quotes and non-ASCII letters, and JSON within JSON escapes them twice.
         once = [json.dumps(secret)[1:-1] for secret in secrets]
         twice = [json.dumps(secret)[1:-1] for secret in once]
         self._written_secrets = tuple({*secrets, *once, *twice})

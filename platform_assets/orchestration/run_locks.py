@@ -78,13 +78,13 @@ class RunLocks:
                 connection.close()
 
     def server_start(self) -> datetime:
-        """Return the start time of the database server. Locks that were taken earlier may not be held again yet."""
+        """Return the start time of the database server. After a restart, live processes take their locks again."""
         with self.engine.connect() as connection:
             moment = connection.exec_driver_sql("select pg_postmaster_start_time()").scalar_one()
         return cast("datetime", moment)
 
     def are_incomplete(self, grace: timedelta = LOCKS_ARE_BACK) -> bool:
-        """Return whether the server was started so recently that live processes may not hold their locks again yet."""
+        """Return whether locks of live processes may still be missing, because the server started recently."""
         return datetime.now(UTC) - self.server_start() < grace
 
     def leave_to_parent(self) -> None:
@@ -99,7 +99,7 @@ class RunLocks:
 
     def _locked(self, run_id: str) -> Connection:
         connection = self.engine.connect()
-        # Detect a machine that lost power, which does not close its connection. By default, that takes two hours.
+        # Detect a machine that lost power without closing its connection. By default, this would take two hours.
         connection.exec_driver_sql("set tcp_keepalives_idle = 30")
         connection.exec_driver_sql("set tcp_keepalives_interval = 10")
         connection.exec_driver_sql("set tcp_keepalives_count = 3")

@@ -87,7 +87,7 @@ class PlatformStorage(DagsterPostgresStorage):
         from sqlalchemy import create_engine
 
         # Share a pool, because Dagster opens a connection per statement: a run of three assets opens 500, which takes
-        # half of its time.
+        # half of the run's time.
         engine = create_engine(url, isolation_level="AUTOCOMMIT", pool_size=2, max_overflow=-1)
         # Do not use `pool_pre_ping`, because testing each connection before use would add 50 % more statements.
         _ask_when_in_doubt(engine)
@@ -122,15 +122,15 @@ class PlatformComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below the home of the settings."""
+        """Store the files below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
         """Store the output of a step.
 
-        Dagster copies it to the terminal with two helper processes each. They start with SIGINT blocked, because Ctrl-C
-        in a terminal reaches them too, and they would print a traceback. Dagster ends them with SIGTERM.
+        For each step, Dagster starts two helper processes that copy the output to the terminal. Start them with SIGINT
+        blocked. Otherwise, Ctrl-C in the terminal would make them print a traceback. Dagster ends them with SIGTERM.
         """
         with ExitStack() as stack:
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -151,12 +151,12 @@ class PlatformArtifacts(LocalArtifactStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below the home of the settings."""
+        """Store the files below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
 class _FollowsServer:
-    """A storage that follows the embedded server to a new port, even if Dagster's web server replaces the engine."""
+    """Storage that connects to the embedded server's current port, even if Dagster's web server replaces the engine."""
 
     database: Database
     _engine: Engine
@@ -192,7 +192,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         self._engine.dispose()
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event with secrets masked. A run's first event takes its lock; the last event releases it."""
+        """Store an event with secrets masked. Take or release the run's lock when the run starts or ends."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
@@ -243,7 +243,7 @@ def _follow_server(engine: Engine, database: Database) -> None:
         try:
             database.set_port(*arguments)
         except DatabaseError as error:
-            # Dagster repeats a statement only after an error of the driver.
+            # Raise an error of the driver, because Dagster repeats a statement only after such an error.
             raise psycopg2.OperationalError(str(error)) from None
 
     event.listen(engine, "do_connect", set_port)
@@ -269,7 +269,7 @@ def _ask_when_in_doubt(engine: Engine) -> None:
 
 
 def _has_a_message(connection: Any) -> bool:
-    """Whether the server sent an unrequested message, for example because it is shutting down."""
+    """Return whether the server sent an unrequested message, for example because it is shutting down."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -90,14 +90,15 @@ class ChampionLive(BaseModel):
 
 
 class ShadowLive(BaseModel):
-    """The version that runs in the shadow of the live version."""
+    """The shadow version, which scores the same requests as the live version."""
 
     version: Annotated[int, Field(examples=[4])]
     approval_id: Annotated[int, Field(description="Pending approval request of this version.")]
-    until: Annotated[datetime, Field(description="Time at which the shadow ends at the latest.")]
+    until: Annotated[datetime, Field(description="Latest time at which the shadow ends.")]
     loaded: Annotated[bool, Field(description="Whether this process has loaded the version.")]
     failure: Annotated[
-        str | None, Field(description="Why it cannot be loaded or could not score the last row.", examples=[None])
+        str | None,
+        Field(description="Why the version cannot be loaded or could not score the last row.", examples=[None]),
     ]
 
 
@@ -178,7 +179,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
             )
         broken = [state.failure for state in states.values() if state.live is None]
         if services.bundle and broken:
-            # A service with a bundle has no other model, so without this one it is not ready.
+            # A service with a bundle has only this model, so it is not ready without the model.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],

@@ -72,7 +72,9 @@ def predictions_asset(declared: BatchPredictions, zone: DeclaredZone, *, owners:
 
 
 def waits_for_champion(model: str) -> Callable[[dg.SensorEvaluationContext], str | None]:
-    """Return a function for a sensor with the resource `ledger`: it returns why landed files cannot be predicted now.
+    """Return a function that returns the reason if landed files cannot be predicted now, else None.
+
+    The function takes the context of a sensor with the resource `ledger`.
 
     Parameters
     ----------

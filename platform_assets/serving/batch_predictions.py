@@ -1,8 +1,8 @@
 """Batch predictions: the champion predicts every landed row once, and stored predictions are never changed.
 
 The predictions of a group of files, and the state of these files, are written to PostgreSQL in one transaction. Then
-the predictions are copied to the lake. After a crash, the next run copies the missing ones. Without a champion, the
-files wait.
+the predictions are copied to the lake. After a crash, the next run copies the predictions that are missing in the lake.
+Without a champion, the files wait.
 """
 
 from __future__ import annotations
@@ -169,9 +169,10 @@ class BatchPredictor:
 
 
 def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> None:
-    """Copy predictions that only the lake has to the database, which was restored from an older backup.
+    """Restore predictions that are missing in the database from the lake.
 
-    Otherwise the files of these predictions would be predicted again, perhaps by another model version.
+    Predictions are missing if the database was restored from an older backup. Without them, their files would be
+    predicted again, perhaps by another model version.
 
     Parameters
     ----------
@@ -218,8 +219,8 @@ def predicted(live: LiveModel, rows: Frame, declared: BatchPredictions) -> Frame
     decided = live.model.output.decide(scores, live.threshold)
     if decided is None:
         raise ArtefactError(
-            f"version {live.version} of {live.name} makes no decisions, but {declared.table.name} has the column "
-            f"{declared.positive} for them; approve a classifier"
+            f"version {live.version} of {live.name} makes no decisions, but {declared.table.name} stores decisions "
+            f"in the column {declared.positive}; approve a classifier"
         )
     if not np.isfinite(scores).all():
         first = rows.iloc[int(np.argmin(np.isfinite(scores)))]

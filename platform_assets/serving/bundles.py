@@ -1,7 +1,7 @@
 """Bundles: a champion's file and the record of its approval in one folder.
 
 A service can serve a bundle without the platform's database and lake. Opening a bundle verifies that the file is the
-approved one and that the approval record matches its hash chain. A completely rewritten chain is not detected; only
+approved file and that the approval record matches its hash chain. A completely rewritten chain is not detected; only
 `platform-assets audit`, on the platform, has the original hashes to compare with.
 """
 
@@ -44,9 +44,12 @@ class Bundle:
     ----------
     folder
         Folder with the bundle's files.
-    model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive (None if the model
-        makes no decisions).
+    model, version
+        Name and number of the registered version.
+    digest
+        Digest of the model's file.
+    threshold
+        Score from which a row is positive; None if the model makes no decisions.
     demo
         Whether the model was trained on sample data.
     approved
@@ -119,11 +122,11 @@ class BundledChampion:
         return self._bundle.store.load(digest)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Wait until `stop` is set, for at most `seconds`; a bundle never changes."""
+        """Wait until `stop` is set, for at most `seconds`. There are no changes to wait for in a bundle."""
         stop.wait(seconds)
 
     def close(self) -> None:
-        """Do nothing; no connection is open."""
+        """Do nothing, because no connection is open."""
 
 
 def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -> Bundle:

@@ -17,13 +17,16 @@ BLIND_PACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Approved:
-    """The approved version of a model that is to be served.
+    """The approved version of a model, which is to be served.
 
     Attributes
     ----------
-    model, version, digest, threshold
-        The registered version, the digest of its file, and the score from which a row is positive (None if the model
-        makes no decisions).
+    model, version
+        Name and number of the registered version.
+    digest
+        Digest of the model's file.
+    threshold
+        Score from which a row is positive; None if the model makes no decisions.
     approval_id
         Number of the approval request.
     metrics
@@ -42,10 +45,10 @@ class Approved:
 
 
 class ChampionSource(Protocol):
-    """Source of the champions: the versions to serve. Only one thread uses it."""
+    """Source of the champions: the versions to serve. Not thread-safe: only one thread may use it."""
 
     def champion(self, model: str) -> Approved | None:
-        """Return the version to serve; None without a champion.
+        """Return the version to serve; None if there is no champion.
 
         Raises
         ------

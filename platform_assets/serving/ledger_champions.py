@@ -70,7 +70,7 @@ class LedgerChampions:
         Raises
         ------
         ArtefactError
-            The file cannot be loaded, was altered, or the ledger's records about it disagree.
+            The file cannot be loaded or was altered, or the ledger's records about it contradict each other.
         """
         for known in self._known.values():
             if known.approved.digest == digest and known.contradiction:

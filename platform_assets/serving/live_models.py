@@ -1,7 +1,7 @@
 """Live models: the champions in memory, replaced within seconds after a promotion.
 
-A `ChampionSource` names the version of each model, and `ArtefactStore` loads its file. One thread polls and loads;
-requests only read an attribute. If a version cannot be loaded, the previous one stays live. MLflow is not used.
+A `ChampionSource` names the version of each model, and `ArtefactStore` loads its file. One thread polls and loads.
+Requests only read an attribute. If a version cannot be loaded, the previous one stays live. MLflow is not used.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class LiveModel:
     Attributes
     ----------
     name, version, digest, threshold, approval_id, metrics, demo
-        As in `Approved`.
+        See `Approved`.
     model
         The fitted model in memory.
     loaded_at
-        Time at which this process made it live, with time zone.
+        Time at which this process made the version live, with time zone.
     """
 
     name: str
@@ -156,7 +156,7 @@ class LiveModels:
         self._thread: threading.Thread | None = None
 
     def start(self, names: Collection[str]) -> None:
-        """Start the thread that follows the champions of these models; return at once."""
+        """Start the thread that loads the champions of these models; do not wait for it."""
         self.close()
         self._states = {name: self._states.get(name, ModelState()) for name in names}
         self._stop = threading.Event()

@@ -51,12 +51,14 @@ class Predictions:
 
     Attributes
     ----------
-    model, version, approval_id, threshold
-        The model version and its decision threshold; None if it makes no decisions.
+    model, version, approval_id
+        The model version and its approval request.
+    threshold
+        Score from which a prediction is positive; None if the model makes no decisions.
     caller, request_id
         Name of the caller's key, and id of the request.
     subjects
-        (n,) id of the item that each prediction is about, such as a client; None without an id.
+        (n,) id of the item that each prediction is about, such as a client; None if it has no id.
     features
         (n,) feature values by name.
     scores
@@ -65,7 +67,7 @@ class Predictions:
         Time of the prediction, with time zone.
     read_from
         (n,) online table and version that the features were read from, as `<table>@<version>`; None if the request
-        contained them. An empty sequence means None for every prediction.
+        contained the features. An empty sequence means None for every prediction.
     """
 
     model: str
@@ -114,8 +116,10 @@ class PredictionLog:
 
     Attributes
     ----------
-    written, dropped, failures
-        Number of rows that were written, of rows that were dropped, and of failed writes.
+    written, dropped
+        Number of rows that were written, and of rows that were dropped.
+    failures
+        Number of failed attempts to write.
     """
 
     def __init__(self, sink: Sink, capacity: int = CAPACITY, *, before_answer: bool = False) -> None:
@@ -214,7 +218,7 @@ class PredictionLog:
             self._added.wait()
             self._added.clear()
             if self._stop.is_set():
-                # `close` may have set the event just before this thread cleared it.
+                # Set the event again, because `close` may have set it just before this thread cleared it.
                 self._added.set()
         else:
             self._stop.wait(PACE_SECONDS)
@@ -352,7 +356,7 @@ class LogSink:
         return 0
 
     def close(self) -> None:
-        """Do nothing; no connection is open."""
+        """Do nothing, because no connection is open."""
 
 
 def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -> int:

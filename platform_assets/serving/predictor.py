@@ -101,7 +101,7 @@ class Predictor:
         name
             Name of the model.
         keys
-            (n,) id of the item that each row describes, such as a client, for the log; None without an id.
+            (n,) id of the item that each row describes, such as a client, for the log; None if it has no id.
         rows
             (n,) plain feature values by name, None if missing; other names are ignored.
         asked

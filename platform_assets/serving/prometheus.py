@@ -74,7 +74,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "platform_http_request_seconds",
-            "Seconds from a request's head to the end of the response.",
+            "Seconds from the arrival of a request's headers to the end of its response.",
             ["method", "route"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -113,7 +113,7 @@ class Metrics:
             if rows:
                 self._of_predictions(live.name, live.version, outcome).inc(rows)
         if live.model.output.score_range is None:
-            # Do not count other values, because the buckets of the histogram only suit probabilities.
+            # Count only probabilities, because the buckets of the histogram do not suit other values.
             return
         histogram = self._of_scores(live.name)
         for score in predicted.scores.tolist():
@@ -125,7 +125,7 @@ class Metrics:
 
 
 class LimitsCollector(Collector):
-    """Whether the rate limits are shared through Redis.
+    """Metric that shows whether the rate limits are shared through Redis.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class LimitsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric."""
-        told = "Whether requests are counted in Redis, with those of other processes."
+        told = "Whether requests of all processes are counted together, in Redis."
         yield GaugeMetricFamily("platform_rate_limits_shared", told, self._limits.scope == "shared")
 
 
@@ -201,7 +201,7 @@ class ShadowMetrics(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield whether each shadow works, and its rows."""
+        """Yield the state and the row counts of each shadow."""
         up = GaugeMetricFamily(
             "platform_shadow_up", "Whether a running shadow is loaded and could score its last row.", labels=_SHADOW
         )

@@ -1,4 +1,4 @@
-"""What the subpackage `serving` adds to `Services`: live models, and the log of their predictions."""
+"""Services of `serving`: live models, and the log of their predictions."""
 
 from __future__ import annotations
 

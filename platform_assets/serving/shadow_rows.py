@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShadowRow:
-    """A row that a version scored in the shadow.
+    """A row that a shadow scored.
 
     Attributes
     ----------
-    at, request_id, item, subject
-        Time, HTTP request, place in the request, and item id of the champion's prediction.
+    at, request_id
+        Time and HTTP request of the champion's prediction.
+    item
+        Index of the row in the request, from 0.
+    subject
+        Id of what the prediction is about, such as a client; None if it has no id.
     score, champion_score
-        Score, or predicted value, of both versions.
+        Score, or predicted value, of the shadow and of the champion.
     agrees
-        Whether both agree; see `Output.agrees`.
+        Whether both versions agree; see `Output.agrees`.
     """
 
     shadow: Shadow
@@ -43,11 +47,12 @@ class Losses:
 
     Attributes
     ----------
-    dropped, failed
-        Number of rows that arrived when the queue was full or no version was loaded, and of rows that could not be
-        scored.
+    dropped
+        Number of rows that arrived when the queue was full or no version was loaded.
+    failed
+        Number of rows that could not be scored.
     reason
-        The last failure; None without a failure.
+        The last failure; None if there was no failure.
     """
 
     dropped: int = 0
@@ -56,7 +61,7 @@ class Losses:
 
 
 class ShadowStore(Protocol):
-    """Source of the running shadows, and destination of their scores. Only one thread uses it."""
+    """Source of the running shadows, and destination of their scores. Not thread-safe: only one thread may use it."""
 
     def running(self) -> Sequence[Shadow]:
         """Return the running shadows, at most one for each model."""

@@ -1,9 +1,9 @@
-"""Score the champion's requests with another version in the shadow, without delaying answers.
+"""Score the champion's requests with a second version, the shadow, without delaying answers.
 
-A request only puts its rows into a bounded queue. One thread scores the queue in small parts and pauses after each, so
-that it uses about a tenth of a processor. If the queue is full, rows are dropped and counted. The thread also loads the
-version, writes the scores to their own tables (`shadow_store.py`), and records reports. Its failures are counted and
-logged, and never affect a request. Each process of the service scores its own requests.
+A request only puts its rows into a bounded queue. One thread scores the queue in small parts and pauses after each
+part, so that it uses about a tenth of a processor. If the queue is full, rows are dropped and counted. The thread also
+loads the version, writes the scores to their own tables (`shadow_store.py`), and records reports. Its failures are
+counted and logged, and never affect a request. Each process of the service scores its own requests.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class ShadowState:
     model
         The loaded version; None while it is not loaded.
     failure
-        Reason if it cannot be loaded or could not score the last row; None if there is no failure.
+        Why the version cannot be loaded or could not score the last row; None if there is no failure.
     has_failed
         Whether a row could not be scored.
     due
-        Time of the next attempt to load it, by the monotonic clock.
+        Time of the next attempt to load the version, by the monotonic clock.
     """
 
     shadow: Shadow
@@ -284,7 +284,7 @@ class Shadows:
             self._stop.wait(PAUSE_PER_SECOND * (time.perf_counter() - began))
 
     def _next(self) -> list[_Row]:
-        """Take rows of one shadow, of one or more requests."""
+        """Take rows for one shadow, which can be from several requests."""
         # Take the rows without the lock, because taking many rows would keep requests waiting.
         self._take(ROWS_AT_ONCE)
         rows: list[_Row] = []
@@ -305,7 +305,7 @@ class Shadows:
             scored = _compared(state, rows)
         except Exception as error:  # noqa: BLE001 - a version in the shadow may raise anything
             if len(rows) > 1:
-                # Score each row alone, so that only the bad ones are lost.
+                # Score each row alone, so that only rows that fail are lost.
                 for row in rows:
                     self._score_part([row])
                 return
@@ -350,7 +350,7 @@ def _compared(state: ShadowState, rows: Sequence[_Row]) -> list[ShadowRow]:
     assert model is not None  # noqa: S101 - rows are queued only for a loaded version
     for row in rows:
         if row.live.model.output.name != model.output.name:
-            raise ArtefactError(f"its task is {model.output.name}, the champion's is {row.live.model.output.name}")
+            raise ArtefactError(f"its task is {model.output.name}, but the champion's is {row.live.model.output.name}")
     found = _outputs(model, [row.features for row in rows])
     if not np.isfinite(found).all():
         raise ArtefactError("a score is not a finite number")
@@ -381,5 +381,5 @@ def _outputs(model: FittedModel, rows: Any) -> NDArray[np.float64]:
 
 
 def _told(error: Exception) -> str:
-    """Return the message of an error of the platform, and only the type of another, which could contain values."""
+    """Return the message of a `PlatformError`. Of other errors, return only the type: messages may contain values."""
     return first_line(error) if isinstance(error, PlatformError) else type(error).__name__

@@ -36,7 +36,7 @@ FIRST_REPORT = timedelta(minutes=1)
 LONGEST_GAP = timedelta(days=1)
 """Longest time between two reports, if rows were scored."""
 LAST_REPORT = timedelta(minutes=1)
-"""Time from the end of a shadow's days to its last report, so that all processes have written their rows."""
+"""Time from the end of a shadow to its last report, so that all processes have written their rows."""
 _LOCK = "shadow reports"
 _ROWS_AT_ONCE = 10_000
 # Use one statement for all rows, because a statement for each row would cost more processor time.
@@ -68,7 +68,8 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
-# The log does not store the place of a row in its request, but the rows of a request are in one batch, in order.
+# The log stores a row's place in its batch, not in its request. Subtract the place of the request's first row, because
+# all rows of a request are in one batch, in order.
 _OF_ANSWER = b"""
 select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
 from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
@@ -100,7 +101,7 @@ class ShadowScore:
     positive, threshold
         Decision and decision threshold; None if the version makes no decisions.
     agrees
-        Whether it agrees with the champion; see `Output.agrees`.
+        Whether the version agrees with the champion; see `Output.agrees`.
     """
 
     version: int
@@ -224,10 +225,14 @@ def summarise(connection: Connection, request_id: int) -> dict[str, Any]:
 
     Returns
     -------
-    `rows`, `agreeing`, `requests`: scored rows, those in which both versions agree, and their HTTP requests. `first`,
-    `last`: times of the predictions. `mean_difference`: challenger minus champion. `differences`: quantiles of the
-    absolute difference. `disagreements`: the largest disagreements. `dropped`, `failed`, `reason`: rows that were not
-    scored.
+    - `rows`, `agreeing`: number of scored rows, and of rows on which both versions agree
+    - `requests`: number of HTTP requests with scored rows
+    - `first`, `last`: times of the first and the last prediction
+    - `mean_difference`: mean of challenger minus champion
+    - `differences`: quantiles of the absolute difference
+    - `disagreements`: the rows with the largest disagreements
+    - `dropped`, `failed`: numbers of rows that were not scored; see `Losses`
+    - `reason`: the last failure
     """
     [(rows, agreeing, requests, first, last, mean, quantiles)] = connection.execute(_SUMMARY, [request_id]).fetchall()
     [(dropped, failed, reason)] = connection.execute(_LOSSES, [request_id]).fetchall()

@@ -49,7 +49,7 @@ def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], posi
     Parameters
     ----------
     name
-        Its name, `<domain>/<table>`. The table in PostgreSQL is `<domain>.<table>`.
+        Name of the table, `<domain>/<table>`. The table in PostgreSQL is `<domain>.<table>`.
     landed
         The table whose rows are predicted. Its key is the digest of the file and the line.
     copied
@@ -77,7 +77,7 @@ def batch_time(batch: int) -> datetime:
 
 
 def batch_number(predictions: pa.Table) -> int:
-    """Return the batch number of these predictions; 0 if there are none.
+    """Return the batch number of the newest predictions; 0 if there are none.
 
     The number is the time of the newest prediction, in microseconds since 1970.
     """
@@ -153,7 +153,7 @@ class StoredPredictions:
         connection.execute(self._queries.drop_new)
 
     def last_batch(self) -> int:
-        """Return the number of the last batch, see `batch_number`; 0 without predictions.
+        """Return the number of the last batch, see `batch_number`; 0 if there are no predictions.
 
         Raises
         ------
@@ -194,14 +194,14 @@ class StoredPredictions:
         return pa.concat_tables(parts)
 
     def page(self, digests: Sequence[str], offset: int, size: int) -> tuple[list[dict[str, Any]], int]:
-        """Return some predictions for files, and the number of all predictions for them.
+        """Return one page of the predictions for files, and the total number of predictions for these files.
 
         Parameters
         ----------
         digests
             SHA-256 of the files, in the order of the result. The rows of a file are in the order of its lines.
         offset, size
-            Number of rows to skip, and to return.
+            Number of rows to skip, and maximum number of rows to return.
 
         Raises
         ------

@@ -66,7 +66,7 @@ class Settings(
     DataSettings,
     DeploymentSettings,
 ):
-    """The platform's own variables, and the rules that relate variables of several subjects."""
+    """The platform's own variables, and the rules for combinations of variables."""
 
     @model_validator(mode="after")
     def _production_is_not_a_demo(self) -> Self:
@@ -120,7 +120,7 @@ class Settings(
         has_database = not self.bundle and not self.api_keys.get_secret_value()
         if not has_database and (self.oidc_issuer or self.proxy_user_header):
             raise ValueError(
-                "people sign in without keys only on a service with a database; unset PLATFORM_OIDC_ISSUER and "
+                "people can sign in without keys only on a service with a database; unset PLATFORM_OIDC_ISSUER and "
                 "PLATFORM_PROXY_USER_HEADER, or PLATFORM_BUNDLE and PLATFORM_API_KEYS"
             )
         return self

@@ -78,7 +78,7 @@ class DeploymentSettings(SettingsGroup):
         if not str(folder).isascii() and sys.getfilesystemencoding() != "utf-8":
             # Libraries that write tables encode paths in UTF-8, and would use another folder.
             raise ValueError(
-                f"contains other characters than ASCII, and Python encodes paths in {sys.getfilesystemencoding()}; set "
+                f"contains characters other than ASCII, and Python encodes paths in {sys.getfilesystemencoding()}; set "
                 "PYTHONUTF8=1, or use a locale with UTF-8"
             )
         # DuckDB treats a backslash as an escape, and PostgreSQL's tools refuse control characters.

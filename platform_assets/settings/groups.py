@@ -33,7 +33,7 @@ class SettingsGroup(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _without_surrounding_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Kubernetes keeps the last line break of a file with a secret, and Docker keeps the \r of a file from Windows.
+        # Strip line breaks: Kubernetes keeps the last one of a file with a secret, and Docker keeps the \r of Windows.
         stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
         # Treat a blank value as not set, like an empty value.
         return {name: value for name, value in stripped.items() if value or values[name] == value}

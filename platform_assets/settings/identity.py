@@ -95,7 +95,7 @@ class IdentitySettings(SettingsGroup):
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer(cls, text: str) -> str:
-        # Allow plain HTTP only to this machine, because the keys that sign identities come from this address.
+        # Allow plain HTTP only to this machine, because the keys that verify identities come from the issuer.
         if text and not re.fullmatch(r"(https://[^\s/?#@]+|http://(localhost|127\.0\.0\.1)(:\d+)?)(/[^\s?#]*)?", text):
             raise ValueError(
                 "must be the issuer's https address without user and query, exactly as the provider states it, for "
@@ -125,7 +125,7 @@ class IdentitySettings(SettingsGroup):
     def _groups(cls, text: str) -> str:
         for entry in filter(None, map(str.strip, re.split(r"[;\n]", text))):
             if not re.fullmatch(r"[^=]*[^=\s]\s*=\s*\w+(\s*\+\s*\w+)*", entry):
-                raise ValueError(f"must be GROUP=scope+scope, with semicolons between groups; {entry!r} is not")
+                raise ValueError(f"must be GROUP=scope+scope, with semicolons between groups, not {entry!r}")
         return text
 
     @model_validator(mode="after")

@@ -44,7 +44,7 @@ def test_altered_and_unreadable_tags_are_found_and_do_not_prevent_a_promotion(
     registry._client.set_model_version_tag(MODEL, "1", "platform.metrics", "{")
     registry._client.set_model_version_tag(MODEL, "2", "platform.threshold", "0.99")
     unreadable, altered = works.promoter.altered(MODEL)
-    assert unreadable.startswith(f"{MODEL} version 1: the tag platform.metrics is not the JSON")
+    assert unreadable.startswith(f"{MODEL} version 1: the tag platform.metrics is not a JSON")
     assert altered.startswith(
         f"{MODEL} version 2: the registry has threshold 0.99, but the approval request recorded 0.3"
     )

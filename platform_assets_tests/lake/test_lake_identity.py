@@ -142,7 +142,7 @@ def test_the_doctor_names_both_lakes(machine: Callable[[str], Services]) -> None
     output = platform_assets("doctor").out
     assert "broken database: the database" in output
     assert output.count("belongs to the lake") == 1
-    assert "broken history: not examined: the same problem as of database" in output
+    assert "broken history: not examined: same problem as database" in output
 
 
 def test_a_moved_or_copied_lake_keeps_its_database(database: Database, tmp_path: Path) -> None:

@@ -134,13 +134,17 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
 @pytest.mark.parametrize(
     ("tag", "value", "reason"),
     [
-        ("platform.metrics", "{", "the tag platform.metrics is not the JSON object that the platform writes"),
+        ("platform.metrics", "{", "the tag platform.metrics is not a JSON object with values of the expected type"),
         (
             "platform.metrics",
             '{"roc_auc": "high"}',
-            "the tag platform.metrics is not the JSON object that the platform writes",
+            "the tag platform.metrics is not a JSON object with values of the expected type",
         ),
-        ("platform.parameters", "[]", "the tag platform.parameters is not the JSON object that the platform writes"),
+        (
+            "platform.parameters",
+            "[]",
+            "the tag platform.parameters is not a JSON object with values of the expected type",
+        ),
         ("platform.threshold", "half", "the tag platform.threshold is 'half', not a number"),
         ("platform.tables", "3", "the tag platform.tables of "),
         ("platform.digest", None, "the tag platform.digest is missing"),
@@ -215,7 +219,7 @@ def test_pinned_tables_fails_if_a_version_has_an_unreadable_tables_tag_and_no_re
     register(client, "credit_model", {"shop/sales": 3}, {})
     for tag in ("shop/sales=3", "[3]", '{"shop/sales": "new"}', '{"shop/sales": null}'):
         client.set_model_version_tag("credit_model", "2", TABLES_TAG, tag)
-        with pytest.raises(PlatformError, match=f"the tag {TABLES_TAG} of credit_model version 2 is .* must be JSON"):
+        with pytest.raises(PlatformError, match=f"the tag {TABLES_TAG} of credit_model version 2 is .* a JSON object"):
             registry.pinned_tables()
 
 

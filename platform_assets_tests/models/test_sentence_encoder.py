@@ -87,14 +87,14 @@ def test_equal_files_are_packed_into_equal_bytes(packed: bytes) -> None:
 @pytest.mark.parametrize(
     ("model", "tokenizer", "told"),
     [
-        (b"no graph", None, r"model.onnx of the encoder is not an ONNX model that can be read"),
-        (tiny_encoder.graph(4)[:-40], None, r"model.onnx of the encoder is not an ONNX model that can be read"),
+        (b"no graph", None, r"model.onnx of the encoder cannot be read as an ONNX model"),
+        (tiny_encoder.graph(4)[:-40], None, r"model.onnx of the encoder cannot be read as an ONNX model"),
         (
             tiny_encoder.graph(4, inputs=("input_ids", "pixels")),
             None,
             r"has the inputs \['input_ids', 'pixels'\]; it needs input_ids, and may have \['attention_mask', 'token",
         ),
-        (None, b"{}", r"tokenizer.json of the encoder is not a tokenizer that can be read"),
+        (None, b"{}", r"tokenizer.json of the encoder cannot be read as a tokenizer"),
         (tiny_encoder.graph(0), None, "the encoder cannot encode a text"),
     ],
     ids=["no model", "cut off", "unknown input", "no tokenizer", "fewer words than the tokenizer"],

@@ -144,7 +144,7 @@ def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_
         ({"label": 1, "observed_at": "9999-12-31T23:59:59Z", "request_id": "r"}, "which is in the future"),
         ({"label": 1, "observed_at": now()}, "send either a request_id, or a subject with at"),
         ({"label": 1, "observed_at": now(), "subject": "7"}, "send either a request_id, or a subject with at"),
-        ({"label": 1, "observed_at": now(hours=-1), "subject": "7", "at": now()}, "which is before at"),
+        ({"label": 1, "observed_at": now(hours=-1), "subject": "7", "at": now()}, ") is before at ("),
         ({"label": 1, "observed_at": now(), "request_id": "a b"}, "request_id: String should match pattern"),
         ({"label": 1, "observed_at": now(), "request_id": "r", "place": -1}, "place: Input should be greater than"),
         ({"label": 1, "observed_at": now(), "subject": "", "at": now()}, "subject: Value should have at least 1 item"),

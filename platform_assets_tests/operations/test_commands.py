@@ -62,7 +62,7 @@ def test_run_removes_scratch_folders_of_dead_processes_and_prints_quarantined_ro
     assert "removed 1 scratch folder of processes that have ended" in lines
     assert [path.name for path in (home / "scratch").iterdir() if path.is_dir()] == [LIVE]
     assert (
-        "loans: 12 rows were quarantined and the others published; failed checks: amount_is_positive (12), "
+        "loans: 12 rows were quarantined, all other rows were published; failed checks: amount_is_positive (12), "
         "every_value_has_its_type (1); demo data contain bad rows on purpose"
     ) in lines
     assert "loans: failed checks: table_is_large" in lines
@@ -85,13 +85,13 @@ def test_up_removes_scratch_folders_of_dead_processes_before_it_starts_servers(h
             1,
             {"id_is_unique": 1},
             False,
-            "1 row was quarantined and the others published; failed checks: id_is_unique (1)",
+            "1 row was quarantined, all other rows were published; failed checks: id_is_unique (1)",
         ),
         (
             1_200,
             {"a": 1_000, "b": 200},
             False,
-            "1,200 rows were quarantined and the others published; failed checks: a (1,000), b (200)",
+            "1,200 rows were quarantined, all other rows were published; failed checks: a (1,000), b (200)",
         ),
     ],
 )

@@ -143,8 +143,8 @@ def test_runs_and_steps_become_kubernetes_jobs_as_the_configuration_says(config:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "must have the fields job_image and service_account_name"),
-        ("- job_image", "must have the fields job_image and service_account_name"),
+        ("", "must have at least the fields job_image and service_account_name"),
+        ("- job_image", "must have at least the fields job_image and service_account_name"),
         ("{", "cannot be read: "),
         ("{job_image: a, service_account_name: b, job_namspace: c}", 'unexpected config entry "job_namspace"'),
         ("{job_image: a, service_account_name: b}", "no access to a Kubernetes cluster"),

@@ -233,7 +233,7 @@ def test_an_unloadable_shadow_is_reported_and_does_not_affect_answers(desk: Desk
     ("scores", "output", "told"),
     [
         (lambda rows: np.full(len(rows), np.nan), None, "a score is not a finite number"),
-        (lambda rows: np.zeros((len(rows), 3)), INTERVAL, "its task is regression, the champion's is binary"),
+        (lambda rows: np.zeros((len(rows), 3)), INTERVAL, "its task is regression, but the champion's is binary"),
     ],
 )
 def test_scores_that_cannot_be_compared_are_counted_as_failed(desk: Desk, scores: Any, output: Any, told: str) -> None:

@@ -1,1 +1,1 @@
-"""Daily measurements of every model and table, and the alarms about values that are unlike earlier values."""
+"""Daily measurements of every model and table, and alarms about values that differ from earlier values."""

@@ -1,4 +1,4 @@
-"""The assets of daily measurements, the checks on models and tables that report them, the job and its schedule."""
+"""Assets of the daily measurements, asset checks that report the measurements, and the job and its schedule."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -96,7 +96,7 @@ def _days_per_check(models: Sequence[ModelSpec], watched: Sequence[WatchedTable]
 
 
 def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.AssetsDefinition:
-    """Return the asset of the measurements of models."""
+    """Return the asset that measures models."""
 
     @table_asset(MODEL_DAYS, owners=OWNERS, kinds={"postgres"})
     def model_days(
@@ -115,7 +115,7 @@ def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.Assets
 
 
 def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.AssetsDefinition:
-    """Return the asset of the measurements of tables."""
+    """Return the asset that measures tables."""
 
     @table_asset(TABLE_DAYS, owners=OWNERS)
     def table_days(tables: dg.ResourceParam[TableStore], online: dg.ResourceParam[OnlineTables]) -> Frame:
@@ -131,16 +131,18 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 def checks_of(
     schema: TableSchema, declared: Sequence[Check], known: Mapping[str, Series], subjects: Mapping[str, str]
 ) -> dg.AssetChecksDefinition:
-    """Return the checks, which report the newest measurements and do not measure.
+    """Return the checks. They report the newest measurements, and do not measure.
 
     Parameters
     ----------
     schema
         Table of the measurements.
-    declared, known
-        The checks of each subject, and the series by name.
+    declared
+        Checks of each model or table.
+    known
+        The series by name.
     subjects
-        Asset key of each model or table, by its name in the table.
+        Asset key of each model or table, by its name in the measurements.
     """
     by_name, named = {check.name: check for check in declared}, {key: name for name, key in subjects.items()}
 

@@ -1,9 +1,9 @@
-"""The budget of false alarms of the whole platform, and the part of each check.
+"""Budget of false alarms of the whole platform, and each check's share of it.
 
 All checks of all models and tables together may raise one false alarm in `PLATFORM_FALSE_ALARM_DAYS` days. Rates of
 false alarms add up, even if the checks are dependent, so the budget is divided: each stream whose drift is
 measured row by row uses one false alarm in `PLATFORM_DRIFT_FALSE_ALARM_DAYS` days, and the checks share the rest
-equally. A check divides its part among its series.
+equally. A check divides its share among its series.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=400)
 """Time for which measurements are kept."""
 REPLAYED = 60
-"""Number of newest values from which the evidence is computed. Older evidence hardly matters."""
+"""Number of newest values from which the evidence is computed. Older values hardly affect it."""
 _COLUMNS = ("series", "column")
 _FIELDS = ("subject", "day", *Point.__dataclass_fields__, "alarm")
 _JUDGEMENT = ("evidence", "threshold", "alarm", "is_open")
@@ -60,7 +60,7 @@ def read_days(
 
 
 def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Return the rows of a day's measurements of a model or table, before they are tested."""
+    """Convert the measurements of a model or table on a day to rows. They are not tested yet."""
     return [
         {"subject": subject, "day": day, **asdict(point), "alarm": point.is_open, "is_open": point.is_open}
         for point in points
@@ -77,7 +77,7 @@ def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: da
 
 
 def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: date) -> Frame:
-    """Return all measurements, after testing those from the day `since` on.
+    """Test the measurements from the day `since` on, and return all measurements with the results.
 
     Parameters
     ----------

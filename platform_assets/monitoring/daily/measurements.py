@@ -31,7 +31,7 @@ _RECENT = timedelta(days=7)
 def measure_models(
     sources: ModelSources, specs: Sequence[ModelSpec], history: Frame | None, per_check: float, now: datetime, run: str
 ) -> Frame:
-    """Return the history with the measurements of all models since their last measurement.
+    """Measure all models from their last measured day on, and return the history with the new measurements.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def measure_tables(
     per_check: float,
     now: datetime,
 ) -> Frame:
-    """Return the history with the measurements of all tables; parameters as for `measure_models`."""
+    """Measure all tables, and return the history with the new measurements; parameters as for `measure_models`."""
     today, rows = now.astimezone(UTC).date(), []
     in_database = {one.name: one for one in online.versions()}
     for table in watched:
@@ -101,7 +101,7 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the newest measured day. It is measured again, because the day was not over at the last measurement."""
+    """Return the first day to measure: the last measured day, which was not over then, but at most 90 days ago."""
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK
@@ -151,6 +151,6 @@ def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
 
 
 def recent_days(days: Frame, count: int = 90) -> Frame:
-    """Return the measurements of the newest days."""
+    """Return the measurements of the last `count` days."""
     first: date = days["day"].max() - timedelta(days=count - 1)
     return days[days["day"] >= first]

@@ -1,4 +1,4 @@
-"""Dagster metadata of measured series: their newest values, which Dagster plots over time, and a plot of the days."""
+"""Dagster metadata of measured series: the newest values, which Dagster plots over time, and plots by day."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_VALUES = 20
 
 
 def of_series(days: Frame, check: Check, known: Mapping[str, Series]) -> dict[str, Any]:
-    """Return the newest values of the series of a check, and a plot of the first series without columns.
+    """Return the newest values of a check's series, and a plot of each series that is not measured by column.
 
     Parameters
     ----------

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 FIRST_LOOK = timedelta(days=90)
-"""Time that the first measurement of a model covers in the log."""
+"""Period of the prediction log that the first measurement of a model covers."""
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
-"""Holdout metrics that measure the share of labels in agreement with the prediction or its interval."""
+"""Holdout metrics: share of labels that equal the decision, or that lie in the prediction interval."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def measure_model(
 
 
 def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
-    """Measure the drift of requested rows; yield distances and estimated performance of requested and new rows."""
+    """Measure the drift of requested rows. Yield drift and estimated performance of requested and new rows, by day."""
     rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
     if rows.num_rows:
         try:
@@ -129,7 +129,7 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
         except DatabaseError:
             raise
         except PlatformError as error:
-            # Keep the other measurements of the model.
+            # Report the failure as a point, so that the other measurements of the model are kept.
             yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
     streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
     for of_rows, table in streams.items():
@@ -143,7 +143,8 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
 def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[str, int]:
     """Return the features whose alarm is open, with the number of measured days since the alarm.
 
-    After an alarm, the evidence restarts at 0. Without drift, its mean is at most the number of days since then.
+    After an alarm, the evidence restarts at 0. Without drift, its expected value is at most the number of days since
+    the alarm, so the alarm stays open while the evidence is above this number.
     """
     days = {
         name: 0 if now.alarm else before[name] + 1
@@ -156,7 +157,7 @@ def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[
 def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
     for feature, drift in measured.drift.items():
         point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
-        # The table of new rows has its own check, so only the requested rows are tested here.
+        # Test the requested rows only, because the table of new rows has its own check.
         if of_rows == _REQUESTED:
             judgement: dict[str, Any] = {
                 "evidence": drift.evidence,

@@ -47,16 +47,16 @@ def from_labels(losses: Floats) -> Estimate:
 def prediction_powered(losses: Floats, estimated: Floats, every: Proxy) -> Estimate:
     """Return the mean loss of all predictions with its 95 % interval; unknown with fewer than 20 labels.
 
-    The labelled predictions must be like a random sample of all predictions.
+    The result is valid only if the labelled predictions are like a random sample of all predictions.
 
     Parameters
     ----------
     losses
         (n,) losses of the labelled predictions.
     estimated
-        (n,) the same losses, estimated by the model without the label.
+        (n,) the model's estimates of these losses, made without the labels.
     every
-        The estimates of all predictions.
+        The model's estimates for all predictions.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""Agreement of a champion's predictions with their labels, and evidence that it is worse than in the holdout.
+"""Agreement of a champion's predictions with their labels, and evidence that it is worse than on the holdout data.
 
-Labels arrive late and in batches. Each new label is a bet on whether the prediction disagrees with it more often than
-it did in the holdout; the capital is the evidence, as in `monitoring/drift/evidence.py`.
+Labels arrive late and in batches. A bettor bets on each new label that predictions disagree with labels more often than
+on the holdout. The bettor's capital is the evidence, as in `monitoring/drift/evidence.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.025
-"""Smallest increase of the share of disagreements that is reported as worse."""
+"""Smallest increase of the share of disagreements that counts as worse."""
 STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
@@ -38,19 +38,19 @@ class Disagreements:
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence that the share of disagreements is above the tolerated share, in days.
+    """Return the evidence, in days, that the share of disagreements is above the tolerated share.
 
     Parameters
     ----------
     counts
-        Counts at the end of each day, oldest first. If corrected labels lower them, earlier counts are lowered too.
+        Counts at the end of each day, oldest first. A later count can be lower, because labels are corrected.
     tolerated
-        Largest share of disagreements that is as good as in the holdout.
+        Largest share of disagreements that is no worse than on the holdout.
     """
     import numpy as np
 
     found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
-    # Later counts include corrections, so limit the counts of each day to those of later days.
+    # Later counts include corrections, so reduce each count to the minimum of all later counts.
     lowest = np.minimum.accumulate(found[::-1])[::-1]
     capital = np.full(len(STAKES), -np.inf)
     for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):
@@ -68,7 +68,7 @@ def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -
     wrong, right
         (..) numbers of new labels that disagree and agree.
     tolerated
-        Largest share of disagreements that is as good as in the holdout.
+        Largest share of disagreements that is no worse than on the holdout.
     """
     import numpy as np
 
@@ -83,7 +83,7 @@ def total(capital: Floats) -> Floats:
     """Return the mean capital of the stakes, (..)."""
     import numpy as np
 
-    # The exponential of 700 is near the largest float.
+    # Avoid an overflow: the exponential of 700 is near the largest float.
     mean: Floats = np.exp(np.minimum(capital, 700.0)).mean(axis=-1)
     return mean
 
@@ -94,23 +94,23 @@ def tolerated_share(low: float) -> float:
     Parameters
     ----------
     low
-        Lower end of the interval of the share of agreements in the holdout.
+        Lower end of the interval of the share of agreements on the holdout.
     """
     return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
 
 
 def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
-    """Return the share of predictions that agree with their label, from few labels and all predictions.
+    """Return the share of predictions that agree with their label, estimated from few labels and all predictions.
 
     A decision agrees with its label if it is right. A value agrees with its label if its prediction interval covers the
-    label; without stored intervals, no share is known.
+    label. Without stored intervals, the share is left out.
 
     Parameters
     ----------
     found
         The labelled predictions.
     threshold
-        Threshold of the champion; None for a model that gives values.
+        Threshold of the champion; None for a regression model.
     every
         Share of disagreements over all predictions, estimated from the probabilities.
     """
@@ -143,7 +143,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
 def judged_agreement(
     points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
 ) -> list[Point]:
-    """Return the points, with the result of the test of the agreement.
+    """Return the points, with the result of the test added to the point of the series `agreement`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Results of checks in words."""
+"""Descriptions of the results of checks."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ _COLUMNS = (
     Column(
         "judged",
         "float64",
-        "Value on the scale of the comparison with earlier values, e.g. a logarithm; null if not compared.",
+        "Value on the scale on which it is compared with earlier values, e.g. a logarithm; null if not compared.",
     ),
-    Column("noise", "float64", "Minimum standard deviation to assume on that scale; null if not compared."),
+    Column("noise", "float64", "Minimum standard deviation that is assumed for `judged`; null if not compared."),
     Column("evidence", "float64", "Evidence that the value has changed; see docs/monitoring.md.", "days"),
     Column("threshold", "float64", "Evidence at which an alarm is raised; null if the value is not checked.", "days"),
     Column("alarm", "boolean", "Whether an alarm was raised on this day."),
-    Column("is_open", "boolean", "Whether an alarm was raised, and the values have not returned to their usual range."),
+    Column("is_open", "boolean", "Whether an alarm that was raised on this day or earlier is still open."),
     Column("told", "string", "Explanation of the value or alarm; empty if there is none."),
 )
 _KEY = ("subject", "day", "series", "column")

@@ -12,16 +12,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """A fact that is checked for each model or table.
+    """A condition that is checked for each model or table.
 
     Attributes
     ----------
     name
         Name of the check.
     description
-        The fact as a sentence.
+        The condition, as a sentence.
     severity
-        `warn`, or `error` for a fact that needs action at once.
+        `error` if a failure needs action at once, else `warn`.
     """
 
     name: str
@@ -57,14 +57,16 @@ class Point:
     series, column
         The series, and the column that was measured.
     value, low, high
-        The value with its 95 % interval; NaN if it is unknown.
+        The value and the ends of its 95 % interval; NaN if unknown.
     rows
-        Number of rows from which it was computed.
-    judged, noise
-        The value on the scale on which it is tested, and the smallest standard deviation on this scale; NaN if it is
-        not tested against the earlier values.
+        Number of rows from which the value was computed.
+    judged
+        The value on the scale on which it is tested against earlier values; NaN if it is not.
+    noise
+        Smallest standard deviation to assume on this scale; NaN if the value is not tested against earlier values.
     evidence, threshold, is_open
-        For a value that was already tested when it was measured: the evidence, and whether it is an alarm.
+        For a value that is not tested against earlier values but has its own test: the evidence, the evidence at which
+        an alarm is raised, and whether an alarm is open.
     told
         Explanation, for display.
     """
@@ -88,11 +90,11 @@ INPUTS, PREDICTIONS = "requested_rows_are_as_in_training", "predictions_are_as_u
 MEASURED = "measurements_are_complete"
 ESTIMATED, LABELS, AGE = "estimated_performance_is_as_usual", "labels_agree_with_predictions", "champion_is_recent"
 FAILED = "failed"
-"""Series of failed measurements: 1 if the model or table could not be measured, with the reason as the explanation."""
+"""Series of failed measurements. Its value is 1 if the model or table could not be measured; `told` has the reason."""
 FAILURE = Series("Failed measurements", MEASURED)
 MODEL_CHECKS = (
     Check(MEASURED, "The model was measured without an error."),
-    Check(VOLUME, "The number of predictions per day is similar to earlier days, by weekday.", "error"),
+    Check(VOLUME, "The number of predictions per day is similar to earlier days of the same weekday.", "error"),
     Check(FAILURES, "The share of failed requests is similar to earlier days.", "error"),
     Check(LATENCY, "The 95th percentile of the response time is similar to earlier days."),
     Check(INPUTS, "The rows in prediction requests have the same distribution as the training rows.", "error"),
@@ -155,7 +157,7 @@ SMALLEST_RATIO = 0.02
 """Negligible change of a count, as a ratio."""
 _FEW = 10
 SMALLEST_DISTINCT_RATIO = 0.005
-"""Negligible change of the number of different values, as a ratio."""
+"""Negligible change of the number of distinct values, as a ratio."""
 SMALLEST_DURATION_RATIO = 0.1
 """Negligible change of a duration, as a ratio."""
 SMALLEST_SHIFT = 0.025
@@ -163,12 +165,12 @@ SMALLEST_SHIFT = 0.025
 
 
 def arcsine(share: float) -> float:
-    """Return a share on the arcsine scale, on which its variance does not depend on its value."""
+    """Return a share on the arcsine scale, where its variance does not depend on its value."""
     return math.asin(math.sqrt(min(max(share, 0.0), 1.0)))
 
 
 def share_noise(rows: int) -> float:
-    """Return the standard deviation of a share of this many rows, on the arcsine scale."""
+    """Return the standard deviation, on the arcsine scale, of a share of `rows` rows."""
     return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
 
 
@@ -181,18 +183,18 @@ def count_noise(count: float) -> float:
 
 
 def of_count(series: str, count: int) -> Point:
-    """Return a number of events per day."""
+    """Return the point of a daily count."""
     return Point(series, count, rows=count, judged=math.log1p(count), noise=count_noise(count))
 
 
 def of_share(series: str, count: int, rows: int, column: str = "") -> Point:
-    """Return the share of some rows."""
+    """Return the point of a share, `count` of `rows`."""
     share = count / rows if rows else math.nan
     judged = arcsine(share) if rows else math.nan
     return Point(series, share, column, rows=rows, judged=judged, noise=share_noise(rows))
 
 
 def of_duration(series: str, value: float, rows: int = 0) -> Point:
-    """Return a duration."""
+    """Return the point of a duration."""
     judged = math.log(value) if value > 0 else math.nan
     return Point(series, value, rows=rows, judged=judged, noise=SMALLEST_DURATION_RATIO)

@@ -1,4 +1,4 @@
-"""Measurements of a table: age, rows, missing, different, smallest and largest values, mean and spread, and columns.
+"""Measurements of a table: age, number of rows, columns with their types, and statistics of each column's values.
 
 A table is measured when it has a new version. The checks test the change since the previously measured version,
 because most tables keep growing.
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
 
 MOST_CATEGORIES = 1_000
-"""Largest number of different values of a column whose most frequent value is measured."""
+"""The most frequent value of a non-numeric column is measured only up to this number of distinct values."""
 COLUMNS = "columns"
 
 
@@ -52,7 +52,7 @@ class WatchedTable:
     key
         Columns that identify a row. Their values are not measured.
     quarantine
-        Table of the bad rows; empty if there is none.
+        Table of the quarantined rows; empty if there is none.
     accumulates
         Whether each run adds rows.
     """
@@ -83,14 +83,14 @@ class Before:
 
 
 def measure_online(version: OnlineVersion, before: Before, now: datetime) -> list[Point]:
-    """Measure age and rows of an online table. Its values are measured in the lake."""
+    """Measure the age and the number of rows of an online table. Column values are only measured in the lake."""
     return [_age(version.updated_at, now), _rows(version.rows, before, accumulates=False)]
 
 
 def measure_table(
     tables: TableStore, table: WatchedTable, version: TableVersion, before: Before, now: datetime
 ) -> list[Point]:
-    """Measure a table of the lake; if its version was measured before, only its age.
+    """Measure a table in the lake. If its newest version was measured before, measure only the age.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def _age(at: datetime, now: datetime) -> Point:
 
 
 def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
-    """Return the number of rows. If the table accumulates, the added rows are tested, else the relative change."""
+    """Return the number of rows. The test uses the number of added rows if the table accumulates, else the ratio."""
     earlier = before.value("rows")
     if math.isnan(earlier):
         return Point("rows", rows, rows=rows)
@@ -148,7 +148,7 @@ def _columns(rows: ir.Table, version: str, before: Before) -> Point:
 
 
 def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]:
-    """Yield the values of each column; `_changed` prepares the test of the change."""
+    """Yield the statistics of each column. `_changed` adds what the test of the change needs."""
     measures: dict[str, Any] = {}
     for place, name in enumerate(names):
         column = rows[name]
@@ -180,7 +180,7 @@ def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]
 
 
 def _changed(point: Point, before: Before) -> Point:
-    """Return a point whose tested value is the change since the previous measurement."""
+    """Return the point with `judged` set to the change since the previous measurement."""
     earlier = before.value(point.series, point.column)
     if math.isnan(earlier) or math.isnan(point.value):
         return replace(point, judged=math.nan, noise=math.nan)
@@ -190,7 +190,7 @@ def _changed(point: Point, before: Before) -> Point:
         return replace(point, judged=math.log1p(point.value) - math.log1p(earlier), noise=SMALLEST_DISTINCT_RATIO)
     spread = before.value("spread", point.column)
     if point.series == "spread":
-        # The smallest float keeps the logarithm of a constant column finite.
+        # The spread of a constant column is 0. Replace it with a tiny number, so that the logarithm is finite.
         ratio = math.log(max(point.value, 1e-300)) - math.log(max(earlier, 1e-300))
         return replace(point, judged=ratio, noise=SMALLEST_RATIO)
     shift = point.value - earlier

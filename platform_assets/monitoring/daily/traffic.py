@@ -101,7 +101,7 @@ def plain_database_errors(connect: Callable[[], AbstractContextManager[Connectio
     Raises
     ------
     DatabaseError
-        The database does not answer.
+        PostgreSQL failed.
     """
     import psycopg
 
@@ -110,8 +110,8 @@ def plain_database_errors(connect: Callable[[], AbstractContextManager[Connectio
             yield connection
     except psycopg.Error as error:
         raise DatabaseError(
-            f"the predictions cannot be measured: PostgreSQL failed ({first_line(error)}); `platform-assets doctor` "
-            "shows what is reachable"
+            f"the predictions cannot be measured: PostgreSQL failed ({first_line(error)}); run `platform-assets "
+            "doctor` to check the database"
         ) from error
 
 
@@ -165,8 +165,8 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column contains the time at which the prediction was made. Earlier columns contain the predicted
-            # time.
+            # The last column of `at` is the time at which the prediction was made. The columns before it, if any, are
+            # times to which the prediction applies.
             at=column(table.at[-1]),
             score=column(table.score),
             version=column(table.version),

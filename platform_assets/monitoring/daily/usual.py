@@ -1,12 +1,12 @@
-"""Evidence that a daily value is unlike the earlier values of its series, within a budget of false alarms.
+"""Evidence that a daily value differs from the earlier values of its series, within a budget of false alarms.
 
-Each value is predicted from earlier values: the mean of the same weekday, with the spread of the days around it. The
-prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied. Half of
-the budget is for p-values so small that a single day raises the alarm.
+Each value is predicted from earlier values: the mean of the same weekday, with the spread of the days around this
+mean. The prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied.
+Half of the budget is for p-values so small that a single day raises the alarm.
 
-Sources: e-values from p-values, Vovk and Wang, "E-values: calibration, combination and applications", 2021,
-https://arxiv.org/abs/1912.06116; capital that is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023,
-https://arxiv.org/abs/2203.03532. docs/monitoring.md compares the alternatives.
+Sources: Vovk and Wang, "E-values: calibration, combination and applications", 2021, https://arxiv.org/abs/1912.06116,
+for e-values from p-values; Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding
+capital every day. docs/monitoring.md compares the alternatives.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ GAP = 7
 FEWEST = 28
 """Smallest number of earlier values needed to test a value. With fewer, there are too many false alarms."""
 TAIL = 6
-"""Degrees of freedom of Student's t-distribution, whose heavy tails allow for outliers without a fault."""
+"""Degrees of freedom of Student's t-distribution. Its heavy tails allow for outliers that are not faults."""
 CORRELATION = 0.05
-"""Error of the estimated correlation between consecutive days; it is added to the estimate."""
+"""Added to the estimated correlation between consecutive days, to allow for the error of the estimate."""
 MOST_CORRELATION = 0.8
 CALIBRATORS = (0.1, 0.4, 0.7)
 """Exponents of the e-values `k * p ** (k - 1)`. Small exponents suit large deviations, large exponents small ones."""
@@ -46,11 +46,11 @@ class Judged:
     Attributes
     ----------
     evidence
-        (days, series) capital after each day, in days.
+        (days, series) evidence after each day, in days.
     alarm
-        (days, series) whether the evidence reached the threshold.
+        (days, series) True if the evidence reached the threshold.
     is_open
-        (days, series) whether an alarm was raised and the values have not become usual since.
+        (days, series) True from an alarm until the first day whose value is not evidence of a change.
     """
 
     evidence: Floats
@@ -66,7 +66,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     values
         (days, series) values on a scale where deviations are symmetric; NaN for a missing value.
     noise
-        (days, series) smallest standard deviation of a value: its sampling error, or a negligible change.
+        (days, series) smallest standard deviation to assume for a value: its sampling error, or a negligible change.
     weekdays
         (days,) weekday of each day, 0 to 6.
     thresholds
@@ -76,7 +76,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
 
 
 def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
-    """Test the results of `deviations`; `thresholds` as for `judge`."""
+    """Test the deviations that `deviations` returned; see `judge` for `thresholds`."""
     import numpy as np
 
     days, series = alone.shape
@@ -100,8 +100,11 @@ def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tu
 
     Returns
     -------
-    (days, series) deviation of a day alone, and deviation for evidence that is combined over days. The second
-    is smaller if consecutive days are correlated, because such days carry less information than independent days.
+    alone
+        (days, series) deviations for tests of single days.
+    combined
+        (days, series) deviations for evidence that is combined over days. They are smaller if consecutive days are
+        correlated, because correlated days carry less information than independent days.
     """
     import numpy as np
 
@@ -119,9 +122,9 @@ def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tu
 
 
 def limit(probability: Floats | float) -> Floats:
-    """Return the deviation that a usual value exceeds on either side with this probability.
+    """Return the absolute deviation that is exceeded with this probability if the values have not changed.
 
-    Deviations follow Student's distribution, scaled to the variance 1.
+    Usual deviations follow Student's distribution, scaled to the variance 1.
     """
     import numpy as np
     from scipy import stats
@@ -131,12 +134,16 @@ def limit(probability: Floats | float) -> Floats:
 
 
 def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Predict a value of this weekday.
+    """Predict the values on a weekday from earlier values.
 
     Returns
     -------
-    (series,) mean and spread, the factor by which the correlation of consecutive days widens the spread, and the
-    number of values from which the mean was computed; 0 if there are too few.
+    mean, spread
+        (series,) predicted mean and standard deviation.
+    factor
+        (series,) factor by which the correlation of consecutive days widens the spread.
+    count
+        (series,) number of values from which the mean was computed; 0 if there are too few values to test.
     """
     import numpy as np
 
@@ -162,13 +169,13 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
 def _gains(combined: Floats) -> Floats:
     """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not tested.
 
-    There is one e-value for too high and one for too low values, per calibrator.
+    Each calibrator gives two e-values: one for values that are too high, one for values that are too low.
     """
     import numpy as np
     from scipy import special
 
     scaled = combined * np.sqrt(TAIL / (TAIL - 2))
-    # `stdtr` is the distribution function of Student's distribution. 1e-15 limits the e-value of one day.
+    # `stdtr` is the distribution function of Student's t-distribution. The minimum of 1e-15 limits a day's e-value.
     p = np.maximum(special.stdtr(TAIL, np.stack([-scaled, scaled], axis=1)), 1e-15)[:, :, None, :]
     exponents = np.array(CALIBRATORS)[:, None]
     found: Floats = np.where(np.isnan(p), 1.0, exponents * p ** (exponents - 1))

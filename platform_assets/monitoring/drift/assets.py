@@ -17,7 +17,7 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
     spec
         Declaration of the model.
     incoming
-        Its table of new rows.
+        The model's table of new rows.
     """
 
     @dg.asset_check(
@@ -34,8 +34,8 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
             measurement = drift_monitor.measure(spec, context.run.run_id)
             stands, told = verdict(drift_history, Stream(spec.name, incoming.table), measurement)
         except PlatformError as error:
-            # Return a failed check instead of raising, because predictions must not wait. The next run measures the
-            # rows.
+            # Return a failed check instead of raising, so that the steps after it, such as predictions, still run. The
+            # next run measures the rows.
             context.log.warning("drift was not measured: %s", error)
             return _result(passed=False, told=f"not measured: {error}", measurement=Measurement())
         context.log.info("%s", told)

@@ -4,8 +4,8 @@
 evidence is the capital of a bettor who bets on every new value that the mean of a score lies outside its tolerance.
 docs/monitoring.md explains the budget and its arithmetic.
 
-Sources: bets on means of bounded values, Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686; capital that
-is added with time, Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532.
+Sources: Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686, for bets on means of bounded values; Shin,
+Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding capital with each batch.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 FLOOR = 0.025
 """Smallest deviation of a score's mean that counts as drift.
 
-For the rank of a normally distributed feature, it is a shift of 0.09 standard deviations.
+For the rank of a normally distributed feature, this deviation is caused by a shift of 0.09 standard deviations.
 """
 REFERENCE_ERROR = 0.01
-"""Probability that a sample of training rows is so unusual that the tolerances do not cover its error."""
+"""Probability that the tolerances do not cover the sampling error of the training rows."""
 LONGEST_PAUSE = 1.0
 """Maximum number of days of budget that one batch can spend, even after a longer pause."""
 _STAKES = (0.9, 0.3, 0.1, 0.033)
@@ -49,7 +49,7 @@ class Found:
     effect
         Distance between the distributions of the batch and of the training rows, from 0 to 1.
     evidence
-        Capital after the batch, in days. Infinite values are cut to the largest float.
+        Capital after the batch, in days. Capped near the largest float.
     threshold
         Capital at which an alarm is raised.
     told
@@ -143,7 +143,7 @@ class ColumnDetector:
         up, down, low, high = (one[..., :numbers] for one in (self._up, self._down, self._low, self._high))
         for start in range(0, len(values), _ROWS_AT_ONCE):
             scores, places = self._ruler.scores(values[start : start + _ROWS_AT_ONCE])
-            # A missing value leaves the capital unchanged.
+            # A missing value does not change the capital.
             gains[0, :, :numbers] += np.nansum(np.log1p(up * (scores[:, None] - high)), axis=0)
             gains[1, :, :numbers] += np.nansum(np.log1p(down * (low - scores[:, None])), axis=0)
             sums += np.where(np.isnan(scores), self._ruler.means[:numbers], scores).sum(axis=0)
@@ -160,25 +160,25 @@ class ColumnDetector:
 
 
 def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
-    """Return the range that each score's mean may have, two arrays (scores,).
+    """Return the lower and upper end of the range that each score's mean may have, two arrays (scores,).
 
-    The range contains the mean over the distribution of the training rows with probability `1 - error`, for all scores
-    at once, and reaches at least `FLOOR` beyond the mean over the training rows.
+    The training rows are a sample of a distribution. With probability `1 - error`, all ranges contain the mean over
+    this distribution. A range extends at least `FLOOR` to both sides of the mean over the training rows.
 
     Parameters
     ----------
     ruler
         Scores, and their means over the training rows.
     error
-        Probability, divided among the scores by their weights.
+        Probability that a range does not contain this mean, divided among the scores by their weights.
     """
     import numpy as np
     from scipy import stats
 
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
-    # Normal approximation: a mean of ranks is almost normal even for few rows. A rank is uniform, or varies less with
-    # ties.
+    # Normal approximation: a mean of ranks is almost normal even for few rows. Ranks are uniform; with
+    # ties, they vary less.
     spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
     # Clopper and Pearson, 1934. If the share is 0 or 1, their formula is undefined and the range ends at the share.

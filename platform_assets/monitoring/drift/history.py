@@ -55,10 +55,12 @@ class MeasuredBatch:
 
     Attributes
     ----------
-    unit, batch, name
-        `batch` or `day`, its id, and its name for display.
+    unit
+        `batch` or `day`.
+    batch, name
+        Id and display name of the batch or day.
     arrived_at
-        Time of its arrival.
+        Time at which the batch, or the last batch of the day, arrived.
     columns
         Drift by column.
     rows
@@ -98,7 +100,7 @@ class BatchSummary:
 
 @dataclass(frozen=True)
 class Arrived:
-    """When a measured batch arrived, and its columns with an alarm."""
+    """Arrival time of a measured batch, and the columns with an alarm."""
 
     at: datetime
     alarm: frozenset[str]
@@ -117,7 +119,7 @@ class MeasuredColumn:
 
 @dataclass(frozen=True)
 class MeasuredDay:
-    """A measured day: number of rows, drift by column, and estimated performance by metric, without unknown values."""
+    """A measured day: number of rows, drift by column, and known estimates of the performance, by metric."""
 
     day: date
     rows: int
@@ -208,7 +210,7 @@ class DriftHistory:
         evidence: tuple[str, Mapping[str, bytes]],
         run: str,
     ) -> None:
-        """Store measurements and the updated evidence in one transaction. A day replaces its earlier measurement.
+        """Store measurements and the updated evidence in one transaction, replacing older measurements of these days.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ select to_char(at at time zone 'UTC', 'YYYY-MM-DD'), at, features from (
 
 
 def of_requests(spec: ModelSpec) -> ModelSpec:
-    """Return a declaration with the prediction log as its table of new rows."""
+    """Return the declaration with the prediction log as the table of new rows."""
     return replace(spec, incoming=LOGGED)
 
 

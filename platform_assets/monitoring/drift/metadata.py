@@ -1,4 +1,4 @@
-"""Dagster metadata of measured drift: version, rows and batches, each column, estimated performance, and plots."""
+"""Dagster metadata of measured drift: counts, distances, plots, and tables of the columns, days and batches."""
 
 from __future__ import annotations
 

@@ -46,15 +46,15 @@ class Measurement:
     batches
         Newly measured batches, in the order of their arrival.
     days
-        The days of these batches, each measured on all its rows so far.
+        Measurements of the days on which these batches arrived, each on all rows of the day so far.
     left
-        Number of batches that are left for the next measurement.
+        Number of batches that were not measured yet.
     reference
         The training rows; None if nothing was measured.
     values
         Values of the newly measured rows by column; a sample if there are many rows.
     reason
-        Reason if nothing was measured; empty if a batch was measured.
+        Why nothing was measured; empty if a batch was measured.
     """
 
     batches: Sequence[MeasuredBatch] = ()
@@ -71,7 +71,7 @@ class DriftMonitor:
     Parameters
     ----------
     tables, artefacts, registry
-        Stores of the rows and models.
+        Stores of the tables, artefacts and model versions.
     history
         Stored measurements.
     lock
@@ -93,7 +93,7 @@ class DriftMonitor:
         self._false_alarm_days = false_alarm_days
 
     def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
-        """Measure the batches that were not measured yet, against the champion, or else the newest version.
+        """Compare batches that were not measured yet with the training rows of the champion, or of the newest version.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class DriftMonitor:
         run
             Id of the Dagster run.
         rows
-            The new rows; None for those in the table of `incoming`.
+            The new rows; None to read the table of `incoming`.
 
         Raises
         ------
@@ -164,11 +164,11 @@ class DriftMonitor:
     def _days(
         self, comparison: _Comparison, stream: Stream, rows: Expression, batches: Sequence[MeasuredBatch]
     ) -> Iterator[MeasuredBatch]:
-        """Yield the days of the batches. Days are not tested: they get the evidence and alarms of their batches."""
+        """Measure the days of the batches. Days are not tested; they get the evidence and alarms of their batches."""
         import ibis
 
         incoming = _incoming(comparison.reference.spec)
-        # Batches are ordered by time, so the last batch of each day overwrites the earlier batches of the day.
+        # Batches are ordered by time, so this keeps the last batch of each day.
         last = {one.arrived_at.date(): one for one in batches}
         for day, batch in last.items():
             start = datetime.combine(day, datetime.min.time(), UTC)
@@ -218,7 +218,7 @@ class _Comparison:
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
         for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            # A batch that became visible late adds no time, because a later batch has already counted this time.
+            # A batch that became visible late adds no days, because a later batch has already added them.
             pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
             previous = arrived_at if previous is None else max(arrived_at, previous)
             days = pause / timedelta(days=1)
@@ -276,13 +276,13 @@ def _incoming(spec: ModelSpec) -> Incoming:
 
 
 def _first(waiting: Frame) -> Frame:
-    """Return the oldest batches, as many as one measurement takes."""
+    """Return the oldest batches, up to the limits of one measurement."""
     fitting = int((waiting["rows"].cumsum() <= ROWS_AT_ONCE).sum())
     return waiting.head(min(max(fitting, 1), MOST_BATCHES))
 
 
 def _name(reference: Reference, false_alarm_days: float) -> str:
-    """Return an id of everything that the evidence depends on. If the id changes, the evidence starts anew."""
+    """Return a hash of everything that the evidence depends on. If the hash changes, the evidence restarts at 0."""
     parts = [
         reference.version.digest,
         false_alarm_days,

@@ -1,4 +1,4 @@
-"""The training rows of a model version, with which new rows are compared."""
+"""The training rows of a model version, for comparison with new rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Reference:
     rulers
         Ruler of each column: the features, all numeric features together, and the model's probability.
     known
-        Values by column, for plots. Probabilities are those of holdout rows, all other values those of training rows.
+        Values by column, for plots. The probabilities are from holdout rows, all other values from training rows.
     """
 
     spec: ModelSpec
@@ -82,7 +82,7 @@ class Reference:
 def read_reference(tables: TableStore, artefacts: ArtefactStore, spec: ModelSpec, version: ModelVersion) -> Reference:
     """Read the training rows of a version from the table versions that it was trained on.
 
-    The model has seen its training rows, so its probabilities are more extreme there than on new rows. The
+    The model has seen its training rows, so it returns more extreme probabilities for them than for new rows. The
     probabilities of new rows are therefore compared with those of holdout rows.
 
     Raises

@@ -1,8 +1,8 @@
 """Rulers: convert a column's values into scores between 0 and 1, whose means over the training rows are known.
 
-The scores of a number are its rank among the training rows, the distance of that rank from the median rank, and, for
-each tenth of the training rows, whether the number falls into this tenth. The scores of a text or boolean are, for each
-category, whether the value belongs to it.
+A number has a score for its rank among the training rows, a score for the distance of that rank from the median rank,
+and a score for each tenth of the training rows: 1 if the number falls into this tenth, else 0. A text or boolean has a
+score for each category: 1 if the value belongs to the category, else 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Ruler(ABC):
     rows
         Number of training rows.
     names
-        Name of each score: first numeric scores from 0 to 1, then code scores, each 1 for one code and 0 for others.
+        Name of each score. Numeric scores, from 0 to 1, come first. Each of the other scores belongs to one code: it is
+        1 for values with this code, else 0.
     numbers
         Number of numeric scores.
     present
@@ -106,7 +107,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank and its distance from the median rank, and the number of the tenth as the code."""
+        """Return the rank and its distance from the median rank as scores, and the number of the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -164,17 +165,18 @@ class CategoryRuler(Ruler):
 class JointRuler(Ruler):
     """Ruler of all numeric columns together: principal components, and the distance to the nearest neighbours.
 
-    Components detect shifts along correlated columns. The distance detects rows in regions without training rows, even
-    if each single column is distributed as before. Of the methods compared in docs/monitoring.md, the distance has the
-    most power.
+    The components detect shifts along correlated columns. The distance detects rows in regions without training rows,
+    even if the distribution of each single column is unchanged. Of the methods that docs/monitoring.md compares, the
+    distance has the most statistical power.
 
     Parameters
     ----------
     values
         (n, columns) training values; NaN is a missing value.
     others
-        (m, columns) other rows of the same distribution, such as the holdout. Components and neighbours come from these
-        rows, so that without drift the scores of new rows and of training rows are equally distributed.
+        (m, columns) other rows of the same distribution, such as the holdout. The components and the neighbours are
+        computed from these rows. If they came from the training rows, the scores of training rows and new rows would
+        differ even without drift.
     """
 
     def __init__(self, values: Floats, others: Floats) -> None:
@@ -202,7 +204,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank along each component and the rank of the distance, without codes."""
+        """Return the rank along each component and the rank of the distance. There are no codes."""
         import numpy as np
 
         placed = self._placed(values)
@@ -210,7 +212,7 @@ class JointRuler(Ruler):
         return np.column_stack(ranks), np.empty(0, dtype=np.int64)
 
     def distance(self, values: Floats) -> float:
-        """Return the largest Kolmogorov-Smirnov distance of a component or of the distance to the neighbours."""
+        """Return the largest Kolmogorov-Smirnov distance over all components and the distance to the neighbours."""
         placed = self._placed(values)
         return max(_kolmogorov_smirnov(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True))
 
@@ -230,7 +232,7 @@ class JointRuler(Ruler):
 
 
 def ranks_among(known: Floats, values: Floats) -> Floats:
-    """Return the share of sorted known values below each value, where equal values count half; NaN stays NaN."""
+    """Return for each value the share of the sorted known values below it. Equal values count half; NaN stays NaN."""
     import numpy as np
 
     below, up_to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
@@ -252,7 +254,8 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     if not len(known) or not len(new):
         return 0.0
     largest = 0.0
-    # Between two known values, one function is constant and the other rises, so the ends of the interval suffice.
+    # Compare the functions at the ends of each interval between two known values. In between, the function of the known
+    # values is constant and the other one rises, so the largest difference is at an end.
     for to_value, from_known in (("left", "right"), ("right", "left")):
         counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]  # `side` is a literal
         shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]  # as above

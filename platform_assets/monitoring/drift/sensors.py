@@ -24,7 +24,7 @@ def drift_sensor(
     spec
         Declaration of the model.
     incoming
-        Its table of new rows.
+        The model's table of new rows.
     action
         `evaluate` or `train`: the job to launch.
     cool_down
@@ -56,8 +56,8 @@ def drift_sensor(
 
 
 def last_launch(instance: dg.DagsterInstance, job: str, sensor: str) -> tuple[str, datetime] | None:
-    """Return the alarm and the time of the last run that the sensor launched; None without such a run."""
-    # Read the launches from the runs, so that a launch is repeated if it failed before it created its run.
+    """Return the alarm and the time of the last run that the sensor launched; None if it launched no run."""
+    # Read this from the runs, not from a cursor, so that a launch that fails before its run exists is repeated.
     launched = dg.RunsFilter(job_name=job, tags={"dagster/sensor_name": sensor})
     for record in instance.get_run_records(launched, limit=1):
         return record.dagster_run.tags.get(ALARM_TAG, ""), record.create_timestamp.astimezone(UTC)

@@ -30,7 +30,7 @@ class Notice:
     key
         Identifier that stays the same if the message is sent again.
     thread
-        Identifier of all messages about the incident.
+        Identifier that all messages about the incident share.
     subject
         One line.
     text
@@ -58,7 +58,7 @@ def post(url: str, notice: Notice) -> None:
 
     body = {"text": notice.text, **notice.facts}
     try:
-        # Do not follow redirects, because they repeat the request as GET, without the message.
+        # Do not follow redirects, because the second request would be a GET without the message.
         answer = requests.post(
             url, json=body, timeout=_SECONDS, headers={"Idempotency-Key": notice.key}, allow_redirects=False
         )
@@ -105,7 +105,7 @@ def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
     message = EmailMessage()
     domain = sender.rpartition("@")[2]
     message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
-    # The receiver's mail program drops a second copy, and shows all messages about an incident together.
+    # Mail programs use Message-ID to drop a second copy, and References to group the messages about an incident.
     message["Message-ID"] = f"<{notice.key}@{domain}>"
     message["References"] = f"<{notice.thread}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"

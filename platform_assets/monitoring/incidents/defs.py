@@ -1,4 +1,4 @@
-"""The sensors of incidents, and the nightly audit of the approvals."""
+"""Sensors that open and close incidents, and the nightly audit of the approvals."""
 
 import dagster as dg
 
@@ -28,10 +28,10 @@ def definitions(declared: Declared) -> dg.Definitions:
 
 
 def audit_job() -> dg.JobDefinition:
-    """Return the job `audit`, which opens an incident if it finds something."""
+    """Return the job `audit`. It opens an incident if the audit finds a problem."""
 
     @dg.op(
-        description="Check that decisions, keys, policies and artifacts are unaltered, like `platform-assets audit`."
+        description="Check, like `platform-assets audit`, that decisions, keys, policies and artifacts are unaltered."
     )
     def audit_approvals(
         context: dg.OpExecutionContext, promoter: dg.ResourceParam[Promoter], incidents: dg.ResourceParam[Incidents]

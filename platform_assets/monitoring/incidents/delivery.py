@@ -1,7 +1,8 @@
 """Deliver stored messages: build each from its incident, send it, and store the result.
 
-Several processes may deliver at the same time. Each reserves a message for a limited time before sending it. If it is
-killed, another process sends the message after that time; the receiver can recognise the copy by its identifier.
+Several processes may deliver at the same time. A process reserves a message for a limited time before sending it. If
+the process is killed, another process sends the message after this time. If the message arrives twice, the receiver can
+recognise the copy by its identifier.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class Post:
     routes
         Destinations of messages by owner.
     smtp
-        URL of the mail server; empty if no mail is sent.
+        URL of the mail server; empty to send no mail.
     sender
         Address of the sender of mails.
     console
-        Address of Dagster's UI, for links; empty without links.
+        Address of Dagster's UI, for links; if it is empty, the links are paths.
     first_pause
         Time until the second attempt.
     """
@@ -63,7 +64,7 @@ class Delivery:
     post
         Settings for sending messages.
     lease
-        Time for one attempt.
+        Time for which a message is reserved for one attempt.
     """
 
     def __init__(self, incidents: Incidents, post: Post, lease: timedelta = messages.LEASE) -> None:
@@ -74,7 +75,7 @@ class Delivery:
     def deliver(self) -> int:
         """Escalate incidents that have been open for too long, and send due messages; return the number sent.
 
-        A message that its receiver does not accept is not an error. It is sent again later.
+        If a receiver does not accept a message, this raises no error. The message is sent again later.
 
         Raises
         ------
@@ -123,7 +124,7 @@ def notice(incident: Incident, message: Message, console: str) -> Notice:
     message
         The stored message.
     console
-        Address of Dagster's UI, for links that are paths; empty without links.
+        Address of Dagster's UI, to complete links that are paths; if it is empty, they stay paths.
     """
     link = incident.link_from(console)
     runbook = f"{_RUNBOOK}#{incident.kind}"

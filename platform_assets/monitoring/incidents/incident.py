@@ -45,7 +45,7 @@ class Incident:
         return subject_of(self.cause)
 
     def link_from(self, console: str) -> str:
-        """Return the address of the run or page; `console` is the address of Dagster's UI, empty if unknown."""
+        """Return the link. A path is completed with `console`, the address of Dagster's UI (empty if unknown)."""
         return console + self.link if self.link.startswith("/") else self.link
 
     def is_silenced(self, now: datetime) -> bool:

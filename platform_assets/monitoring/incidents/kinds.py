@@ -55,7 +55,7 @@ def kind_of(cause: str) -> str:
     """
     kind, _, subject = cause.partition(" ")
     if kind not in KINDS or not subject:
-        raise ValueError(f"the cause {cause!r} must be one of {', '.join(KINDS)}, a space, and what is affected")
+        raise ValueError(f"the cause {cause!r} is not a kind and a subject; the kinds are {', '.join(KINDS)}")
     return kind
 
 

@@ -52,7 +52,7 @@ class Message:
 
     @property
     def key(self) -> str:
-        """Identifier that stays the same if the message is sent again, so that a receiver can notice the copy."""
+        """Identifier that stays the same if the message is sent again, so that receivers can recognise copies."""
         return f"incident-{self.incident}-{self.event}-{self.opening}"
 
 
@@ -64,7 +64,7 @@ def write(
     destinations: Iterable[Destination | str],
     wait: timedelta = timedelta(0),
 ) -> None:
-    """Store one message for each destination, due after a time; an existing message is not stored again."""
+    """Store one message for each destination, due after `wait`. Skip messages that are already stored."""
     for name in dict.fromkeys(one if isinstance(one, str) else one.name for one in destinations):
         connection.execute(
             "insert into platform.incident_messages (incident, event, opening, destination, due_at)"
@@ -74,14 +74,18 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened; skip receivers not yet notified that it was closed before."""
+    """Store messages that an incident was opened or reopened.
+
+    If the message about the last closure was not sent to a receiver yet, it is deleted, and the receiver gets no new
+    message: for this receiver, the incident was never closed.
+    """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
     write(connection, incident, event, opening, [one for one in destinations if one.name not in uninformed])
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Store messages that an incident was closed, for the receivers that were notified when it was opened."""
+    """Store messages that an incident was closed, for receivers whose newest message says that it is open."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"
@@ -92,12 +96,15 @@ def queue_closed(connection: Connection, incident: int, opening: int, wait: time
 
 
 def cancel_unsent(connection: Connection, incident: int) -> None:
-    """Delete the messages of an incident that were never attempted."""
+    """Delete the messages of an incident that no process has tried to send yet."""
     _delete_unsent(connection, incident, "opened", "reopened", "escalated")
 
 
 def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
-    """Hold back the unsent messages of an incident until a time, instead of until an earlier silence ends."""
+    """Delay the unsent messages of an incident until `until`.
+
+    Messages that are due later keep their time, except messages that an earlier silence delayed until `earlier`.
+    """
     connection.execute(
         "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"
         " where incident = %s and sent_at is null",

@@ -24,9 +24,9 @@ LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
 """A disk is nearly full if less than 2 GiB are free, or less than 5 % on a disk smaller than 40 GiB."""
 SHORTEST_FAILURE = timedelta(minutes=1)
-"""Time before a failing champion is reported. A restart of the database causes shorter failures."""
+"""Time for which loading a champion must fail before it is reported; a restart of the database takes less time."""
 DAEMON_SILENCE = timedelta(minutes=3)
-"""Time without a heartbeat after which the daemon is reported as dead. It sends one every 30 s."""
+"""Time without a heartbeat after which the daemon is reported as dead. It sends a heartbeat every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
 LOOKOUT = "sensor incidents"
 """Name of the heartbeat of the sensor that examines Dagster's history."""
@@ -51,16 +51,16 @@ class Problem:
 
 @dataclass
 class Findings:
-    """Result of one examination.
+    """Result of checking one or more causes.
 
     Attributes
     ----------
     problems
         The problems that were found.
     sound
-        Causes that were examined and have no problem.
+        Causes that were checked and have no problem.
     quiet_for
-        As for `Incidents.recover`.
+        See `Incidents.recover`.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -111,7 +111,7 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
 
 
 def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
-    """Find champions that this process cannot load. Several processes may serve the same model.
+    """Find champions that this process cannot load. Other processes may serve the same models, so set `quiet_for`.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def daemon(database: Database, started: datetime) -> Findings:
     database
         The platform's databases.
     started
-        Start of this watch, with time zone. Silence is measured from then at the earliest.
+        Time at which the watch started, with time zone. Earlier times without a heartbeat do not count.
 
     Raises
     ------
@@ -185,14 +185,14 @@ def daemon(database: Database, started: datetime) -> Findings:
 
 
 def lookout(incidents: Incidents, started: datetime) -> Findings:
-    """Check whether the sensor `incidents` is evaluated. Only this sensor examines Dagster's history.
+    """Check that the sensor `incidents` is evaluated. Without it, failures in Dagster's history are not detected.
 
     Parameters
     ----------
     incidents
         Store of the sensor's heartbeats.
     started
-        As in `daemon`.
+        See `daemon`.
 
     Raises
     ------

@@ -36,7 +36,7 @@ class Destination:
 
 
 class Routes:
-    """The destinations by owner.
+    """Destinations of messages, by owner of the affected asset.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Routes:
         self._mails = mails
 
     def of(self, owners: Iterable[str]) -> list[Destination]:
-        """Return the destinations of some owners, or of the default route if the owners have no destination."""
+        """Return the destinations of the owners, or those of the default route if the owners have none."""
         found = [one for owner in owners for one in self._of_owner(owner)]
         return list(dict.fromkeys(found)) or self._routes.get(DEFAULT, [])
 

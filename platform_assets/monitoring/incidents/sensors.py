@@ -23,7 +23,7 @@ LONGEST_GAP = timedelta(minutes=3)
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
-    """Return the sensor that opens an incident for each failed run, and closes it when a later run did the work."""
+    """Return the sensor that opens an incident for each failed run, and closes it when a later run succeeds."""
 
     @dg.sensor(
         name="run_failed",
@@ -44,7 +44,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
         with plain_failures():
             for place, run in failed:
                 report(Findings([problem_of_run(run)]), incidents)
-                # Store each position, so that a failed evaluation does not report the earlier runs again.
+                # Store the position after each run, so that the next evaluation does not report the run again.
                 after = place
                 context.update_cursor(str(after))
             report(_repaired_runs(instance, repository, incidents), incidents)
@@ -56,7 +56,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
 
 
 def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefinition:
-    """Return the sensor for checks, schedules, sensors, late data and expired requests.
+    """Return the sensor that opens and closes incidents for all problems except failed runs.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 def position(cursor: str | None) -> int | None:
     """Return the position in the event log from a cursor of `run_failed`; None without a cursor.
 
-    In a home from an older release, the cursor has the format of a run status sensor.
+    Older releases stored the cursor in the format of a run status sensor.
     """
     if cursor and cursor.isdigit():
         return int(cursor)
@@ -108,7 +108,7 @@ def position(cursor: str | None) -> int | None:
 
 
 def problem_of_run(run: FailedRun) -> Problem:
-    """Return the problem of a failed run. Runs that failed at the same work have the same cause."""
+    """Return the problem of a failed run. Runs of the same assets (or job) and partition have the same cause."""
     work = ", ".join(run.assets) or run.job
     if run.partition:
         work = f"{work} [{run.partition}]"
@@ -157,7 +157,7 @@ def late_data(assets: list[history.Freshness]) -> Findings:
 
 
 def _repaired_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, incidents: Incidents) -> Findings:
-    """Find the failed runs whose work has been done by a later run."""
+    """Find incidents of failed runs whose work a later run has completed."""
     found = Findings()
     for incident in incidents.list():
         if incident.kind == kinds.RUN_FAILED:

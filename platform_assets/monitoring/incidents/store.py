@@ -1,7 +1,7 @@
 """Store of incidents: the table `platform.incidents`.
 
-A cause has at most one open incident. It is closed when the problem ends, or by a person, and opened again if the
-problem returns within a window. The messages about an incident are stored in the same transaction; `delivery.py` sends
+A cause has at most one open incident. The incident is closed when the problem ends, or by a person. It is reopened if
+the problem returns soon. Messages about an incident are stored in the transaction that changes it; `delivery.py` sends
 them.
 """
 
@@ -78,7 +78,7 @@ class Windows:
     Attributes
     ----------
     reopen
-        If a problem returns within this time, its last incident is opened again.
+        If a problem returns within this time, its last incident is reopened.
     escalate
         Time after which an open error is escalated.
     """
@@ -217,14 +217,14 @@ class Incidents:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a heartbeat; return the start of the current series without gaps longer than `longest_gap`."""
+        """Store a heartbeat; return the time of the first heartbeat after the last gap longer than `longest_gap`."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
         return since
 
     def last_beat(self, name: str) -> datetime | None:
-        """Return the time of the newest heartbeat; None before the first heartbeat."""
+        """Return the time of the newest heartbeat; None if there is no heartbeat."""
         with self.transaction() as connection:
             row = connection.execute("select at from platform.watch_heartbeats where name = %s", [name]).fetchone()
         return row[0] if row else None
@@ -243,14 +243,14 @@ class Incidents:
             return _numbered(connection, number)
 
     def unsent(self) -> dict[int, int]:
-        """Return the number of messages that were tried but not accepted, by incident."""
+        """Return, by incident, the number of messages that are not sent yet although sending was attempted."""
         with self.transaction() as connection:
             return dict(connection.execute(_UNSENT.encode()).fetchall())
 
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
         """Send no messages about an incident until a time, even if it is opened again; return the incident.
 
-        The time replaces that of an earlier silence.
+        If the incident is already silenced, the new time replaces the old one.
 
         Raises
         ------
@@ -320,8 +320,8 @@ class Incidents:
             "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
         )
         cancel_unsent(connection, incident.id)
-        # Delay the message about a repeated recovery. Otherwise, a problem that comes and goes would send two messages
-        # each time.
+        # Delay the message if the incident was closed before. Otherwise, a problem that comes and goes would cause two
+        # messages each time.
         wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
         queue_closed(connection, incident.id, incident.opening, wait)
         if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:

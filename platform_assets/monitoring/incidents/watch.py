@@ -1,7 +1,7 @@
 """Watch the platform from outside Dagster: a thread of `platform-assets serve` and of `platform-assets up`.
 
-Dagster cannot report that its own daemon is dead. While the daemon is dead, only this thread sends messages. It also
-calls the URL of a dead man's switch while no problem is found.
+Dagster cannot report that its own daemon is dead. While the daemon is dead, only this thread sends messages. While the
+daemon is alive, the thread calls the URL of a dead man's switch.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Watch:
     Parameters
     ----------
     looks
-        Functions that each examine one component.
+        Functions that look for problems, one for each component.
     incidents
         Store to which problems are reported.
     delivery
@@ -43,7 +43,7 @@ class Watch:
     ping_url
         URL of a dead man's switch; empty if no switch is used.
     seconds
-        Time between two examinations.
+        Time between two searches for problems.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread; a message that is being sent delays this for up to 5 s."""
+        """Stop the thread, and wait up to 5 s until it has ended."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
 
     def look(self) -> None:
-        """Examine everything once, send due messages, and call the dead man's switch if the daemon is alive.
+        """Look for problems once, send due messages, and call the dead man's switch if the daemon is alive.
 
         Raises
         ------
@@ -87,7 +87,7 @@ class Watch:
         for findings in all_findings:
             report(findings, self._incidents)
         self._delivery.deliver()
-        # Other problems raise incidents, but a dead daemon stops most messages.
+        # Only a dead daemon stops the calls, because it also stops most messages. Other problems open incidents.
         is_alive = not any(
             one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
         )
@@ -113,7 +113,7 @@ class Watch:
             # Catch any error, because no other component notices a dead daemon.
             except Exception as error:  # noqa: BLE001
                 told = str(error) if isinstance(error, PlatformError) else repr(error)
-                # Log each cause once, not in every round.
+                # Log the same error once, not every time.
                 if told != self._trouble:
                     _LOG.error("cannot check the state of the platform: %s", told)
                 self._trouble = told

@@ -37,9 +37,9 @@ class FoundAnswer:
     model
         Name of the model.
     behind
-        The rows that the answer was made from.
+        Declarations of the rows that the answer was made from.
     in_rows
-        Columns of the first of these rows that were used as features.
+        Feature columns of the rows that the first entry of `behind` declares.
     """
 
     row: Mapping[str, Any]
@@ -71,7 +71,7 @@ class FoundAnswer:
 def find_answers(
     connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
 ) -> tuple[list[FoundAnswer], int]:
-    """Return the first answers with an id, or the answer with a number, and the total number of answers with this id.
+    """Return answers with an id, and the total number of answers with this id.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def find_answers(
     wanted
         The id to search for.
     number
-        Number of one answer, from 1; None for the first answers.
+        Return only the answer with this number, from 1; None for the first `most` answers.
     most
-        Maximum number of answers to return.
+        Maximum number of answers to return if `number` is None.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def _found(row: Mapping[str, Any], kind: TracedAnswers, declared: Sequence[Trace
 def _rows(
     connection: psycopg.Connection[Any], stored: AnswerTable, wanted: str, first: int, limit: int
 ) -> tuple[list[dict[str, Any]], int] | None:
-    """Return rows and their total number; None if the id does not have the form of this table's ids."""
+    """Return answers in a table and their total number; None if the table's ids have another form."""
     from psycopg import errors, sql
     from psycopg.rows import dict_row
 
@@ -142,12 +142,12 @@ def _rows(
 
 
 def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
-    """Return the lake's table versions that a version of an online table was made from; None if not recorded.
+    """Return the lake's table versions that a version of an online table was made from; None if unknown.
 
     Parameters
     ----------
     connect
-        As in `find_answers`.
+        See `find_answers`.
     online
         The version, as `<table>@<version>`.
     """
@@ -159,7 +159,7 @@ def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
 
 
 def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]:
-    """Return the scores of shadows for an answer; empty if the answer is not in the prediction log."""
+    """Return the scores of the shadow models for an answer; empty if it is not in the prediction log."""
     if found.stored is not LOG:
         return []
     with plain_errors("shadow_predictions"), connect() as connection, connection.transaction():
@@ -167,7 +167,7 @@ def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]
 
 
 def batches_of(connect: Connect, file_digest: str) -> set[int]:
-    """Return the numbers of the batches that added a landing zone's file to the lake."""
+    """Return the batch numbers under which a file of a landing zone was added to the lake."""
     query = b"select batch from platform.landing_files where digest = %s and batch is not null"
     with plain_errors("landing_files"), connect() as connection, connection.transaction():
         return {batch for (batch,) in connection.execute(query, [file_digest])}
@@ -179,7 +179,7 @@ def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers],
     Parameters
     ----------
     connect, declared
-        As in `find_answers`.
+        See `find_answers`.
     age
         Maximum age of the answers. A limit is needed because some kinds of answers, such as issued forecasts, are never
         deleted.

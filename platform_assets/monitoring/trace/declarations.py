@@ -1,7 +1,7 @@
 """Declarations that make a domain's answers traceable: where they are stored, and which rows they were made from.
 
 A domain's `trace.py` contains one `TracedAnswers` for each kind of answer. The prediction log is always included, so a
-domain that only predicts over HTTP needs no declaration, except to trace its source rows.
+domain that only predicts over HTTP needs a declaration only to trace the source rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A table of answers in PostgreSQL. The columns that are not named here are the answer.
+    """A table of answers in PostgreSQL. All columns that are not listed below are the answer.
 
     Attributes
     ----------
@@ -41,14 +41,14 @@ class AnswerTable:
     model
         Column of the model's name; None if all rows belong to the model of the declaration.
     subject, caller
-        Columns of the subject of the answer, such as a client's id, and of the name of the caller's key; None without
-        such a column.
+        Columns of the subject of the answer, such as a client's id, and of the name of the caller's key; None if the
+        table has no such column.
     features
         Column with the features as served, as JSON, or the names of the columns that contain them.
     inputs
-        Column with the versions of the lake's tables that the features came from, as JSON; None without such a column.
+        Column with the versions of the lake's tables that the features came from, as JSON; None if there is none.
     read_from
-        Column with the online table and version that the features came from; None without such a column.
+        Column with the online table and version that the features came from; None if there is none.
     """
 
     name: str
@@ -82,7 +82,7 @@ LOG = AnswerTable(
 
 @dataclass(frozen=True)
 class RowsBehind:
-    """The rows of a table of the lake that an answer was made from.
+    """Declaration of the rows, in one table of the lake, that an answer was made from.
 
     If the table has the columns `file_digest`, `file_name` and `line`, they give the file and line of a row. Otherwise,
     `read` lands the source again to find the lines. The lines are valid if the file still has the recorded digest.
@@ -113,10 +113,10 @@ class TracedAnswers:
     stored
         Table of the answers.
     behind
-        The rows that an answer was made from. The rows with the features come first.
+        The rows that an answer was made from. The first entry declares the rows with the features.
     features
-        Columns of the first of these rows that were used as features, if the table of the answers does not contain
-        them.
+        Feature columns of the rows that the first entry of `behind` declares. Needed only if the table of the answers
+        does not contain the features.
     """
 
     model: str

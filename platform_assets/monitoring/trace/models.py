@@ -25,8 +25,12 @@ class ModelRecords:
 
     Parameters
     ----------
-    ledger, registry, artefacts
-        The records of decisions, the records of trainings, and the stored models.
+    ledger
+        Records of decisions.
+    registry
+        Records of trainings.
+    artefacts
+        The stored models.
     """
 
     ledger: Ledger
@@ -36,7 +40,7 @@ class ModelRecords:
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
         """Return the known facts about the model version that produced an answer.
 
-        The approval request is read first, because it cannot change. Missing facts are read from the registry.
+        Facts are read from the approval request, because it cannot change. Facts that it lacks come from the registry.
 
         Parameters
         ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, Job, OutputDataset, Run, RunEvent
 
 NAMESPACE = "platform_assets"
-"""Namespace of the jobs and of the tables and models."""
+"""Namespace of the jobs, tables and models."""
 PRODUCER = "urn:platform-assets"
 _RUNS = uuid.UUID("6b1f0c1e-5d0f-4a57-9d5b-3f2f7a0c8c11")
 _SECONDS = 10.0
@@ -41,7 +41,7 @@ class Materialised:
     run, job
         Id and job of the Dagster run; empty without a run.
     started_at, at
-        Time of the run's start, and of the materialisation.
+        Time at which the run started, and time of the materialisation.
     facts
         Metadata of the materialisation as plain values: `version`, `digest`, `inputs`, `source` and so on.
     """
@@ -75,8 +75,8 @@ def _run(materialised: Materialised) -> Run:
     from openlineage.client.event_v2 import Run
     from openlineage.client.facet_v2 import parent_run, processing_engine_run
 
-    # A Dagster run makes several assets; each is sent as a run of its own job. The run id is derived from the Dagster
-    # run and the asset, so sending an event again changes nothing. A rollback has no Dagster run.
+    # A Dagster run makes several assets. Each is sent as a run of its own job. The run id is derived from the Dagster
+    # run and the asset, so sending an event again changes nothing. A rollback has no Dagster run, so use its time.
     of_run = materialised.run or materialised.at.isoformat()
     engine = processing_engine_run.ProcessingEngineRunFacet(
         version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER
@@ -158,7 +158,7 @@ class LineageReceiver:
         Raises
         ------
         LineageError
-            The server cannot be reached, or refused an event. It has received all earlier events.
+            The server cannot be reached, or refused an event. The server has received all earlier events.
         """
         import requests
         from openlineage.client import OpenLineageClient

@@ -27,7 +27,7 @@ UNKNOWN = "not recorded"
 
 
 def written(trace: Trace) -> Iterator[str]:
-    """Yield the lines of the page."""
+    """Yield the lines of the text."""
     yield f"Trace of {escaped(trace.id)}"
     few = f", {len(trace.answers)} shown; --answer N shows another one"
     if trace.total > 1:

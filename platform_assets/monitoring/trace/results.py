@@ -29,7 +29,7 @@ class Decision:
     at
         Time of the event.
     reason
-        The person's reason; None without a reason.
+        The reason that the person gave; None if there is none.
     told
         The event in one sentence.
     """
@@ -56,9 +56,10 @@ class TracedModel:
         Score from which an answer is positive; None if unknown.
     decisions
         Events of the approval request, oldest first.
-    dagster_run, mlflow_run
-        The Dagster run that trained the version, or that evaluated it for the request, and the MLflow run of the
-        training; None if unknown.
+    dagster_run
+        The Dagster run that trained the version, or that evaluated it for the request; None if unknown.
+    mlflow_run
+        The MLflow run of the training; None if unknown.
     launched_by
         Launcher of the training.
     trained_at
@@ -66,9 +67,9 @@ class TracedModel:
     git_commit, code, lock_digest
         The commit, the version of the code, and the digest of the library versions.
     demo
-        Whether it was trained on sample data.
+        Whether the version was trained on sample data.
     tables, table_digests
-        Versions and digests of the tables of the training.
+        Versions and digests of the training tables.
     missing
         Unknown facts, with the reasons.
     """
@@ -150,7 +151,7 @@ class TracedAnswer:
     at
         Time of the answer.
     caller
-        Name of the caller's key; None without a caller, for example for a prediction that a job stored.
+        Name of the caller's key; None if there was no caller, for example for a prediction that a job stored.
     subject
         Subject of the answer, such as a client's id; None if it has no subject.
     answer
@@ -196,15 +197,15 @@ class TracedTable:
     digest, rows, committed_at
         Digest of the rows, their number, and the time of publication; None if unknown.
     run, code
-        The Dagster run that made it, and the version of the code.
+        The Dagster run that made the version, and the version of the code.
     demo
-        Whether it contains sample data.
+        Whether the version contains sample data.
     source, source_digest
         The source file of a loaded table, and its SHA-256.
     inputs
-        Versions of other tables that it was made from.
+        Versions of other tables that the version was made from.
     missing
-        Reason if the rows cannot be read any more; empty if they can be read.
+        Why the rows can no longer be read; empty if they can be read.
     undone
         Person who undid the version, and the reason; empty if it was not undone.
     """

@@ -16,7 +16,8 @@ AT_ONCE = 50
 def lineage_sensor() -> dg.SensorDefinition:
     """Return the sensor.
 
-    Its cursor moves past the events that the server received, so each materialisation is sent at least once.
+    Its cursor moves past a materialisation only after the server has received the events, so each materialisation is
+    sent at least once.
     """
 
     @dg.sensor(

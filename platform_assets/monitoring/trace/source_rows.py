@@ -149,7 +149,7 @@ def _key(row: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _equal(rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any]) -> bool | None:
-    """Return whether the row equals the served features; None if its columns differ, or there are several rows."""
+    """Return whether a single row equals the served features; None for several rows, or if the columns differ."""
     if len(rows) != 1 or not features or not set(features) <= set(rows[0]):
         return None
     return all(rows[0][name] == value for name, value in features.items())
