@@ -80,7 +80,7 @@ class SentenceEncoder:
     Raises
     ------
     ArtefactError
-        A library is missing, or a file is damaged or not a sentence encoder's.
+        A library is missing, or a file is damaged or is not part of a sentence encoder.
     """
 
     def __init__(self, packed: bytes, called: str) -> None:

@@ -125,7 +125,7 @@ def materialise_all(
 
 
 def _without_those_on_request(definitions: dg.Definitions) -> dg.Definitions:
-    """Return the assets and checks of some definitions, without those that run on request only."""
+    """Return the assets and checks of the definitions, except assets and checks that run on request only."""
 
     def runs(specs: Iterable[dg.AssetSpec | dg.AssetCheckSpec]) -> bool:
         return not any(ON_REQUEST in spec.metadata for spec in specs)

@@ -34,8 +34,8 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     Raises
     ------
     PlatformError
-        The settings are for one machine only, the database or the broker does not respond, or the lake is not the one
-        that the database belongs to.
+        The settings are for one machine only, the database or the broker does not respond, or the database belongs to
+        another lake.
     """
     settings = services.settings
     if not settings.celery_broker_url.get_secret_value():

@@ -43,7 +43,7 @@ class FailedRun:
     run_id, job
         The run and its job.
     partition
-        The partition, or the last one of a range; None without partitions.
+        The partition, or the last partition of a range; None if the run has no partitions.
     assets
         The assets whose steps failed; empty if another step failed, or the process ended.
     owners
@@ -78,7 +78,7 @@ class CheckState:
     run_id
         The run that evaluated it.
     description
-        Reason of the failure, as the check describes it; empty without a description.
+        Reason of the failure, as the check describes it; empty if there is no description.
     owners
         Owners of the asset.
     """
@@ -318,13 +318,13 @@ def freshness(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition)
 
 
 def owners_of(repository: dg.RepositoryDefinition, keys: Iterable[dg.AssetKey]) -> tuple[str, ...]:
-    """Return the owners of some assets, without duplicates."""
+    """Return the owners of the assets, without duplicates."""
     graph = repository.asset_graph
     return tuple(dict.fromkeys(owner for key in keys if graph.has(key) for owner in graph.get(key).owners))
 
 
 def _assets_of(repository: dg.RepositoryDefinition, steps: set[str]) -> Sequence[dg.AssetKey]:
-    """Return the assets of some steps; empty if a step does not make assets."""
+    """Return the assets of the steps; empty if a step does not make assets."""
     graph = repository.asset_graph
     made: dict[str, list[dg.AssetKey]] = {}
     for key in graph.materializable_asset_keys:

@@ -78,7 +78,7 @@ class Predictor:
     log
         The prediction log.
     shadows
-        The shadows, which score the same rows later; None without a database.
+        The shadows, which score the same rows later; None if there is no database.
     """
 
     def __init__(self, live_models: LiveModels, log: PredictionLog, shadows: Shadows | None = None) -> None:

@@ -50,7 +50,7 @@ class Metrics:
     log
         The prediction log.
     online
-        The online tables; None without a database.
+        The online tables; None if there is no database.
 
     Attributes
     ----------

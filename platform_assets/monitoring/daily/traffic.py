@@ -146,7 +146,7 @@ def _of_requests(rows: Sequence[tuple[Any, ...]]) -> dict[date, list[Point]]:
 
 
 def _pooled(parts: Sequence[tuple[int, float, float]]) -> tuple[int, float, float]:
-    """Return the number, mean and standard deviation of all rows, computed from those of each part."""
+    """Return the number, mean and standard deviation of all rows, computed from the same numbers of each part."""
     rows = sum(part[0] for part in parts)
     if not rows:
         return 0, math.nan, math.nan

@@ -41,7 +41,7 @@ WEEK = 7
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Result for each value of some series.
+    """Results for each value of one or more series.
 
     Attributes
     ----------

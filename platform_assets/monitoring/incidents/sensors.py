@@ -96,7 +96,7 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 
 
 def position(cursor: str | None) -> int | None:
-    """Return the position in the event log from a cursor of `run_failed`; None without a cursor.
+    """Return the position in the event log from a cursor of `run_failed`; None if there is no cursor.
 
     Older releases stored the cursor in the format of a run status sensor.
     """

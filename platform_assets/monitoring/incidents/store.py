@@ -179,7 +179,7 @@ class Incidents:
         Parameters
         ----------
         cause
-            As in `open_incident`.
+            See `open_incident`.
         quiet_for
             Close the incident only if no process has reported the problem for this time. Use it if several processes
             report the same problem.

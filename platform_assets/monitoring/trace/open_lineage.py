@@ -39,7 +39,7 @@ class Materialised:
     asset
         Key of the asset, `<domain>/<name>`.
     run, job
-        Id and job of the Dagster run; empty without a run.
+        Id and job of the Dagster run; empty if there is no run.
     started_at, at
         Time at which the run started, and time of the materialisation.
     facts
