@@ -419,7 +419,7 @@ def main() -> int:
     print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs at least {FEWEST} earlier days")
     days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
-    print(f"\nfalse alarms of the whole platform in {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")
+    print(f"\nfalse alarms of the platform in {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")
     print(f"{time.monotonic() - began:.0f} s")
     return int(whole > DAYS / WHOLE_DAYS)
 
