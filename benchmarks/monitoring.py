@@ -340,7 +340,7 @@ def line(*cells: str) -> None:
 
 
 def report_days(random: Generator) -> float:
-    print(f"\n{sum(kind.count for kind in KINDS):,} daily series, {RUNS:,} runs of {DAYS} healthy days")
+    print(f"\n{sum(kind.count for kind in KINDS):,} daily series, {RUNS:,} runs of {DAYS} days without faults")
     found = false_alarms_of_days(random)
     line("method", "false alarms in 90 days")
     for name, number in found.items():
@@ -383,9 +383,9 @@ def report_drift(random: Generator) -> float:
     line("case", "e-detector (ours)", "daily tests, corrected", "PSI above 0.2")
     mine = float(np.isfinite(drift_runs(random, RUNS, DAYS, None, alone=True)[0]).mean())
     _, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None))
-    line("healthy runs of 90 days with an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
+    line("runs of 90 days without faults that raised an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
     wobbling = [np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None, wobble=0.05)]
-    line("healthy runs of 90 days with an alarm, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
+    line("the same runs, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
         ("standard deviation 1.5 times", wider),
@@ -400,14 +400,14 @@ def report_labels(random: Generator) -> float:
     print(f"\nLabels: {LABELS_PER_DAY} per day, {DISAGREEING:.0%} disagree, holdout of {HOLDOUT_ROWS:,} rows")
     line("case", "e-detector (ours)", "test of all labels, corrected", "test of 30 days, corrected")
     well = [np.isfinite(one).mean() for one in label_alarms(random, partial(share_from, DAYS, DISAGREEING), RUNS)]
-    line("healthy runs of 90 days with an alarm", *(f"{one:.2%}" for one in well))
+    line("runs of 90 days without faults that raised an alarm", *(f"{one:.2%}" for one in well))
     for name, share in (
         ("all labels flipped", 1 - DISAGREEING),
         ("a fifth of the labels flipped", DISAGREEING + 0.2 * (1 - 2 * DISAGREEING)),
     ):
         for start in (0, 60):
             found = label_alarms(random, partial(share_from, start, share), 200)
-            line(f"{name}, after {start} healthy days", *(told(np.maximum(one - start, 1)) for one in found))
+            line(f"{name}, after {start} days without faults", *(told(np.maximum(one - start, 1)) for one in found))
     print("\n| labels of predictions | labels alone: coverage | width | with predictions: coverage | width |")
     for labels, predictions in ((50, 2_000), (100, 5_000), (400, 20_000)):
         print(intervals(random, labels, predictions), flush=True)
@@ -419,7 +419,7 @@ def main() -> int:
     print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs at least {FEWEST} earlier days")
     days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
-    print(f"\nfalse alarms of the whole platform in {DAYS} healthy days: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")
+    print(f"\nfalse alarms of the platform in {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")
     print(f"{time.monotonic() - began:.0f} s")
     return int(whole > DAYS / WHOLE_DAYS)
 

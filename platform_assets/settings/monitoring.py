@@ -101,7 +101,7 @@ class MonitoringSettings(SettingsGroup):
         str,
         Field(
             description="Server that receives lineage as OpenLineage events, such as Marquez: "
-            "`http://host:5000`. Default: no events. See [Trace](trace.md#in-a-catalogue)."
+            "`http://host:5000`. Default: no events. See [Trace](trace.md#send-lineage-to-a-catalogue)."
         ),
     ] = ""
     openlineage_api_key: Annotated[
