@@ -46,7 +46,7 @@ class Finding:
     state
         `broken` if the platform cannot work until the problem is fixed.
     found
-        Description of the state.
+        What the check found.
     mend
         Fix; empty if there is no problem.
     """
@@ -66,7 +66,7 @@ def examine(services: Services) -> list[Finding]:
     """Examine everything that the platform needs."""
     findings = [*_environment(services), *_safely("home", _home, services)]
     if findings[-1].state == "broken":
-        # Stop here, because all other examinations write to the home.
+        # Stop here, because all other checks write to PLATFORM_HOME.
         return findings
     looks: dict[str, Look] = {
         "database": _database,
@@ -90,7 +90,7 @@ def examine(services: Services) -> list[Finding]:
     for thing, look in looks.items():
         for finding in _safely(thing, look, services):
             if finding.state == "broken" and seen.setdefault(finding.found, thing) != thing:
-                # One cause, such as an unreachable database, often prevents several examinations.
+                # Report a problem once. A single problem, such as an unreachable database, often fails several checks.
                 findings.append(
                     Finding(finding.thing, "broken", f"not examined: same problem as {seen[finding.found]}")
                 )
@@ -258,7 +258,7 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
         mend = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "no person who signs in without a key has the scope approve", mend)
+        yield Finding("sign-in", "warning", "no enrolled person has the scope approve", mend)
     elif not ways.groups.give_approve:
         mend = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
         yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", mend)
@@ -280,7 +280,7 @@ def _provider(provider: Provider) -> Finding:
     if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
         told = f"{client.redirect_uri} has no TLS, so browsers discard the session cookie"
         return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
-    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow the URI {client.redirect_uri}")
+    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow the redirect {client.redirect_uri}")
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

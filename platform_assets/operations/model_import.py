@@ -157,7 +157,10 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
 
 
 def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the card's paragraph about the other environment. Its texts are in a code block, so they stay plain."""
+    """Return the card's paragraph about the other environment.
+
+    Texts from that environment are put in a code block, so that they are not rendered as Markdown.
+    """
     lines = [
         *(f"trained on {name} version {number}, digest {digest}" for name, (number, digest) in tables.items()),
         *bundle.approved,

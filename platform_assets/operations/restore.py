@@ -85,7 +85,8 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
         _restore_files(folder, manifest, inside, lake, say)
     try:
         _restore_databases(folder, manifest, inside, settings.lake, say)
-        # Erase before the home is complete, so that an interrupted restore cannot leave data of erased persons.
+        # Repeat erasures before the files are moved to the home, so that an interrupted restore leaves no data of
+        # erased persons there.
         if erasures := read_erasures(folder):
             with closing(Services(inside)) as services:
                 erase_again(services, erasures, say)
@@ -109,7 +110,7 @@ def _restore_files(
 
     files = lake.all_files()
     if found := listed(files, lambda _: True):
-        raise BackupError(f"the lake {shown(lake.root)} is not empty: it has {found[0]}; set PLATFORM_LAKE_URI")
+        raise BackupError(f"the lake {shown(lake.root)} is not empty: it contains {found[0]}; change PLATFORM_LAKE_URI")
     say(f"restoring the lake into {shown(lake.root)}")
     _copy(folder, LAKE, manifest, files)
     for name in HOME_FOLDERS:
@@ -152,7 +153,7 @@ def _restore_databases(
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
-        # Give the lake a new identity, because the platform of the backup may still be in use.
+        # Give the lake a new identity, because the platform that was backed up may still use the old one.
         bind_lake(database, settings.lake, place)
 
 

@@ -70,7 +70,7 @@ def _mlflow(services: Services) -> Server:
         name="MLflow",
         command=[
             *(program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # By default MLflow starts 24 processes, which takes three times as long.
+            # Start one process. By default MLflow starts 24, and takes three times as long to start.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
@@ -88,7 +88,7 @@ def _mlflow(services: Services) -> Server:
 
 
 def write_service_file(services: Services) -> Path:
-    """Write host and port of the embedded server to a file that MLflow's driver reads for each new connection."""
+    """Write the address of the embedded PostgreSQL to a file that MLflow's driver reads for each new connection."""
     file = services.settings.home / "postgres" / SERVICE_FILE
     url = services.database.url("mlflow")
     with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=SERVICE_FILE, delete=False) as new:

@@ -27,7 +27,9 @@ MOST_RUNS = 100
 GRACE = timedelta(minutes=10)
 """Delay after which an evaluation is late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Time for which a schedule or sensor must fail until it counts. Shorter failures, for example of the network, pass."""
+"""Minimum time for which a schedule or sensor must fail before it is reported. Shorter failures are often temporary,
+for example of the network.
+"""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
@@ -263,8 +265,8 @@ def _automation_state(
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
     """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
-    Failures because the code location cannot be reached do not count. They affect all sensors at once, and the watch
-    outside Dagster detects them.
+    Failures caused by an unreachable code location are ignored. They affect all sensors at once, and the thread that
+    watches the platform from outside Dagster detects them.
     """
     failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
     own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]
@@ -305,7 +307,7 @@ def _silent_schedule(
 
 
 def freshness(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition) -> list[Freshness]:
-    """Return the freshness of each asset with a policy that was evaluated."""
+    """Return the freshness of each asset whose freshness policy was evaluated."""
     graph = repository.asset_graph
     keys = [key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy]
     if not keys:

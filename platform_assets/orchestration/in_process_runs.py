@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BACKFILL = "platform/backfill"
-"""Tag of a backfill's runs: the first and the last partition."""
+"""Tag of a backfill's runs. Its value contains the first and the last partition of the backfill."""
 ATTEMPT = "platform/backfill_attempt"
 """Tag that the runs of a backfill share, including its runs after an interruption."""
 CONTINUED_FOR = timedelta(days=1)
@@ -79,7 +79,7 @@ def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **option
     Raises
     ------
     PlatformError
-        Dagster stopped because it could not store any more events.
+        Dagster stopped because it could no longer store events.
     """
     try:
         return job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET, **options)

@@ -241,7 +241,7 @@ def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owne
         services = Services(Settings(**settings))
         keys = services.keys_in_database()
         settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
-        assert states()[0] == ("warning", "no person who signs in without a key has the scope approve")
+        assert states()[0] == ("warning", "no enrolled person has the scope approve")
         keys.enrol("anna@example.com", "anna", {"approve"})
         services.close()
         assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve")
