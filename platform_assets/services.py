@@ -77,7 +77,7 @@ class Services(MonitoringServices):
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions used by registered or requested models and by stored answers."""
+        """Function that returns the table versions that registered models, approval requests and stored answers use."""
         return self._pinned_tables
 
     def _named_artefacts(self) -> set[str]:

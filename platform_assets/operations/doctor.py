@@ -280,7 +280,8 @@ def _provider(provider: Provider) -> Finding:
     if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
         told = f"{client.redirect_uri} has no TLS, so browsers discard the session cookie"
         return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
-    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow the redirect {client.redirect_uri}")
+    found = f"{client.issuer} is reachable; it must allow redirects to {client.redirect_uri}"
+    return Finding("OpenID Connect", "ok", found)
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:

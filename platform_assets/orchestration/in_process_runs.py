@@ -86,8 +86,8 @@ def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **option
     except _database_errors() as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise PlatformError(
-            f"PostgreSQL, which stores the run history, became unreachable ({cause}). Tables published before that "
-            "are kept. Find the problem with `platform-assets doctor`, fix it, and run again"
+            f"PostgreSQL, which stores the run history, became unreachable ({cause}). Tables that were already "
+            "published are kept. Find the problem with `platform-assets doctor`, fix it, and run again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Dagster's storage in the platform's PostgreSQL (`dagster.yaml` names these classes), and its instance.
+"""Dagster's instance, and its storage in the platform's PostgreSQL. `dagster.yaml` names the storage classes.
 
 The platform's settings, not Dagster's configuration, name the database and the folders, so that all commands share one
 history without DAGSTER_HOME. `run_locks.py` distinguishes live runs from dead ones; `redaction.py` masks secrets.
@@ -99,7 +99,7 @@ class PlatformStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
@@ -117,7 +117,7 @@ class PlatformComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
@@ -146,7 +146,7 @@ class PlatformArtifacts(LocalArtifactStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
@@ -183,7 +183,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
 
     @property
     def supports_asset_checks(self) -> bool:
-        """True, because the tables are migrated. By default, Dagster would look for the table before each check."""
+        """True, because the migrations create the table of checks. By default, Dagster queries whether it exists."""
         return True
 
     def dispose(self) -> None:

@@ -179,7 +179,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
             )
         broken = [state.failure for state in states.values() if state.live is None]
         if services.bundle and broken:
-            # A service with a bundle has only this model, so it is not ready without the model.
+            # A service that serves a bundle has only the bundle's model, so it is not ready until the model is loaded.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],

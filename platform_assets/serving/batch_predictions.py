@@ -263,7 +263,7 @@ def _groups(counts: dict[str, int], rows_at_once: int) -> Iterator[list[str]]:
 
 
 def plain_rows(frame: Frame) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of plain values, None if missing."""
+    """Yield the rows as tuples of plain Python values, with None for missing values."""
     columns = (_plain(frame[name]) for name in frame.columns)
     return zip(*columns, strict=True)
 

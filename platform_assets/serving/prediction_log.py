@@ -62,7 +62,7 @@ class Predictions:
     features
         (n,) feature values by name.
     scores
-        (n,) probability of the positive class, or the value.
+        (n,) probability of the positive class, or the predicted value.
     at
         Time of the prediction, with time zone.
     read_from

@@ -40,7 +40,7 @@ class Predicted:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Probability of the positive class, or the value, (n,) float64."""
+        """Probability of the positive class, or the predicted value, (n,) float64."""
         return self.found if self.found.ndim == 1 else self.found[:, 0]
 
     @property
