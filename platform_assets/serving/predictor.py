@@ -54,7 +54,7 @@ class Predicted:
         """
         decided = self.live.model.output.decide(self.found, self.live.threshold)
         if decided is None:
-            raise ArtefactError(f"version {self.live.version} of {self.live.name} gives values, not decisions")
+            raise ArtefactError(f"version {self.live.version} of {self.live.name} predicts values, so it makes no decisions")
         return decided
 
     @property
