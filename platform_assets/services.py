@@ -35,7 +35,7 @@ class Services(MonitoringServices):
     of_domains
         Settings of some domains. The settings of all other domains are read from the environment.
     answers
-        Function that returns the kinds of answers that the domains make traceable.
+        Function that returns the domains' declarations of answers that can be traced.
     """
 
     def history(self) -> Any:
@@ -85,7 +85,7 @@ class Services(MonitoringServices):
 
     @property
     def named_artefacts(self) -> Callable[[], set[str]]:
-        """Function that returns the digests that registered versions and approval requests name."""
+        """Function that returns the artefact digests that registered versions and approval requests contain."""
         return self._named_artefacts
 
     @opened

@@ -53,7 +53,7 @@ def run(context: typer.Context) -> None:
 def up(context: typer.Context) -> None:
     """Start the database, MLflow, the service, and Dagster's UI and daemon, with automation on. Ctrl-C stops them."""
     settings: Settings = context.obj.settings
-    out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    out.print(f"platform-assets: starting with home {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import DatabaseWatch, servers, watched
     from platform_assets.operations.supervisor import Supervisor
@@ -222,7 +222,7 @@ def readiness(
 @demo.command()
 def story(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
+    model: Annotated[str, typer.Argument(help="Model for which two more versions are trained, e.g. credit_risk_model.")],
 ) -> None:
     """Fill a new platform with sample decisions: champions, a rejected version, and one that awaits your decision."""
     quiet_libraries()
@@ -290,7 +290,7 @@ def restore(
 @commands.command()
 def erase(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="Kind of person that a domain declares, e.g. client.")],
+    kind: Annotated[str, typer.Argument(help="Kind of person, as declared by a domain, e.g. client.")],
     subject: Annotated[str, typer.Argument(metavar="ID", help="The person's id.")],
 ) -> None:
     """Erase a person's data permanently, and list the models trained on it. Exit 1 if the id is still found."""
@@ -305,7 +305,7 @@ def erase(
     for model in done.models:
         say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
     for model in done.possible_models:
-        say(f"{model} may have been trained on this person's data, which were removed earlier; train a new version")
+        say(f"{model} may have been trained on this person's data, but its data can no longer be searched; retrain it")
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:

@@ -89,7 +89,7 @@ def remove_landed_files(
 def forget_old_runs(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], run_retention: dg.ResourceParam[timedelta]
 ) -> dict[str, int]:
-    """Return the number of deleted runs, and of deleted log lines and check results."""
+    """Return the number of deleted runs, and the number of log lines and check results deleted from other runs."""
     from platform_assets.operations.run_history import forget_old_runs as forget
 
     runs, lines = forget(context.instance, database, run_retention)
@@ -99,7 +99,7 @@ def forget_old_runs(
 
 @dg.op(description="Mark runs as failed if their process has died.")
 def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
-    """Return the runs that were marked."""
+    """Return the ids of the runs that were marked as failed."""
     from platform_assets.operations.dead_runs import fail_dead_runs
 
     marked = fail_dead_runs(context.instance)

@@ -192,7 +192,7 @@ def _models(services: Services) -> Iterator[Finding]:
 
 def _backup(services: Services) -> Iterator[Finding]:
     newest, longest = newest_backup(services.database), services.settings.backup_days
-    found = f"the newest was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
+    found = f"the newest backup was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
     is_needed = services.settings.env == "production" or newest is not None
     if is_needed and not (newest and newest.is_recent(longest)):
         yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")
@@ -229,8 +229,8 @@ def _messages(services: Services) -> Iterator[Finding]:
             "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows "
             "the incidents"
         )
-        messages = "1 message was" if waiting == 1 else f"{waiting:,} messages were"
-        yield Finding("messages", "warning", f"{messages} not accepted by the receiver yet", mend)
+        messages = "1 message has" if waiting == 1 else f"{waiting:,} messages have"
+        yield Finding("messages", "warning", f"{messages} not yet been accepted by the receiver", mend)
     else:
         yield Finding("messages", "ok", "all messages about incidents were accepted")
 
@@ -354,7 +354,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
     chosen = {"runs": settings.run_launcher, "steps": settings.executor}
     for queue in (queue for queue, choice in chosen.items() if choice == "celery"):
         number = len(workers[queue])
-        mend = "" if number else f"run `platform-assets worker {queue}` on a machine"
+        mend = "" if number else f"start a worker with `platform-assets worker {queue}`"
         yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} registered in Redis", mend)
 
 

@@ -1,8 +1,8 @@
 """Erase one person's data from all stores of the platform, and keep only a keyed hash of the id.
 
-The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. Then the
-rows are erased from the tables, upstream tables first, and from the data that were derived from them. If an erasure was
-interrupted, erasing the same person again continues it.
+The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. The rows
+are then erased from the tables, upstream tables first. Predictions, labels, logs and histories follow. If an erasure
+was interrupted, erasing the same person again continues it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
 
 QUARANTINED_ROW = "source_row"
-"""Column of a quarantine table with the raw row of the source."""
+"""Column of a quarantine table that contains the raw row of the source."""
 
 
 class ErasureError(PlatformError):
@@ -302,7 +302,7 @@ def erase_again(services: Services, erasures: Sequence[Mapping[str, str]], say: 
 
 
 def _subjects(services: Services, kind: str) -> set[str]:
-    """Return the ids of all subjects of a kind in the files of the lake, the online tables, the logs and the labels."""
+    """Return the ids of all persons of a kind in the lake's files, online tables, logged predictions and labels."""
     found: set[str] = set()
     for schema in _schemas(kind):
         assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such

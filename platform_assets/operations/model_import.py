@@ -1,6 +1,6 @@
 """Import of a bundle: a model from another environment becomes a challenger in this environment.
 
-The other environment's approvals and metrics are information for the approver. The version is evaluated on this
+The other environment's approvals and metrics are only shown to the approver. The version is evaluated on this
 environment's test set, and needs an approval here. A bundle's hashes show that it was not damaged. They do not show who
 wrote it, so import bundles only from environments that you trust.
 """

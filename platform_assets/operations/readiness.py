@@ -139,7 +139,7 @@ class _Model:
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
         if erased := version.tags.get(ERASED_TAG):
-            found = f"its training data included a person whose data were erased ({erased})"
+            found = f"cannot be reproduced: a person in its training data was erased ({erased})"
             return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
         at = version.tags.get(REPRODUCED_TAG)
         if at:

@@ -1,7 +1,7 @@
 """Restore a backup into an empty home, on any machine and at any path.
 
 All files are first written below `<home>/restoring`, and moved when all of them are written, so an interrupted restore
-leaves no home that looks complete. Paths do not need to be changed, because tables and artifacts use paths relative to
+leaves no home that looks complete. The restore changes no paths in the data: tables and artifacts use paths relative to
 the lake, and `artifact_locations.py` corrects MLflow's paths on first use.
 """
 
@@ -54,7 +54,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     BackupError
         The backup is damaged, or the home or the lake is not empty.
     DatabaseError
-        A database is not empty, is missing and cannot be created, or its server is older than the backup's.
+        A database is not empty, or is missing and cannot be created, or its server is older than the backup's.
     """
     folder = folder.absolute()
     if settings.lake_is_memory or settings.bundle:
@@ -98,7 +98,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
 
 def _refuse_filled_home(home: Path) -> None:
     if (home / RESTORING).exists():
-        raise BackupError(f"an earlier restore into {home} was interrupted, or is running; empty the folder first")
+        raise BackupError(f"an earlier restore into {home} was interrupted or is still running; empty the folder first")
     if home.exists() and any(home.iterdir()):
         raise BackupError(f"{home} is not empty; set PLATFORM_HOME to a new folder")
 

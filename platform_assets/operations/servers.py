@@ -70,7 +70,7 @@ def _mlflow(services: Services) -> Server:
         name="MLflow",
         command=[
             *(program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # Start one process. By default MLflow starts 24, and takes three times as long to start.
+            # Start one process. MLflow starts 24 by default, and is then ready only after three times as long.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
@@ -168,7 +168,7 @@ def _workspace() -> list[str]:
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables of Dagster's programs. The daemon requires DAGSTER_HOME."""
+    """Return the environment variables for Dagster's programs. The daemon requires DAGSTER_HOME."""
     return {"DAGSTER_HOME": str(dagster_home_for_servers(settings)), "PLATFORM_AUTOMATION": "on"}
 
 

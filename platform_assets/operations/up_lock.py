@@ -1,4 +1,4 @@
-"""Locks that allow one `platform-assets up` per home and per database.
+"""Locks that allow only one `platform-assets up` per home and per database.
 
 Two Dagster daemons on one database would run everything twice, even if they have different homes.
 """
@@ -104,7 +104,7 @@ def _try_lock(connection: psycopg.Connection[Any], name: str) -> tuple[bool, str
 
     Returns
     -------
-    Whether the lock was taken, and the name of the connection that holds it instead; empty if it was taken.
+    Whether the lock was taken, and the name of the connection that holds it otherwise (empty if the lock was taken).
     """
     connection.execute("select set_config('application_name', %s, false)", [name])
     if connection.execute("select pg_try_advisory_lock(%s)", [_KEY]).fetchone() == (True,):

@@ -1,4 +1,4 @@
-"""State of runs, checks, schedules, sensors and freshness in Dagster's history, as plain values."""
+"""State of runs, checks, schedules, sensors and freshness, read from Dagster's history into data classes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,11 @@ FINISHED_TICKS = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 MOST_RUNS = 100
 """Maximum number of failed runs that one call returns."""
 GRACE = timedelta(minutes=10)
-"""Delay after which an evaluation is late."""
+"""Delay after which an overdue evaluation is reported as late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Minimum time for which a schedule or sensor must fail before it is reported. Shorter failures are often temporary,
-for example of the network.
+"""Minimum time for which a schedule or sensor must fail before it is reported.
+
+Shorter failures, for example of the network, often end without a fix.
 """
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
@@ -170,7 +171,7 @@ def failed_run(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition
 def is_repaired(instance: dg.DagsterInstance, failure: FailedRun) -> bool:
     """Return whether another run has since done the work of a failed run.
 
-    All failed assets must have been materialised, in the same partition. If no asset failed, the job must have
+    All failed assets must have been materialised, for the same partition. If no asset failed, the job must have
     succeeded.
     """
     partition = failure.partition
@@ -326,7 +327,7 @@ def owners_of(repository: dg.RepositoryDefinition, keys: Iterable[dg.AssetKey]) 
 
 
 def _assets_of(repository: dg.RepositoryDefinition, steps: set[str]) -> Sequence[dg.AssetKey]:
-    """Return the assets of some steps; empty if a step does not make assets."""
+    """Return the assets that the steps make; empty if any of the steps makes no asset."""
     graph = repository.asset_graph
     made: dict[str, list[dg.AssetKey]] = {}
     for key in graph.materializable_asset_keys:

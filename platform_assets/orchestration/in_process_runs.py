@@ -60,7 +60,7 @@ class PartRun:
 
 
 def partition_tags(first: str, last: str) -> dict[str, str]:
-    """Return the tags of a run that materialises a range of partitions, ends included."""
+    """Return the tags of a run that materialises a range of partitions, both ends included."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 

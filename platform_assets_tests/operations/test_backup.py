@@ -243,7 +243,7 @@ def test_a_home_is_unusable_while_a_backup_is_restored_into_it(finished: Path, t
     make_home(tmp_path, RESTORING)
     with pytest.raises(PlatformError, match="a backup is being restored into"):
         make_home(tmp_path)
-    with pytest.raises(BackupError, match="was interrupted, or is running; empty the folder first"):
+    with pytest.raises(BackupError, match="was interrupted or is still running; empty the folder first"):
         restore_backup(Settings(home=tmp_path), finished, silent)
 
 

@@ -369,7 +369,7 @@ def test_doctor_reports_whether_the_executor_can_be_used(
             findings = [*doctor._safely("executor", doctor._executor, services)]
         assert [finding.state for finding in findings] == expected, findings
         if broker == redis_server:
-            assert findings[0].mend == "run `platform-assets worker steps` on a machine"
+            assert findings[0].mend == "start a worker with `platform-assets worker steps`"
             assert findings[1].found == "steps: celery; runs: local (DefaultRunLauncher)"
         else:
             assert "PLATFORM_CELERY_BROKER_URL: Redis does not respond" in findings[0].found
