@@ -53,7 +53,9 @@ def run(context: typer.Context) -> None:
 def up(context: typer.Context) -> None:
     """Start the database, MLflow, the service, and Dagster's UI and daemon, with automation on. Ctrl-C stops them."""
     settings: Settings = context.obj.settings
-    out.print(f"platform-assets: starting with home {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    out.print(
+        f"platform-assets: starting with home {settings.home}; logs are in {settings.home / 'logs'}", markup=False
+    )
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import DatabaseWatch, servers, watched
     from platform_assets.operations.supervisor import Supervisor
@@ -222,7 +224,9 @@ def readiness(
 @demo.command()
 def story(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model for which two more versions are trained, e.g. credit_risk_model.")],
+    model: Annotated[
+        str, typer.Argument(help="Model for which two more versions are trained, e.g. credit_risk_model.")
+    ],
 ) -> None:
     """Fill a new platform with sample decisions: champions, a rejected version, and one that awaits your decision."""
     quiet_libraries()

@@ -192,7 +192,9 @@ def _models(services: Services) -> Iterator[Finding]:
 
 def _backup(services: Services) -> Iterator[Finding]:
     newest, longest = newest_backup(services.database), services.settings.backup_days
-    found = f"the newest backup was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
+    found = (
+        f"the newest backup was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
+    )
     is_needed = services.settings.env == "production" or newest is not None
     if is_needed and not (newest and newest.is_recent(longest)):
         yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")

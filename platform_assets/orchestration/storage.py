@@ -104,7 +104,7 @@ class PlatformStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Open the database that the settings name."""
+        """Create the storage on the database that the settings name."""
         settings = load_settings()
         database = open_database(settings.database_url.get_secret_value(), settings.home)
         password = database.url("dagster").password
@@ -122,7 +122,7 @@ class PlatformComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below PLATFORM_HOME."""
+        """Create the manager with a folder below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
     @contextmanager
@@ -151,7 +151,7 @@ class PlatformArtifacts(LocalArtifactStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below PLATFORM_HOME."""
+        """Create the storage with a folder below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
@@ -197,7 +197,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Skip PostgresEventLogStorage, which would also notify listeners; this Dagster version has no listeners.
+        # Skip PostgresEventLogStorage, which would also notify listeners. This Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)

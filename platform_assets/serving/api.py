@@ -106,12 +106,14 @@ class ModelLive(BaseModel):
     """A declared model and its live version."""
 
     model: ModelName
-    champion: Annotated[ChampionLive | None, Field(description="Null if there is no live version.")]
+    champion: Annotated[ChampionLive | None, Field(description="The live version; null if there is none.")]
     failure: Annotated[
         str | None,
         Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
     ]
-    shadow: Annotated[ShadowLive | None, Field(description="Null if no shadow is running.", examples=[None])]
+    shadow: Annotated[
+        ShadowLive | None, Field(description="The running shadow; null if there is none.", examples=[None])
+    ]
 
 
 _MODELS = TypeAdapter(list[ModelLive])

@@ -255,7 +255,7 @@ class LiveModels:
 
     def _loaded(self, approved: Approved) -> LiveModel:
         live = load_model(self._source, approved)
-        # Score once before the version goes live, because the first call is slow: for many rows, and for a single row.
+        # Score many rows and a single row before the version goes live, because the first call of each kind is slow.
         live.outputs(live.model.golden_rows)
         live.outputs(live.model.golden_rows.head(1))
         return live

@@ -54,7 +54,9 @@ class Predicted:
         """
         decided = self.live.model.output.decide(self.found, self.live.threshold)
         if decided is None:
-            raise ArtefactError(f"version {self.live.version} of {self.live.name} predicts values, so it makes no decisions")
+            raise ArtefactError(
+                f"version {self.live.version} of {self.live.name} predicts values, so it makes no decisions"
+            )
         return decided
 
     @property

@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 CAPACITY = 10_000
 """Maximum length of the queue, in rows."""
 ROWS_AT_ONCE = 16
-"""Rows that are scored together. More would hold the interpreter's lock for longer."""
+"""Number of rows that are scored together. A larger number would hold Python's GIL for longer."""
 PAUSE_PER_SECOND = 9.0
 """Seconds of pause after each second of scoring."""
 PACE_SECONDS = 0.5
