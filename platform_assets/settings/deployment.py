@@ -29,7 +29,7 @@ class DeploymentSettings(SettingsGroup):
         Literal["demo", "live"],
         Field(
             description="`demo`: generate sample data for each source that is not set. `live`: fail if a source is not "
-            "set, with the variable in the message."
+            "set; the error names the variable."
         ),
     ] = "demo"
     lake_uri: Annotated[
