@@ -35,7 +35,7 @@ class Services(MonitoringServices):
     of_domains
         Settings of some domains. The settings of all other domains are read from the environment.
     answers
-        Function that returns the kinds of answers that the domains make traceable.
+        Function that returns the domains' declarations of answers that can be traced.
     """
 
     def history(self) -> Any:
@@ -77,7 +77,7 @@ class Services(MonitoringServices):
 
     @property
     def pinned_tables(self) -> Callable[[], Mapping[str, set[int]]]:
-        """Function that returns the table versions used by registered or requested models and by stored answers."""
+        """Function that returns the table versions that registered models, approval requests and stored answers use."""
         return self._pinned_tables
 
     def _named_artefacts(self) -> set[str]:
@@ -85,7 +85,7 @@ class Services(MonitoringServices):
 
     @property
     def named_artefacts(self) -> Callable[[], set[str]]:
-        """Function that returns the digests that registered versions and approval requests name."""
+        """Function that returns the artefact digests that registered versions and approval requests contain."""
         return self._named_artefacts
 
     @opened

@@ -295,7 +295,7 @@ class TableStore:
         return last_batch(table) if table else 0
 
     def vacuum(self, name: str, retention: timedelta, keep_versions: Collection[int] = ()) -> int:
-        """Remove the files that are needed only by versions older than the retention, and return their number.
+        """Remove the files that are needed only by versions older than the retention period; return their number.
 
         The small files of a table that accumulates are first merged into large ones, which changes no rows.
         Files left by killed writers are removed too. The retention must be longer than any publication takes, or the

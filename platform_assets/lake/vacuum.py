@@ -1,4 +1,4 @@
-"""Vacuum: remove files that are needed only by versions older than the retention, and files of killed writers."""
+"""Vacuum: remove files of killed writers, and files that only versions older than the retention period need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a consistent backup of the databases, the lake with the models, and the home's files.
+"""Write a consistent backup of the databases, the lake with the models, and the files in PLATFORM_HOME.
 
 The platform can be in use. The backup is consistent for these reasons:
 

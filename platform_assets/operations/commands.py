@@ -53,7 +53,9 @@ def run(context: typer.Context) -> None:
 def up(context: typer.Context) -> None:
     """Start the database, MLflow, the service, and Dagster's UI and daemon, with automation on. Ctrl-C stops them."""
     settings: Settings = context.obj.settings
-    out.print(f"platform-assets: starting on {settings.home}; logs are in {settings.home / 'logs'}", markup=False)
+    out.print(
+        f"platform-assets: starting with home {settings.home}; logs are in {settings.home / 'logs'}", markup=False
+    )
     from platform_assets.base.home_folder import make_home
     from platform_assets.operations.servers import DatabaseWatch, servers, watched
     from platform_assets.operations.supervisor import Supervisor
@@ -79,7 +81,7 @@ def worker(
         Literal["runs", "steps"],
         typer.Argument(help="Kind of work: runs (PLATFORM_RUN_LAUNCHER=celery) or steps (PLATFORM_EXECUTOR=celery)."),
     ],
-    processes: Annotated[int, typer.Option(min=1, help="Number of runs or steps at the same time.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="Number of runs or steps to execute at the same time.")] = 1,
 ) -> None:
     """Execute runs or steps from a Redis queue that other machines fill, until Ctrl-C; log to stderr.
 
@@ -90,7 +92,8 @@ def worker(
     demand_extra("celery")
     from platform_assets.operations.worker import work
 
-    # Import the definitions before the processes start, because each of them executes only one run or step.
+    # Import the definitions before Celery forks the worker processes, so that they inherit the imported modules.
+    # Each worker process executes only one run or step, so importing in each process would be slow.
     context.obj.find_definitions()
     work(context.obj.services, queue, processes)
 
@@ -179,7 +182,7 @@ def roll_back_table(
 
 @commands.command()
 def upkeep(context: typer.Context) -> None:
-    """Run the job `upkeep` now: delete data past their retention. Exit 1 if a step fails."""
+    """Run the job `upkeep` now: delete data past their retention period. Exit 1 if a step fails."""
     quiet_libraries()
     from platform_assets.orchestration.failures import reason
     from platform_assets.orchestration.in_process_runs import run_in_process
@@ -221,7 +224,9 @@ def readiness(
 @demo.command()
 def story(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Model that gets two more versions, e.g. credit_risk_model.")],
+    model: Annotated[
+        str, typer.Argument(help="Model for which two more versions are trained, e.g. credit_risk_model.")
+    ],
 ) -> None:
     """Fill a new platform with sample decisions: champions, a rejected version, and one that awaits your decision."""
     quiet_libraries()
@@ -264,7 +269,7 @@ def backup(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder, on another disk if possible.")],
 ) -> None:
-    """Back up the databases, the lake, the models and the home's files into a folder, and check the copies."""
+    """Back up the databases, the lake, the models and the files in PLATFORM_HOME to a folder, and check the copies."""
     quiet_libraries()
     from platform_assets.operations.backup import make_backup
 
@@ -277,7 +282,7 @@ def restore(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a backup.")],
 ) -> None:
-    """Check a backup, and restore it into an empty PLATFORM_HOME and, if they are set, an empty lake and database."""
+    """Check a backup and restore it. PLATFORM_HOME, the lake and the databases must be empty."""
     quiet_libraries()
     from platform_assets.operations.restore import restore_backup
 
@@ -289,7 +294,7 @@ def restore(
 @commands.command()
 def erase(
     context: typer.Context,
-    kind: Annotated[str, typer.Argument(help="Kind of person that a domain declares, e.g. client.")],
+    kind: Annotated[str, typer.Argument(help="Kind of person, as declared by a domain, e.g. client.")],
     subject: Annotated[str, typer.Argument(metavar="ID", help="The person's id.")],
 ) -> None:
     """Erase a person's data permanently, and list the models trained on it. Exit 1 if the id is still found."""
@@ -304,7 +309,7 @@ def erase(
     for model in done.models:
         say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
     for model in done.possible_models:
-        say(f"{model} may have been trained on this person's data, which were removed earlier; train a new version")
+        say(f"{model} may have been trained on this person's data, but its data can no longer be searched; retrain it")
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:
@@ -334,7 +339,7 @@ def _say(outcome: Outcome) -> None:
 
 
 def _sign(outcome: Outcome) -> str:
-    """Return the sign of an outcome. A model that failed its gate has its own sign, because its step succeeds."""
+    """Return the status label of an outcome. A failed gate has its own label, because the model's step succeeds."""
     return "[yellow]gate FAILED[/]" if outcome.verdict.startswith("FAILED") else SIGNS[outcome.state]
 
 
@@ -391,7 +396,10 @@ def _say_what_next(report: Report, settings: Settings) -> None:
 
 
 def quarantine_summary(outcome: Outcome) -> str:
-    """Return the number of quarantined rows, and the number by failed check. A row may fail several checks."""
+    """Return a sentence with the number of quarantined rows, in total and by failed check.
+
+    A row may fail several checks.
+    """
     count = outcome.quarantined or 0
     rows = "1 row was" if count == 1 else f"{count:,} rows were"
     checks = ", ".join(f"{name} ({broken:,})" for name, broken in outcome.quarantined_by.items())

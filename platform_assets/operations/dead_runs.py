@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RUNNING = (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 WAITING = (DagsterRunStatus.STARTING, DagsterRunStatus.NOT_STARTED)
 LONGEST_START = {"local": timedelta(minutes=10), "celery": timedelta(days=1), "k8s": timedelta(days=1)}
-"""Time in which a launched run must start its process, by launcher. With Celery or Kubernetes, runs can be queued."""
+"""Time in which a launched run must start its process, by launcher. Celery and Kubernetes may queue runs."""
 
 
 def fail_dead_runs(instance: DagsterInstance, *, locks_are_back: timedelta = LOCKS_ARE_BACK) -> list[str]:
@@ -77,9 +77,9 @@ def _failed(
 
 
 def _may_miss_its_lock(event_log: PlatformEventLog, record: RunRecord, locks_are_back: timedelta) -> bool:
-    """Return whether the run's lock may still be missing, because the database was restarted recently.
+    """Return whether a live run may lack its lock, because the database was restarted recently.
 
-    This cannot happen with the embedded database, which only starts while no run is active.
+    The embedded database only starts while no run is active, so its runs never lack their locks.
     """
     if event_log.embedded or record.start_time is None:
         return False

@@ -1,7 +1,7 @@
 """The `upkeep` job, and the sensor `run_died`.
 
-The job removes data that is past its retention, and marks dead runs as failed. With automation on, a schedule runs it
-every night. `platform-assets upkeep` runs it at any time. The sensor marks dead runs within a minute.
+The job removes data that is past its retention period, and marks dead runs as failed. With automation on, a schedule
+runs the job every night. `platform-assets upkeep` runs it at any time. The sensor marks dead runs within a minute.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +32,7 @@ def definitions(declared: Declared) -> dg.Definitions:
     return dg.Definitions(jobs=[upkeep], schedules=[upkeep_schedule(upkeep)], sensors=[dead_run_sensor()])
 
 
-@dg.op(description="Delete logged predictions that are older than their retention.")
+@dg.op(description="Delete logged predictions that are older than their retention period.")
 def forget_old_predictions(
     context: dg.OpExecutionContext, forget_predictions: dg.ResourceParam[Callable[[], int]]
 ) -> int:
@@ -42,7 +42,7 @@ def forget_old_predictions(
     return forgotten
 
 
-@dg.op(description="Delete drift measurements that are older than the retention of predictions.")
+@dg.op(description="Delete drift measurements that are older than the retention period of predictions.")
 def forget_old_measurements(
     context: dg.OpExecutionContext, forget_measurements: dg.ResourceParam[Callable[[], int]]
 ) -> int:
@@ -67,7 +67,7 @@ def remove_unnamed_models(
     return removed
 
 
-@dg.op(description="Remove processed files that are older than their retention from landing zones.")
+@dg.op(description="Remove processed files that are past their retention period from landing zones.")
 def remove_landed_files(
     context: dg.OpExecutionContext,
     zones: dg.ResourceParam[LandingZones],
@@ -83,12 +83,13 @@ def remove_landed_files(
 
 
 @dg.op(
-    description="Delete old runs from Dagster's history; if a run made an asset, delete only log lines and old checks."
+    description="Delete old runs from Dagster's history. Of runs that made an asset, delete only log lines and old "
+    "check results."
 )
 def forget_old_runs(
     context: dg.OpExecutionContext, database: dg.ResourceParam[Database], run_retention: dg.ResourceParam[timedelta]
 ) -> dict[str, int]:
-    """Return the number of deleted runs, and of deleted log lines and check results."""
+    """Return the number of deleted runs, and the number of log lines and check results deleted from other runs."""
     from platform_assets.operations.run_history import forget_old_runs as forget
 
     runs, lines = forget(context.instance, database, run_retention)
@@ -98,7 +99,7 @@ def forget_old_runs(
 
 @dg.op(description="Mark runs as failed if their process has died.")
 def fail_runs_of_dead_processes(context: dg.OpExecutionContext) -> list[str]:
-    """Return the runs that were marked."""
+    """Return the ids of the runs that were marked as failed."""
     from platform_assets.operations.dead_runs import fail_dead_runs
 
     marked = fail_dead_runs(context.instance)
@@ -118,8 +119,8 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
     """Return the job for the given tables of the lake."""
 
     @dg.op(
-        description="Remove data files that are needed only by table versions older than the retention.",
-        # Delete expired predictions first, because predictions keep the table versions that they were made from.
+        description="Remove data files that are needed only by table versions older than the retention period.",
+        # Delete expired predictions first: a table version is kept as long as a logged prediction refers to it.
         ins={"after": dg.In(dg.Nothing)},
     )
     def vacuum_tables(
@@ -145,7 +146,7 @@ def upkeep_job(tables_kept: Sequence[str]) -> dg.JobDefinition:
 
     @dg.job(
         executor_def=dg.in_process_executor,
-        description="Delete data past their retention, and mark dead runs as failed.",
+        description="Delete data past their retention period, and mark dead runs as failed.",
     )
     def upkeep() -> None:
         vacuum_tables(after=forget_old_predictions())
@@ -171,7 +172,7 @@ def upkeep_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
 
 
 def dead_run_sensor() -> dg.SensorDefinition:
-    """Return the sensor that marks dead runs as failed. Until they are marked, dead runs can block later runs."""
+    """Return the sensor that marks dead runs as failed. A dead run can block later runs until it is marked."""
 
     @dg.sensor(
         name="run_died",

@@ -1,7 +1,7 @@
 """Decisions and training runs on sample data, to fill the pages of a new platform.
 
-The story runs the same steps as a person who uses the commands. Each model gets a champion. One model gets two more
-versions: one is trained on fewer rows and rejected, the other is trained on more rows and awaits approval.
+Each model gets a champion. One model gets two more versions: one is trained on fewer rows and rejected, the other is
+trained on more rows and awaits approval.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 FEWER_ROWS, MORE_ROWS = 0.15, 2.0
-"""Sample rows for training the rejected and the pending version, as multiples of PLATFORM_DEMO_ROWS."""
+"""Sizes of the rejected and the pending version's training data, as multiples of PLATFORM_DEMO_ROWS."""
 _APPROVED = "Sample decision: the version passed its gate."
 _REJECTED = "Sample decision: the version was trained on too few rows."
 
@@ -44,8 +44,8 @@ def tell_story(services: Services, model: str, actor: Actor, say: Callable[[str]
     Raises
     ------
     PlatformError
-        This is not a development platform with sample data, the model has no version yet or a champion already, or a
-        training fails.
+        One of: the platform is not a development platform with sample data; the model already has a champion; the model
+        has no pending request that passed its gate; a training run fails.
     """
     _demand_new(services, model)
     for name in services.registry.names():

@@ -46,7 +46,7 @@ class Finding:
     state
         `broken` if the platform cannot work until the problem is fixed.
     found
-        Description of the state.
+        What the check found.
     mend
         Fix; empty if there is no problem.
     """
@@ -66,7 +66,7 @@ def examine(services: Services) -> list[Finding]:
     """Examine everything that the platform needs."""
     findings = [*_environment(services), *_safely("home", _home, services)]
     if findings[-1].state == "broken":
-        # Stop here, because all other examinations write to the home.
+        # Stop here, because all other checks write to PLATFORM_HOME.
         return findings
     looks: dict[str, Look] = {
         "database": _database,
@@ -90,7 +90,7 @@ def examine(services: Services) -> list[Finding]:
     for thing, look in looks.items():
         for finding in _safely(thing, look, services):
             if finding.state == "broken" and seen.setdefault(finding.found, thing) != thing:
-                # One cause, such as an unreachable database, often prevents several examinations.
+                # Report a problem once. A single problem, such as an unreachable database, often fails several checks.
                 findings.append(
                     Finding(finding.thing, "broken", f"not examined: same problem as {seen[finding.found]}")
                 )
@@ -192,7 +192,9 @@ def _models(services: Services) -> Iterator[Finding]:
 
 def _backup(services: Services) -> Iterator[Finding]:
     newest, longest = newest_backup(services.database), services.settings.backup_days
-    found = f"the newest was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
+    found = (
+        f"the newest backup was made at {newest.at:%Y-%m-%d %H:%M} UTC, in {newest.place}" if newest else "none exists"
+    )
     is_needed = services.settings.env == "production" or newest is not None
     if is_needed and not (newest and newest.is_recent(longest)):
         yield Finding("backup", "warning", found, "run `platform-assets backup DIR`")
@@ -229,8 +231,8 @@ def _messages(services: Services) -> Iterator[Finding]:
             "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows "
             "the incidents"
         )
-        messages = "1 message was" if waiting == 1 else f"{waiting:,} messages were"
-        yield Finding("messages", "warning", f"{messages} not accepted by the receiver yet", mend)
+        messages = "1 message has" if waiting == 1 else f"{waiting:,} messages have"
+        yield Finding("messages", "warning", f"{messages} not yet been accepted by the receiver", mend)
     else:
         yield Finding("messages", "ok", "all messages about incidents were accepted")
 
@@ -258,7 +260,7 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
         mend = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "no person who signs in without a key has the scope approve", mend)
+        yield Finding("sign-in", "warning", "no enrolled person has the scope approve", mend)
     elif not ways.groups.give_approve:
         mend = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
         yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", mend)
@@ -280,7 +282,8 @@ def _provider(provider: Provider) -> Finding:
     if not re.match(r"https:|http://(localhost|127\.0\.0\.1)[:/]", client.redirect_uri):
         told = f"{client.redirect_uri} has no TLS, so browsers discard the session cookie"
         return Finding("OpenID Connect", "warning", told, "set PLATFORM_SERVICE_URL to https://..")
-    return Finding("OpenID Connect", "ok", f"{client.issuer} is reachable; it must allow the URI {client.redirect_uri}")
+    found = f"{client.issuer} is reachable; it must allow redirects to {client.redirect_uri}"
+    return Finding("OpenID Connect", "ok", found)
 
 
 def _sql_target(services: Services) -> Iterator[Finding]:
@@ -353,7 +356,7 @@ def _workers(settings: Settings) -> Iterator[Finding]:
     chosen = {"runs": settings.run_launcher, "steps": settings.executor}
     for queue in (queue for queue, choice in chosen.items() if choice == "celery"):
         number = len(workers[queue])
-        mend = "" if number else f"run `platform-assets worker {queue}` on a machine"
+        mend = "" if number else f"start a worker with `platform-assets worker {queue}`"
         yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} registered in Redis", mend)
 
 

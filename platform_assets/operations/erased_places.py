@@ -1,4 +1,4 @@
-"""Replace a person's id in logs and in the histories of Dagster and MLflow, and search everything for it."""
+"""Replace a person's id in logs and in Dagster's and MLflow's history; search databases, lake and files for the id."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Erase one person's data from all stores of the platform, and keep only a keyed hash of the id.
 
-The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. Then the
-rows are erased from the tables, upstream tables first, and from the data that were derived from them. If an erasure was
-interrupted, erasing the same person again continues it.
+The order matters. The hash is recorded first, so that a load during the erasure cannot add the person again. The rows
+are then erased from the tables, upstream tables first. Predictions, labels, logs and histories follow. If an erasure
+was interrupted, erasing the same person again continues it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from platform_assets.services import Services
 
 QUARANTINED_ROW = "source_row"
-"""Column of a quarantine table with the raw row of the source."""
+"""Column of a quarantine table that contains the raw row of the source."""
 
 
 class ErasureError(PlatformError):
@@ -109,7 +109,8 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
     subject = _canonical(schemas, subject)
     with _owner(services) as owner, services.database.lock(UPKEEP_LOCK):
         erasure = Erasure(_record(owner, kind, subject))
-        # Mark the models first. The files that show which versions contained the person are removed afterwards.
+        # Mark the models first, because the next steps remove the files that show which table versions contained the
+        # person.
         _mark_models(services, schemas, subject, erasure)
         _record_models(owner, erasure)
         _erase_tables(services, schemas, subject, erasure)
@@ -124,7 +125,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
 
 
 def _schemas(kind: str) -> list[TableSchema]:
-    """Return the tables with persons of a kind: sources first, online tables last."""
+    """Return the tables that contain persons of a kind: sources first, online tables last."""
     # A module may import another domain's module, so the same schema can be found in two modules.
     all_of_them = {schema.name: schema for schema in domains.table_schemas() if schema.subject}.values()
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]
@@ -193,7 +194,7 @@ def _complete_record(owner: Database, erasure: Erasure) -> None:
 
 
 def _places(schema: TableSchema) -> list[SubjectColumn]:
-    """Return the columns that name a person, in a table of the lake and in the table's quarantine."""
+    """Return the columns that contain a person's id, in a table of the lake and in the table's quarantine."""
     assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such
     places = [SubjectColumn(schema.name, schema.subject.column)]
     if schema.source:
@@ -253,7 +254,10 @@ def _erase_predictions(owner: Database, schemas: Sequence[TableSchema], subject:
 
 
 def _mark_models(services: Services, schemas: Sequence[TableSchema], subject: str, erasure: Erasure) -> None:
-    """Tag the model versions that were trained on the person's data, for `reproduce`, `audit` and `readiness`."""
+    """Tag the model versions that were trained on the person's data.
+
+    `reproduce`, `audit` and `readiness` read the tag.
+    """
     in_lake = [place for schema in schemas if schema.store == "lake" for place in _places(schema)]
     versions = {place.table: versions_with(services.tables, place, subject) for place in in_lake}
     if not any(found.is_found for found in versions.values()):
@@ -298,7 +302,7 @@ def erase_again(services: Services, erasures: Sequence[Mapping[str, str]], say: 
 
 
 def _subjects(services: Services, kind: str) -> set[str]:
-    """Return the ids of all subjects of a kind in the files of the lake, the online tables, the logs and the labels."""
+    """Return the ids of all persons of a kind in the lake's files, online tables, logged predictions and labels."""
     found: set[str] = set()
     for schema in _schemas(kind):
         assert schema.subject is not None  # noqa: S101 - `_schemas` returns only such

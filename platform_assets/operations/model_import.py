@@ -1,6 +1,6 @@
 """Import of a bundle: a model from another environment becomes a challenger in this environment.
 
-The other environment's approvals and metrics are information for the approver. The version is evaluated on this
+The other environment's approvals and metrics are only shown to the approver. The version is evaluated on this
 environment's test set, and needs an approval here. A bundle's hashes show that it was not damaged. They do not show who
 wrote it, so import bundles only from environments that you trust.
 """
@@ -157,7 +157,10 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
 
 
 def _paragraph(origin: str, bundle: Bundle, tables: Mapping[str, tuple[Any, Any]]) -> str:
-    """Return the card's paragraph about the other environment. Its texts are in a code block, so they stay plain."""
+    """Return the card's paragraph about the other environment.
+
+    Texts from that environment are put in a code block, so that they are not rendered as Markdown.
+    """
     lines = [
         *(f"trained on {name} version {number}, digest {digest}" for name, (number, digest) in tables.items()),
         *bundle.approved,

@@ -115,7 +115,7 @@ class _Model:
         yield self._real_data(version)
         yield self._committed_code(version)
         if imported := version.tags.get(IMPORTED_TAG):
-            mend = f"check these in the other environment, or train here: the job train_{self.spec.name}"
+            mend = f"check these in the other environment, or launch the job train_{self.spec.name} to train here"
             found = f"{imported}; reproduction, table versions, loads and freshness cannot be checked here"
             yield Requirement("trained here", is_met=False, found=found, mend=mend)
             return
@@ -134,12 +134,12 @@ class _Model:
         code = version.tags.get("code_version", "")
         if "+" in code and not code.endswith(".dirty"):
             return Requirement("training code", is_met=True, found=code)
-        found = f"{code or 'unknown'}, which is not a commit" if "+" not in code else f"{code}: uncommitted changes"
+        found = f"{code or 'unknown'}: not a Git commit" if "+" not in code else f"{code}: uncommitted changes"
         return Requirement("training code", is_met=False, found=found, mend="train from a committed checkout")
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
         if erased := version.tags.get(ERASED_TAG):
-            found = f"its training data included a person whose data were erased ({erased})"
+            found = f"cannot be reproduced: a person in its training data was erased ({erased})"
             return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
         at = version.tags.get(REPRODUCED_TAG)
         if at:
@@ -184,7 +184,7 @@ class _Model:
             yield Requirement("approval", is_met=False, found="no version was approved and promoted", mend=mend)
             return
         request = self.services.ledger.request(champion.request_id)
-        again = f"train a version that passes, or request again: `platform-assets decide request {self.spec.name} ..`"
+        again = f"train a version that passes, or run `platform-assets decide request {self.spec.name} ..`"
         gate = f"request {request.id}: the gate {'passed' if request.passed else 'FAILED'}"
         yield Requirement("gate", request.passed, gate, "" if request.passed else again)
         approvals = [event for event in self.services.ledger.history(request.id) if event.kind == "approve"]

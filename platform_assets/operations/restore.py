@@ -1,7 +1,7 @@
 """Restore a backup into an empty home, on any machine and at any path.
 
 All files are first written below `<home>/restoring`, and moved when all of them are written, so an interrupted restore
-leaves no home that looks complete. Paths do not need to be changed, because tables and artifacts use paths relative to
+leaves no home that looks complete. The restore changes no paths in the data: tables and artifacts use paths relative to
 the lake, and `artifact_locations.py` corrects MLflow's paths on first use.
 """
 
@@ -54,7 +54,7 @@ def restore_backup(settings: Settings, folder: Path, say: Callable[[str], None])
     BackupError
         The backup is damaged, or the home or the lake is not empty.
     DatabaseError
-        A database is not empty, is missing and cannot be created, or its server is older than the backup's.
+        A database is not empty, or is missing and cannot be created, or its server is older than the backup's.
     """
     folder = folder.absolute()
     if settings.lake_is_memory or settings.bundle:
@@ -85,7 +85,8 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
         _restore_files(folder, manifest, inside, lake, say)
     try:
         _restore_databases(folder, manifest, inside, settings.lake, say)
-        # Erase before the home is complete, so that an interrupted restore cannot leave data of erased persons.
+        # Repeat erasures before the files are moved to the home, so that an interrupted restore leaves no data of
+        # erased persons there.
         if erasures := read_erasures(folder):
             with closing(Services(inside)) as services:
                 erase_again(services, erasures, say)
@@ -97,7 +98,7 @@ def _fill(work: Path, folder: Path, manifest: Manifest, settings: Settings, say:
 
 def _refuse_filled_home(home: Path) -> None:
     if (home / RESTORING).exists():
-        raise BackupError(f"an earlier restore into {home} was interrupted, or is running; empty the folder first")
+        raise BackupError(f"an earlier restore into {home} was interrupted or is still running; empty the folder first")
     if home.exists() and any(home.iterdir()):
         raise BackupError(f"{home} is not empty; set PLATFORM_HOME to a new folder")
 
@@ -109,7 +110,7 @@ def _restore_files(
 
     files = lake.all_files()
     if found := listed(files, lambda _: True):
-        raise BackupError(f"the lake {shown(lake.root)} is not empty: it has {found[0]}; set PLATFORM_LAKE_URI")
+        raise BackupError(f"the lake {shown(lake.root)} is not empty: it contains {found[0]}; change PLATFORM_LAKE_URI")
     say(f"restoring the lake into {shown(lake.root)}")
     _copy(folder, LAKE, manifest, files)
     for name in HOME_FOLDERS:
@@ -152,7 +153,7 @@ def _restore_databases(
                 load(reader, purpose, folder / DATABASES / f"{purpose}.dump")
         for line in migrate(database, owner):
             say(line)
-        # Give the lake a new identity, because the platform of the backup may still be in use.
+        # Give the lake a new identity, because the platform that was backed up may still use the old one.
         bind_lake(database, settings.lake, place)
 
 

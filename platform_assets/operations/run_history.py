@@ -53,7 +53,7 @@ RUNS_AT_ONCE = 1_000
 
 
 def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelta) -> tuple[int, int]:
-    """Delete ended runs that are older than `age`, or their log lines.
+    """Delete runs that ended longer ago than `age`. Of runs that must be kept, delete log lines and old check results.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelt
     database
         The platform's databases.
     age
-        Time since the end of a run, by the database's clock.
+        Minimum time since the end of a run, by the database's clock.
 
     Returns
     -------
-    Number of deleted runs, and of deleted log lines and check results of the other runs.
+    Two numbers: the deleted runs, and the deleted log lines and check results of the runs that were kept.
 
     Raises
     ------

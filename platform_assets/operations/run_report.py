@@ -1,6 +1,6 @@
 """The run report: materialise every asset in this process and collect the outcome of each.
 
-The command `run` uses it. The UI and the schedules launch runs through Dagster.
+The command `run` uses this module. The UI and the schedules launch runs through Dagster.
 """
 
 import logging
@@ -216,9 +216,9 @@ class _Recorder:
         return [self._outcomes[key] for key in keys if key in self._outcomes]
 
     def _checks_not_made(self, event: dg.DagsterEvent) -> list[dg.AssetKey]:
-        """Return the asset of a check that raised an error instead of returning a result."""
+        """Return the asset of a check that raised an error instead of returning a result; empty for other events."""
         key = self._checked.get(event.step_key or "")
-        # Skip blocking checks that failed. Their steps fail as well, but they did return a result.
+        # Ignore failed blocking checks. Their steps fail as well, although the checks returned a result.
         return [key] if key in self._outcomes and event.is_step_failure and not self._outcomes[key].blocked else []
 
     def _record(self, outcome: Outcome, event: dg.DagsterEvent, timestamp: float) -> None:

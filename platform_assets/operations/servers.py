@@ -70,7 +70,7 @@ def _mlflow(services: Services) -> Server:
         name="MLflow",
         command=[
             *(program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # By default MLflow starts 24 processes, which takes three times as long.
+            # Start one process. MLflow starts 24 by default, and is then ready only after three times as long.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={
@@ -88,7 +88,7 @@ def _mlflow(services: Services) -> Server:
 
 
 def write_service_file(services: Services) -> Path:
-    """Write host and port of the embedded server to a file that MLflow's driver reads for each new connection."""
+    """Write the address of the embedded PostgreSQL to a file that MLflow's driver reads for each new connection."""
     file = services.settings.home / "postgres" / SERVICE_FILE
     url = services.database.url("mlflow")
     with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=SERVICE_FILE, delete=False) as new:
@@ -168,7 +168,7 @@ def _workspace() -> list[str]:
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables of Dagster's programs. The daemon requires DAGSTER_HOME."""
+    """Return the environment variables for Dagster's programs. The daemon requires DAGSTER_HOME."""
     return {"DAGSTER_HOME": str(dagster_home_for_servers(settings)), "PLATFORM_AUTOMATION": "on"}
 
 

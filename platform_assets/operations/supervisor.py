@@ -186,7 +186,7 @@ class Supervisor:
             if code is not None:
                 lines = self._log(server).read_text(errors="replace").splitlines()[-LAST_LINES:]
                 last = "\n  ".join(["", *lines])
-                raise ServerEnded(f"{server.name} ended with exit code {code}; its last lines:{last}")
+                raise ServerEnded(f"{server.name} ended with exit code {code}; last lines of its log:{last}")
 
     def _stop_asked(self, number: int, _frame: FrameType | None) -> None:
         self._stopping = signal.Signals(number).name

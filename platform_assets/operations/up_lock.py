@@ -1,4 +1,4 @@
-"""Locks that allow one `platform-assets up` per home and per database.
+"""Locks that allow only one `platform-assets up` per home and per database.
 
 Two Dagster daemons on one database would run everything twice, even if they have different homes.
 """
@@ -95,12 +95,17 @@ class DatabaseClaim:
         connection.close()
         raise PlatformError(
             f"`platform-assets up` is already running on the database {self._database.name('platform')}, as "
-            f"{holder}; stop it first, or give this home a database of its own"
+            f"{holder}; stop it first, or use another database for this home"
         )
 
 
 def _try_lock(connection: psycopg.Connection[Any], name: str) -> tuple[bool, str]:
-    """Try to take the lock. Return whether it was taken and, if not, the name of its holder's connection."""
+    """Try to take the lock.
+
+    Returns
+    -------
+    Whether the lock was taken, and the name of the connection that holds it otherwise (empty if the lock was taken).
+    """
     connection.execute("select set_config('application_name', %s, false)", [name])
     if connection.execute("select pg_try_advisory_lock(%s)", [_KEY]).fetchone() == (True,):
         return True, ""

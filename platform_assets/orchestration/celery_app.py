@@ -40,7 +40,7 @@ INSPECT_SECONDS = 2
 
 
 class StepTask(Task):  # type: ignore[misc]  # Celery has no types
-    """The task of a step. Its process holds the lock of the step as long as it is alive."""
+    """Celery task that executes a step. The task's process holds the lock of the step until the process ends."""
 
     def before_start(self, task_id: str, args: Any, kwargs: dict[str, Any]) -> None:  # noqa: ARG002 - Celery's signature
         """Take the lock of the step, and then report the task as started.

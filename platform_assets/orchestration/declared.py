@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 ON_REQUEST = "platform/on_request"
-"""Metadata key of assets and checks that `platform-assets run` leaves out."""
+"""Metadata key that marks the assets and checks that `platform-assets run` leaves out."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def plain_failures() -> Iterator[None]:
 
 
 def innermost(error: SerializableErrorInfo | None) -> str:
-    """Return the message of the error's first cause."""
+    """Return the message of the innermost error in the chain of causes; empty without an error."""
     while error and error.cause:
         error = error.cause
     return error.message.strip() if error else ""

@@ -1,4 +1,4 @@
-"""State of runs, checks, schedules, sensors and freshness in Dagster's history, as plain values."""
+"""State of runs, checks, schedules, sensors and freshness, read from Dagster's history into data classes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,12 @@ FINISHED_TICKS = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 MOST_RUNS = 100
 """Maximum number of failed runs that one call returns."""
 GRACE = timedelta(minutes=10)
-"""Delay after which an evaluation is late."""
+"""Delay after which an overdue evaluation is reported as late."""
 SHORTEST_FAILURE = timedelta(minutes=2)
-"""Time for which a schedule or sensor must fail until it counts. Shorter failures, for example of the network, pass."""
+"""Minimum time for which a schedule or sensor must fail before it is reported.
+
+Shorter failures, for example of the network, often end without a fix.
+"""
 LAST_TICKS = 10
 UNREACHABLE_CODE = "DagsterUserCodeUnreachableError"
 MISSED_INTERVALS = 5
@@ -168,7 +171,7 @@ def failed_run(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition
 def is_repaired(instance: dg.DagsterInstance, failure: FailedRun) -> bool:
     """Return whether another run has since done the work of a failed run.
 
-    All failed assets must have been materialised, in the same partition. If no asset failed, the job must have
+    All failed assets must have been materialised, for the same partition. If no asset failed, the job must have
     succeeded.
     """
     partition = failure.partition
@@ -263,8 +266,8 @@ def _automation_state(
 def _failure(ticks: Sequence[InstigatorTick], now: datetime) -> str | None:
     """Return the reason why the newest evaluations failed, if they have failed for long enough.
 
-    Failures because the code location cannot be reached do not count. They affect all sensors at once, and the watch
-    outside Dagster detects them.
+    Failures caused by an unreachable code location are ignored. They affect all sensors at once, and the thread that
+    watches the platform from outside Dagster detects them.
     """
     failed = takewhile(lambda tick: tick.status == TickStatus.FAILURE, ticks)
     own = [tick for tick in failed if tick.error and tick.error.cls_name != UNREACHABLE_CODE]
@@ -305,7 +308,7 @@ def _silent_schedule(
 
 
 def freshness(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition) -> list[Freshness]:
-    """Return the freshness of each asset with a policy that was evaluated."""
+    """Return the freshness of each asset whose freshness policy was evaluated."""
     graph = repository.asset_graph
     keys = [key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy]
     if not keys:
@@ -324,7 +327,7 @@ def owners_of(repository: dg.RepositoryDefinition, keys: Iterable[dg.AssetKey]) 
 
 
 def _assets_of(repository: dg.RepositoryDefinition, steps: set[str]) -> Sequence[dg.AssetKey]:
-    """Return the assets of the steps; empty if a step does not make assets."""
+    """Return the assets that the steps make; empty if any of the steps makes no asset."""
     graph = repository.asset_graph
     made: dict[str, list[dg.AssetKey]] = {}
     for key in graph.materializable_asset_keys:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 BACKFILL = "platform/backfill"
-"""Tag of a backfill's runs: the first and the last partition."""
+"""Tag of a backfill's runs. Its value contains the first and the last partition of the backfill."""
 ATTEMPT = "platform/backfill_attempt"
 """Tag that the runs of a backfill share, including its runs after an interruption."""
 CONTINUED_FOR = timedelta(days=1)
@@ -60,7 +60,7 @@ class PartRun:
 
 
 def partition_tags(first: str, last: str) -> dict[str, str]:
-    """Return the tags of a run that materialises a range of partitions, ends included."""
+    """Return the tags of a run that materialises a range of partitions, both ends included."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
@@ -79,15 +79,15 @@ def run_in_process(job: dg.JobDefinition, instance: dg.DagsterInstance, **option
     Raises
     ------
     PlatformError
-        Dagster stopped because it could not store any more events.
+        Dagster stopped because it could no longer store events.
     """
     try:
         return job.execute_in_process(instance=instance, raise_on_error=False, run_config=QUIET, **options)
     except _database_errors() as error:
         cause = str(error.__cause__ or error).splitlines()[0]
         raise PlatformError(
-            f"PostgreSQL, which stores the run history, became unreachable ({cause}). Tables published before that "
-            "are kept. Find the problem with `platform-assets doctor`, fix it, and run again"
+            f"PostgreSQL, which stores the run history, became unreachable ({cause}). Tables that were already "
+            "published are kept. Find the problem with `platform-assets doctor`, fix it, and run again"
         ) from error
 
 

@@ -69,7 +69,7 @@ def _fields(settings: Settings) -> dict[str, Any]:
 
 
 def _variables(settings: Settings) -> list[str]:
-    """Return the variables of this process, without secrets."""
+    """Return this process's PLATFORM_ environment variables, except secrets, as `<name>=<value>`."""
     secrets = settings.secrets()
     found = ((name, value) for name, value in sorted(os.environ.items()) if name.startswith(PREFIX))
     return [f"{name}={value}" for name, value in found if redact(value, secrets) == value]

@@ -1,4 +1,4 @@
-"""The launcher of runs that PLATFORM_RUN_LAUNCHER selects; `dagster.yaml` names the class."""
+"""The launcher of runs that PLATFORM_RUN_LAUNCHER selects. `dagster.yaml` names the class `PlatformLauncher`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class PlatformLauncher(RunLauncher, ConfigurableClass):
-    """The class for `dagster.yaml`, which creates the launcher that the settings select."""
+    """Class that `dagster.yaml` names. It creates the launcher that the settings select."""
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings select the launcher."""
+        """Return an empty configuration schema, because the platform's settings select the launcher."""
         return {}
 
     @classmethod

@@ -47,7 +47,7 @@ class Redaction:
         text = serialize_value(value)
         if redact(text, self._written_secrets) == text:
             return value
-        # Redact each string separately, because in the whole text a match could extend across quotes.
+        # Redact each string separately, because a match in the serialised text could span several strings.
         return deserialize_value(json.dumps(self._cleaned(json.loads(text))), type(value))
 
     def _cleaned(self, value: Any) -> Any:

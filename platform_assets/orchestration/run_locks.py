@@ -84,7 +84,7 @@ class RunLocks:
         return cast("datetime", moment)
 
     def are_incomplete(self, grace: timedelta = LOCKS_ARE_BACK) -> bool:
-        """Return whether locks of live processes may still be missing, because the server started recently."""
+        """Return whether live processes may still lack their locks, because the server started within `grace`."""
         return datetime.now(UTC) - self.server_start() < grace
 
     def leave_to_parent(self) -> None:

@@ -1,4 +1,4 @@
-"""Dagster's storage in the platform's PostgreSQL (`dagster.yaml` names these classes), and its instance.
+"""Dagster's instance, and its storage in the platform's PostgreSQL. `dagster.yaml` names the storage classes.
 
 The platform's settings, not Dagster's configuration, name the database and the folders, so that all commands share one
 history without DAGSTER_HOME. `run_locks.py` distinguishes live runs from dead ones; `redaction.py` masks secrets.
@@ -99,12 +99,12 @@ class PlatformStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Open the database that the settings name."""
+        """Create the storage on the database that the settings name."""
         settings = load_settings()
         database = open_database(settings.database_url.get_secret_value(), settings.home)
         password = database.url("dagster").password
@@ -117,12 +117,12 @@ class PlatformComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below PLATFORM_HOME."""
+        """Create the manager with a folder below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings()) / "compute_logs"), inst_data=inst_data)
 
     @contextmanager
@@ -146,12 +146,12 @@ class PlatformArtifacts(LocalArtifactStorage):
 
     @classmethod
     def config_type(cls) -> Any:
-        """Return no fields: the platform's settings configure this class."""
+        """Return an empty configuration schema, because the platform's settings configure this class."""
         return {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:  # noqa: ARG003 - signature required by Dagster; the arguments are unused
-        """Store the files below PLATFORM_HOME."""
+        """Create the storage with a folder below PLATFORM_HOME."""
         return cls(str(_dagster_home(load_settings())), inst_data=inst_data)
 
 
@@ -183,7 +183,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
 
     @property
     def supports_asset_checks(self) -> bool:
-        """True, because the tables are migrated. By default, Dagster would look for the table before each check."""
+        """True, because the migrations create the table of checks. By default, Dagster queries whether it exists."""
         return True
 
     def dispose(self) -> None:
@@ -197,7 +197,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Skip PostgresEventLogStorage, which would also notify listeners; this Dagster version has no listeners.
+        # Skip PostgresEventLogStorage, which would also notify listeners. This Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)

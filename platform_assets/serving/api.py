@@ -106,12 +106,14 @@ class ModelLive(BaseModel):
     """A declared model and its live version."""
 
     model: ModelName
-    champion: Annotated[ChampionLive | None, Field(description="Null if there is no live version.")]
+    champion: Annotated[ChampionLive | None, Field(description="The live version; null if there is none.")]
     failure: Annotated[
         str | None,
         Field(description="Why the champion cannot be loaded; null if there is no failure.", examples=[None]),
     ]
-    shadow: Annotated[ShadowLive | None, Field(description="Null if no shadow is running.", examples=[None])]
+    shadow: Annotated[
+        ShadowLive | None, Field(description="The running shadow; null if there is none.", examples=[None])
+    ]
 
 
 _MODELS = TypeAdapter(list[ModelLive])
@@ -179,7 +181,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
             )
         broken = [state.failure for state in states.values() if state.live is None]
         if services.bundle and broken:
-            # A service with a bundle has only this model, so it is not ready without the model.
+            # A service that serves a bundle has only the bundle's model, so it is not ready until the model is loaded.
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(map(str, broken)), "no-champion")
         return Ready(
             without_champion=[name for name, state in states.items() if state.live is None],

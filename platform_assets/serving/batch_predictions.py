@@ -122,7 +122,7 @@ class BatchPredictor:
         Parameters
         ----------
         landed
-            The table of the landed rows. Files that it does not contain yet wait.
+            The table of the landed rows. Files whose rows are not in this table yet have to wait.
         run
             Id of the run, which is recorded with the files.
         rows_at_once
@@ -169,9 +169,9 @@ class BatchPredictor:
 
 
 def adopt_lost(stored: StoredPredictions, tables: TableStore, table: str) -> None:
-    """Restore predictions that are missing in the database from the lake.
+    """Copy predictions from the lake to the database if the database lacks them.
 
-    Predictions are missing if the database was restored from an older backup. Without them, their files would be
+    The database lacks predictions if it was restored from an older backup. Without the copy, the same files would be
     predicted again, perhaps by another model version.
 
     Parameters
@@ -263,7 +263,7 @@ def _groups(counts: dict[str, int], rows_at_once: int) -> Iterator[list[str]]:
 
 
 def plain_rows(frame: Frame) -> Iterator[tuple[Any, ...]]:
-    """Yield rows of plain values, None if missing."""
+    """Yield the rows as tuples of plain Python values, with None for missing values."""
     columns = (_plain(frame[name]) for name in frame.columns)
     return zip(*columns, strict=True)
 

@@ -1,8 +1,8 @@
 """Bundles: a champion's file and the record of its approval in one folder.
 
 A service can serve a bundle without the platform's database and lake. Opening a bundle verifies that the file is the
-approved file and that the approval record matches its hash chain. A completely rewritten chain is not detected; only
-`platform-assets audit`, on the platform, has the original hashes to compare with.
+approved file and that the approval record matches its hash chain. A completely rewritten chain is not detected, because
+only the platform has the original hashes.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class BundledChampion:
         return self._bundle.store.load(digest)
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Wait until `stop` is set, for at most `seconds`. There are no changes to wait for in a bundle."""
+        """Wait until `stop` is set, for at most `seconds`. A bundle never changes."""
         stop.wait(seconds)
 
     def close(self) -> None:

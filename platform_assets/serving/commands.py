@@ -59,8 +59,8 @@ def shadow(
 
         started = services.shadow_ledger.start(model, version, days, actor_of(context.obj))
         say(
-            f"{model} version {version} scores the champion's requests from now on, until "
-            f"{started.until:%Y-%m-%d %H:%M} UTC at the latest; the running service notices within seconds"
+            f"{model} version {version} scores the champion's requests until {started.until:%Y-%m-%d %H:%M} UTC at the "
+            "latest; a running service starts scoring within seconds"
         )
         say(f"request {started.request_id} shows the reports: `platform-assets decide show {started.request_id}`")
 

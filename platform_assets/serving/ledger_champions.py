@@ -114,7 +114,7 @@ class LedgerChampions:
 
 @dataclass(frozen=True)
 class _Known:
-    """A champion, cached because the ledger never changes a promotion."""
+    """Cached champion of a promotion. The cache needs no updates, because the ledger never changes a promotion."""
 
     promotion: Promotion
     approved: Approved

@@ -156,7 +156,7 @@ class LiveModels:
         self._thread: threading.Thread | None = None
 
     def start(self, names: Collection[str]) -> None:
-        """Start the thread that loads the champions of these models; do not wait for it."""
+        """Start the thread that loads the champions of these models; return before they are loaded."""
         self.close()
         self._states = {name: self._states.get(name, ModelState()) for name in names}
         self._stop = threading.Event()
@@ -241,8 +241,8 @@ class LiveModels:
     def _load(self, name: str, approved: Approved, attempt: _Attempt | None) -> None:
         try:
             live = self._loaded(approved)
-        # Catch any error, because a file of another library version may raise anything, and the old model must stay
-        # live.
+        # Catch any error, because loading a file from another library version can raise any exception, and the previous
+        # model must stay live.
         except Exception as error:  # noqa: BLE001
             again = attempt if attempt is not None and attempt.approved == approved else _Attempt(approved)
             self._attempts[name] = again.later()
@@ -255,7 +255,7 @@ class LiveModels:
 
     def _loaded(self, approved: Approved) -> LiveModel:
         live = load_model(self._source, approved)
-        # Warm up the scoring of many rows and of one row.
+        # Score many rows and a single row before the version goes live, because the first call of each kind is slow.
         live.outputs(live.model.golden_rows)
         live.outputs(live.model.golden_rows.head(1))
         return live

@@ -62,7 +62,7 @@ class Predictions:
     features
         (n,) feature values by name.
     scores
-        (n,) probability of the positive class, or the value.
+        (n,) probability of the positive class, or the predicted value.
     at
         Time of the prediction, with time zone.
     read_from
@@ -270,7 +270,9 @@ class PredictionLog:
             if lost:
                 # The sink does not report which rows of the batch it rejected, so none of them may be reported as
                 # logged.
-                logged.set_exception(DatabaseError("the prediction cannot be logged; the log has the reason"))
+                logged.set_exception(
+                    DatabaseError("the prediction cannot be logged; the service's own log has the reason")
+                )
             else:
                 logged.set_result(None)
 

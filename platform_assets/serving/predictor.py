@@ -40,7 +40,7 @@ class Predicted:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Probability of the positive class, or the value, (n,) float64."""
+        """Probability of the positive class, or the predicted value, (n,) float64."""
         return self.found if self.found.ndim == 1 else self.found[:, 0]
 
     @property
@@ -54,7 +54,9 @@ class Predicted:
         """
         decided = self.live.model.output.decide(self.found, self.live.threshold)
         if decided is None:
-            raise ArtefactError(f"version {self.live.version} of {self.live.name} gives values, not decisions")
+            raise ArtefactError(
+                f"version {self.live.version} of {self.live.name} predicts values, so it makes no decisions"
+            )
         return decided
 
     @property

@@ -68,7 +68,10 @@ class ShadowStore(Protocol):
         ...
 
     def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
-        """Write rows and losses in one transaction. After an error, the caller passes the same batch again."""
+        """Write scored rows, and counts of rows that were not scored (`losses`), in one transaction.
+
+        After an error, the caller passes the same batch again.
+        """
         ...
 
     def report(self) -> None:

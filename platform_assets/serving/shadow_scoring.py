@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 CAPACITY = 10_000
 """Maximum length of the queue, in rows."""
 ROWS_AT_ONCE = 16
-"""Rows that are scored together. More would hold the interpreter's lock for longer."""
+"""Number of rows that are scored together. A larger number would hold Python's GIL for longer."""
 PAUSE_PER_SECOND = 9.0
 """Seconds of pause after each second of scoring."""
 PACE_SECONDS = 0.5
@@ -80,7 +80,7 @@ class ShadowState:
 
 @dataclass
 class ShadowCounts:
-    """Rows of a model's shadows since the service started."""
+    """Numbers of rows that a model's shadows scored, dropped, or failed to score since the service started."""
 
     scored: int = 0
     dropped: int = 0
@@ -227,7 +227,7 @@ class Shadows:
         self._every("write", 0.0, self._write)
 
     def _every(self, name: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do some work if it is due. An error is logged once instead of raised, because the thread must go on."""
+        """Run the task `name` if it is due. Log an error once and do not raise it, because the thread must go on."""
         now = time.monotonic()
         if now < self._dues.get(name, 0.0):
             return
@@ -322,7 +322,10 @@ class Shadows:
             self._counts[state.shadow.model].scored += len(scored)
 
     def _write(self) -> None:
-        """Write the scores, and from time to time the losses. If that fails, both are kept for the next attempt."""
+        """Write the scores and, every `LOSSES_SECONDS`, the counts of rows that were not scored.
+
+        If writing fails, both are kept for the next attempt.
+        """
         now, losses = time.monotonic(), {}
         with self._lock:
             if now >= self._dues.get("losses", 0.0) and self._losses:

@@ -133,7 +133,10 @@ class LedgerShadows:
         return [one for one in select_shadows(self._open()) if one.ended is None]
 
     def write(self, batch: uuid.UUID, rows: Sequence[ShadowRow], losses: Mapping[Shadow, Losses]) -> None:
-        """Write rows and losses in one transaction. Rows that an earlier attempt committed are skipped."""
+        """Write scored rows, and counts of rows that were not scored (`losses`), in one transaction.
+
+        Rows that an earlier attempt committed are skipped.
+        """
         connection, now = self._open(), datetime.now(UTC)
         with connection.transaction(), connection.cursor() as cursor:
             if rows:
@@ -174,14 +177,14 @@ class LedgerShadows:
 
 
 def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
-    """Return whether a report is due: whenever the running time has about doubled, at least daily, and at the end.
+    """Return whether a report is due: when the shadow's running time has about doubled, at least daily, and at its end.
 
     There should be few reports, because the ledger keeps them forever.
 
     Parameters
     ----------
     shadow
-        A shadow that takes reports.
+        A shadow about which the ledger accepts reports.
     last
         Time of its last report; None before the first report.
     now
@@ -198,7 +201,7 @@ def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
 def record_report(
     connection: Connection, shadows: ShadowLedger, shadow: Shadow, last: Event | None = None
 ) -> Event | None:
-    """Record a report about all rows of a shadow, unless it has no rows or the last report covers all of them.
+    """Record a report about all rows of a shadow. Do nothing if no row was added since the last report.
 
     Parameters
     ----------
@@ -207,7 +210,7 @@ def record_report(
     shadows
         The ledger that records the report.
     shadow
-        A shadow that takes reports.
+        A shadow about which the ledger accepts reports.
     last
         The last report about the shadow.
     """
@@ -267,7 +270,11 @@ def scores_of_answer(connection: Connection, logged: Mapping[str, Any]) -> list[
 
 
 def delete_old_shadows(connect: Callable[[], Connection], age: timedelta) -> int:
-    """Delete the scores and losses that are older than `age` by the database's clock; return the number of scores.
+    """Delete scores, and counts of rows that were not scored, that are older than `age` by the database's clock.
+
+    Returns
+    -------
+    Number of deleted scores.
 
     Raises
     ------

@@ -56,7 +56,7 @@ _STRIPS_DOCSTRINGS = 2
 """Python's optimisation level that removes docstrings (`-OO`)."""
 
 
-# Pydantic collects fields from the last base to the first. The page of settings has the same order.
+# Pydantic collects fields from the last base to the first, so list the bases in reverse order of the settings page.
 class Settings(
     IdentitySettings,
     MonitoringSettings,

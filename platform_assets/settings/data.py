@@ -36,8 +36,8 @@ class DataSettings(SettingsGroup):
         Field(
             ge=1,
             le=LONGEST_DAYS,
-            description="Days for which runs stay in Dagster's history. Runs that made a table or a model are kept "
-            "longer; only their log lines are deleted.",
+            description="Days for which runs stay in Dagster's history. Runs that made a table or a model are kept, "
+            "and only their log lines are deleted.",
         ),
     ] = 90
     landing_days: Annotated[

@@ -28,8 +28,8 @@ class DeploymentSettings(SettingsGroup):
     sources: Annotated[
         Literal["demo", "live"],
         Field(
-            description="`demo`: generate sample data for each source that is not set. `live`: fail, and name the "
-            "variable to set."
+            description="`demo`: generate sample data for each source that is not set. `live`: fail if a source is not "
+            "set; the error names the variable."
         ),
     ] = "demo"
     lake_uri: Annotated[
@@ -50,7 +50,7 @@ class DeploymentSettings(SettingsGroup):
         SecretStr,
         Field(
             description="URL of the same database with the role that owns its tables. Needed for `platform-assets "
-            "migrate`, and for the first key that approves. Default: `PLATFORM_DATABASE_URL`."
+            "migrate`, and for the first key with the scope `approve`. Default: `PLATFORM_DATABASE_URL`."
         ),
     ] = SecretStr("")
     mlflow_tracking_uri: Annotated[

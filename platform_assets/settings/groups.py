@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Group = TypeVar("Group", bound="SettingsGroup")
 LONGEST_DAYS = 365_000
-"""Largest number of days in a variable. Dates further in the past or future do not exist in Python."""
+"""Largest number of days in a variable. Python cannot represent dates further in the past or future."""
 
 
 class SettingsError(Exception):
@@ -33,7 +33,8 @@ class SettingsGroup(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _without_surrounding_blanks(cls, values: dict[str, Any]) -> dict[str, Any]:
-        # Strip line breaks: Kubernetes keeps the last one of a file with a secret, and Docker keeps the \r of Windows.
+        # Strip line breaks. If a secret was created from a file, Kubernetes keeps the file's last line break. Docker
+        # keeps the \r of Windows line breaks.
         stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
         # Treat a blank value as not set, like an empty value.
         return {name: value for name, value in stripped.items() if value or values[name] == value}

@@ -43,13 +43,13 @@ class IdentitySettings(SettingsGroup):
         str,
         Field(
             description="Scopes that groups of the OpenID Connect provider or the proxy give: "
-            "`GROUP=read+approve; OTHER=read`. Default: groups give nothing, and only enrolled people can sign in."
+            "`GROUP=read+approve; OTHER=read`. Default: groups give no scopes, and only enrolled people can sign in."
         ),
     ] = ""
     oidc_issuer: Annotated[
         str,
         Field(
-            description="Issuer of an OpenID Connect provider, by which people sign in on the pages. The provider's "
+            description="Issuer of the OpenID Connect provider with which people sign in to the pages. The provider's "
             "configuration is read from `<issuer>/.well-known/openid-configuration`. Default: people sign in with keys."
         ),
     ] = ""

@@ -155,7 +155,7 @@ def plant_elsewhere(at: WatchedPlatform) -> None:
     assert at.run("audit")
     at.disk_is_full = at.daemon_is_dead = True
     with pytest.raises(ServerEnded), servers.watched(at.services):
-        raise ServerEnded("MLflow ended with exit code 1; its last lines:\n  GET /client/5008804")
+        raise ServerEnded("MLflow ended with exit code 1; last lines of its log:\n  GET /client/5008804")
 
 
 def promote_without_file(at: WatchedPlatform) -> None:

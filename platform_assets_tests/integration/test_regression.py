@@ -132,7 +132,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
         values = predicted.values
         assert set(values) == {"value", "lower", "upper"}
         assert (values["lower"] < values["value"]).all()
-        with pytest.raises(ArtefactError, match="gives values, not decisions"):
+        with pytest.raises(ArtefactError, match="predicts values, so it makes no decisions"):
             _ = predicted.positive
         np.testing.assert_array_equal(models.live(LOAD.name).predict(hours)["upper"], values["upper"])
     log.close()

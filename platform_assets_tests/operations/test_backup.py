@@ -231,7 +231,7 @@ def test_a_backup_is_restored_only_into_an_empty_home_and_an_empty_lake(finished
         restore_backup(Settings(home=home), finished, silent)
     lake.mkdir()
     (lake / "file").touch()
-    with pytest.raises(BackupError, match="the lake .* is not empty: it has file; set PLATFORM_LAKE_URI"):
+    with pytest.raises(BackupError, match="the lake .* is not empty: it contains file; change PLATFORM_LAKE_URI"):
         restore_backup(Settings(home=tmp_path / "new", lake_uri=str(lake)), finished, silent)
     assert tree(tmp_path / "new") == []
     with pytest.raises(BackupError, match="set PLATFORM_LAKE_URI|unset PLATFORM_BUNDLE and PLATFORM_LAKE_URI=memory"):
@@ -243,7 +243,7 @@ def test_a_home_is_unusable_while_a_backup_is_restored_into_it(finished: Path, t
     make_home(tmp_path, RESTORING)
     with pytest.raises(PlatformError, match="a backup is being restored into"):
         make_home(tmp_path)
-    with pytest.raises(BackupError, match="was interrupted, or is running; empty the folder first"):
+    with pytest.raises(BackupError, match="was interrupted or is still running; empty the folder first"):
         restore_backup(Settings(home=tmp_path), finished, silent)
 
 

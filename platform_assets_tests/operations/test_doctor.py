@@ -241,7 +241,7 @@ def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owne
         services = Services(Settings(**settings))
         keys = services.keys_in_database()
         settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
-        assert states()[0] == ("warning", "no person who signs in without a key has the scope approve")
+        assert states()[0] == ("warning", "no enrolled person has the scope approve")
         keys.enrol("anna@example.com", "anna", {"approve"})
         services.close()
         assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve")
@@ -369,7 +369,7 @@ def test_doctor_reports_whether_the_executor_can_be_used(
             findings = [*doctor._safely("executor", doctor._executor, services)]
         assert [finding.state for finding in findings] == expected, findings
         if broker == redis_server:
-            assert findings[0].mend == "run `platform-assets worker steps` on a machine"
+            assert findings[0].mend == "start a worker with `platform-assets worker steps`"
             assert findings[1].found == "steps: celery; runs: local (DefaultRunLauncher)"
         else:
             assert "PLATFORM_CELERY_BROKER_URL: Redis does not respond" in findings[0].found

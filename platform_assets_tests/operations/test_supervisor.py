@@ -98,7 +98,7 @@ def test_if_one_server_dies_all_servers_stop_and_its_last_log_lines_are_shown(tm
     os.kill(victim, signal.SIGKILL)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert f"refused: web {ports[1]} ended with exit code -9; its last lines:" in errors
+    assert f"refused: web {ports[1]} ended with exit code -9; last lines of its log:" in errors
     assert "GET / HTTP" in errors
     everyone_is_gone(tmp_path)
 

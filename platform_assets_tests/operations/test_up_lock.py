@@ -35,7 +35,7 @@ def test_a_second_up_from_another_home_on_the_same_database_is_refused(tmp_path:
     told = str(error.value)
     assert told.startswith(f"`platform-assets up` is already running on the database {database.name('platform')}, as ")
     assert f"as process {os.getpid()} on " in told
-    assert told.endswith("/one; stop it first, or give this home a database of its own")
+    assert told.endswith("/one; stop it first, or use another database for this home")
     with DatabaseClaim(database, other):
         pass
 

@@ -39,7 +39,7 @@ def test_the_command_starts_lists_and_stops_a_shadow(desk: Desk) -> None:  # noq
     second = desk.ask(2, champion=(1, first.digest))
     started = desk.do("shadow", MODEL, "2", "--days", "2")
     assert started.code == 0, started.err
-    assert f"{MODEL} version 2 scores the champion's requests from now on" in started.out
+    assert f"{MODEL} version 2 scores the champion's requests until " in started.out
     listed = desk.do("shadow").out
     assert "running" in listed
     refused(desk.do("shadow", MODEL), f"give the version of {MODEL} .* or --stop")
