@@ -26,7 +26,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 DAGSTER_SIZE: ViewportSize = {"width": 1280, "height": 640}
 APPROVALS_SIZE: ViewportSize = {"width": 1000, "height": 960}
 MODEL = "credit_risk_model"
-REASON = "ROC AUC holds on twice as many loans, and the calibration error stays within its bound."
+REASON = "ROC AUC is stable on twice as many loans, and the calibration error is within its limit."
 COLOURS = 256
 """Size of the palette of the pictures. A palette halves the size of the files."""
 

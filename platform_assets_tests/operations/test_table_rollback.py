@@ -1,4 +1,4 @@
-"""Rolling back a table updates its downstream tables and lists the models that were trained on the undone versions."""
+"""Rolling back a table updates its downstream tables and lists the models trained on the versions rolled back."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from platform_assets_tests.lake.shop import ASSETS, GOOD, MORE, NEWEST, SALES, T
 from platform_assets_tests.postgres import as_owner
 
 MODEL = "credit_risk_model"
-"""A model whose approval policy is in the test databases."""
+"""A model for which the test databases contain an approval policy."""
 pytestmark = pytest.mark.requirement("PLT-10", "MON-4")
 
 

@@ -17,7 +17,7 @@ JOB = "__ASSET_JOB"
 
 
 def reconstructable() -> ReconstructableJob:
-    """Return the job of all assets in a form from which other processes can load it."""
+    """Return a reference to the job of all assets, from which other processes can load the job."""
     return ReconstructableRepository.for_module("platform_assets.definitions", "defs").get_reconstructable_job(JOB)
 
 
