@@ -230,7 +230,7 @@ def owner_url(_lent: Lent) -> str:
 
 
 def owner_of(url: str) -> str:
-    """Change a test database's URL so that it connects as the tables' owner, who may add rows to every table."""
+    """Return a test database's URL that connects as the tables' owner, who may add rows to every table."""
     return _OWNER[0].set(database=make_url(url).database).render_as_string(hide_password=False)
 
 

@@ -117,7 +117,7 @@ def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[t
         return
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
-        # The description of an optional field may be part of its alternatives.
+        # An optional field may have its description only in one of its `anyOf` alternatives.
         described = [one["description"] for one in (field, *field.get("anyOf", ())) if "description" in one]
         yield name, name in required, " ".join(described)
 
