@@ -98,7 +98,7 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], s
     while not condition():
         waited = time.monotonic() - start
         if waited > seconds:
-            pytest.fail(f"timed out after {seconds} s, waiting until {what if isinstance(what, str) else what()}")
+            pytest.fail(f"still not true after {seconds} s: {what if isinstance(what, str) else what()}")
         # Increase the interval, because polling slows down the work that the test waits for.
         time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 

@@ -1,4 +1,7 @@
-"""A Spark cluster of two workers with a Connect server, from pyspark's files. `conftest.py` loads this as a plugin."""
+"""A Spark cluster of two workers with a Connect server, started from the files of the package pyspark.
+
+`conftest.py` loads this module as a plugin.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from platform_assets_tests.postgres import wait_until
 
 def test_a_timed_out_wait_shows_its_condition_and_the_last_state() -> None:
     states = iter("abc")
-    with pytest.raises(pytest.fail.Exception, match="^timed out after 0 s, waiting until it ended; state: a$"):
+    with pytest.raises(pytest.fail.Exception, match="^still not true after 0 s: it ended; state: a$"):
         wait_until(lambda: False, lambda: f"it ended; state: {next(states)}", 0)
 
 

@@ -159,7 +159,9 @@ def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
         (lambda written: written.update(events=["approve"]), "was altered"),
     ],
 )
-def test_a_bundle_with_an_altered_description_is_refused(bundle: Bundle, alter: Callable[[dict[str, Any]], Any], told: str) -> None:
+def test_a_bundle_with_an_altered_description_is_refused(
+    bundle: Bundle, alter: Callable[[dict[str, Any]], Any], told: str
+) -> None:
     path = bundle.folder / FILE
     written = json.loads(path.read_text())
     alter(written)

@@ -85,9 +85,7 @@ def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_key_used_before_an_outage_can_read_the_metrics_during_the_outage(
-    server: Server, services: Services
-) -> None:
+def test_a_key_used_before_an_outage_can_read_the_metrics_during_the_outage(server: Server, services: Services) -> None:
     keys = keys_of(services)
     reads, revoked, unused, predicts = (
         keys.add(name, name, {scope})

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Maximum age of the predictions that are lost if a process that logs after responding is killed. It is about 0.2 s
-unless the machine is busy."""
+"""If a process that logs after responding is killed, its predictions older than this must be stored.
+
+Predictions are usually stored after about 0.2 s, but later on a busy machine."""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
@@ -155,7 +156,7 @@ def test_all_processes_follow_promotions_and_revocations_and_log_all_predictions
 
 
 def promote(deployed: Deployment) -> None:
-    """Promote a version under load. All processes switch to it in time, and no process switches back."""
+    """Promote a version under load; check that all processes switch to it in time, and that none switches back."""
     services = deployed.services
     credit.crown(services, credit.fitted(services), 2)
     promoted_at = time.monotonic()
@@ -167,7 +168,7 @@ def promote(deployed: Deployment) -> None:
 
 
 def revoke(deployed: Deployment) -> None:
-    """Revoke the clients' key. All processes refuse the key in time."""
+    """Revoke the clients' key, and check that all processes refuse it in time."""
     keys_of(deployed.services).revoke("first")
     revoked_at = time.monotonic()
     deployed.wait_for(401)
@@ -176,7 +177,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """Check that the metrics count the predictions of all workers, while no predictions are made."""
+    """While no client sends requests, check that the metrics of all workers add up to the number of predictions."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (
