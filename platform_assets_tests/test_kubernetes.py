@@ -70,7 +70,7 @@ def variables(pod: dict[str, Any], folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def with_run_jobs(tmp_path: Path) -> Path:
-    """The folder of an overlay with the component run-jobs."""
+    """The folder of an overlay that includes the component run-jobs."""
     shutil.copytree(FOLDER, tmp_path / "kubernetes")
     overlay = tmp_path / "kubernetes" / "production"
     with (overlay / "kustomization.yaml").open("a") as file:
@@ -103,7 +103,7 @@ def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name
     assert {port.rpartition(":")[2] for port in compose.get("ports", ())} <= ports
 
 
-def test_no_container_is_missing() -> None:
+def test_each_container_of_compose_has_a_pod() -> None:
     assert sorted(pods(FOLDER / "staging")) == CONTAINERS
 
 
@@ -180,7 +180,7 @@ def test_only_webserver_and_daemon_may_launch_jobs(with_run_jobs: Path) -> None:
     }
 
 
-def test_the_job_configuration_of_runs_is_valid_and_as_restricted_as_a_pod(with_run_jobs: Path) -> None:
+def test_the_configuration_of_run_jobs_is_valid_and_restricts_their_pods(with_run_jobs: Path) -> None:
     launching = all_of("ConfigMap", with_run_jobs)["launcher"]["data"]
     run = yaml.safe_load(launching["launcher.yaml"])
     pod = run["run_k8s_config"]["pod_spec_config"]

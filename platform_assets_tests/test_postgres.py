@@ -26,5 +26,5 @@ def test_a_timed_out_wait_for_champions_shows_the_state_of_models_without_one(
     monkeypatch.setattr(service, "wait_until", lambda condition, what: wait_until(condition, what, 0))
     with pytest.raises(pytest.fail.Exception) as failed:
         service.wait_until_live(services, "good", "bad")
-    assert "until the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
+    assert "the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
     assert "its file is missing" in str(failed.value)

@@ -174,7 +174,7 @@ def test_one_error_lists_all_invalid_values(monkeypatch: pytest.MonkeyPatch) -> 
         ({"PLATFORM_DATABASE_URL": ""}, "production needs PLATFORM_DATABASE_URL"),
         ({"PLATFORM_SOURCES": "demo"}, "production needs PLATFORM_SOURCES=live"),
         ({"PLATFORM_SOURCES": ""}, "production needs PLATFORM_SOURCES=live"),
-        ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a PLATFORM_LAKE_URI that keeps tables"),
+        ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a persistent PLATFORM_LAKE_URI"),
     ],
 )
 def test_production_refuses_development_settings(

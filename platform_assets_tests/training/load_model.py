@@ -1,4 +1,4 @@
-"""A small model for tests of training. It predicts hourly loads, and is compared with the load of a week before."""
+"""A small model for tests of training. It predicts hourly loads; its baseline is the load one week earlier."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def test_the_reason_why_a_training_is_not_due_is_returned(
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")
-def test_the_sensor_launches_a_training_when_the_first_table_has_grown(workshop: Workshop) -> None:
+def test_the_sensor_launches_a_training_when_the_first_table_has_enough_new_rows(workshop: Workshop) -> None:
     assert workshop.evaluate_sensor() == dg.SkipReason(f"table {TABLE} does not exist yet")
     workshop.publish(readings(1_200))
     request = workshop.evaluate_sensor()
