@@ -90,7 +90,7 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
 
 
 @pytest.mark.requirement("PLT-7", "PLT-14")
-def test_a_classifier_gets_the_same_numbers_as_in_earlier_releases(of_several_candidates: Trained) -> None:
+def test_the_metrics_of_a_classifier_equal_those_of_earlier_releases(of_several_candidates: Trained) -> None:
     # The numbers come from a release before regression was added. Only the last bits may differ between processors.
     training = of_several_candidates.first
     expected = {
@@ -395,7 +395,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert record["costs"]["missed"] == 20
     assert "Assumption: a missed positive costs as much as 20 false alarms. The owner said so." in record["card"]
     points = record["learning_curve"]["points"]
-    # The table has fewer than 5,000 examples, so this size is left out.
+    # The learning curve has no point for 5,000 examples, because the table is smaller.
     assert [(point["candidate"], point["examples"]) for point in points] == [("linear", 50), ("linear", 100)]
     assert all(point["fit_seconds"] > 0 and 0.5 < point["mean"] < 1 for point in points)
     assert set(record["decision_surface"]["ranges"]) == {"heat", "noise"}
@@ -403,7 +403,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert drawn < set(training.plots)
     found = of_check(training.assessment, STRATIFIED.criteria[0])
     assert found["lower_bound"] < found["value"]
-    # Training again finds the known version, which is evaluated again and has the same plots.
+    # A second training finds the existing version and evaluates it again, with the same plots.
     again = bench.train(STRATIFIED)
     assert not again.is_new
     assert again.plots["learning_curve.png"] == training.plots["learning_curve.png"]
