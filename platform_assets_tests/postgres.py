@@ -67,7 +67,7 @@ with owner.connect("platform") as connection:
 with owner.maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
-    # Drop the unused template, because it would be an eighth of the files to copy.
+    # Drop the unused template, because it makes up an eighth of the files that each test copies.
     connection.execute("alter database template0 is_template false")
     connection.execute("drop database template0")
 """
@@ -108,7 +108,7 @@ def processes_of(home: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            # Ignore zombie processes, whose command line is empty.
+            # The command line of a zombie process is empty, so zombie processes are not found.
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue

@@ -52,7 +52,7 @@ def test_a_small_size_is_measured_in_a_separate_process() -> None:
     assert all(cost.work == 1_400 and cost.seconds > 0 and cost.cpu_seconds >= 0 for cost in point.costs)
 
 
-def test_a_measurement_replaces_the_previous_one_of_its_size_and_the_page_shows_the_newest(tmp_path: Path) -> None:
+def test_a_new_measurement_of_a_size_replaces_the_old_one_on_the_page(tmp_path: Path) -> None:
     results, page, plot = tmp_path / "growth.json", tmp_path / "scale.md", tmp_path / "growth.png"
     page.write_text(f"before\n{growth.BEGIN}\nold\n{growth.END}\nafter\n")
     for size, seconds in ((615_000, 9.0), (6_150_000, 40.0), (615_000, 2.0)):

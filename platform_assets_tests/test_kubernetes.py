@@ -29,13 +29,13 @@ pytestmark = [
 FOLDER = ROOT / "infra" / "kubernetes"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
 CONTAINERS = sorted(name for name, one in COMPOSE.items() if name != "database" and "profiles" not in one)
-"""Containers that run in pods. PostgreSQL is a separate server, Celery is not needed, and SQL Server is an example."""
+"""Containers that run in pods. Excluded: PostgreSQL, a separate server; Celery, not needed; SQL Server, an example."""
 SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
 """Settings in production.env, including the examples that are commented out."""
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
-"""Settings that only pods have. Pods have no common volume, so the lake is in an object store."""
+"""Settings that only pods have. For example, pods share no volume, so their lake is in an object store."""
 ONLY_COMPOSE = {"celery_broker_url"}
 """Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")

@@ -84,7 +84,7 @@ def test_mlflow_and_dagster_reconnect_to_a_database_that_restarts_on_another_por
         kept.callback(store.dispose)
 
         def experiments() -> int:
-            # Set the variable again, because the platform's own processes delete it.
+            # Set the variable again, because the platform removes PG* variables from its own processes.
             monkeypatch.setenv("PGSERVICEFILE", mlflow.environment["PGSERVICEFILE"])
             with store.connect() as connection:
                 return int(connection.execute(text("select count(*) from experiments")).scalar_one())

@@ -84,7 +84,7 @@ def test_a_rollback_updates_downstream_tables_and_lists_the_affected_models(shop
     [affected] = affected_models(tables, registry, shop.services.ledger, {SALES.name: {1}})
     assert (affected.model, affected.version, affected.tables) == (MODEL, 2, ["shop/sales version 1"])
     assert (affected.is_champion, affected.requests) == (True, [request.id])
-    assert "it is the champion: train again, or `platform-assets rollback credit_risk_model`" in affected.told
+    assert "it is the champion: retrain it, or run `platform-assets rollback credit_risk_model`" in affected.told
     assert json.loads(registry.version(MODEL, 2).tags[UNDONE_TABLES]) == {SALES.name: [1]}
     assert UNDONE_TABLES not in registry.version(MODEL, 1).tags
     affected_models(tables, registry, shop.services.ledger, {TOTALS.name: {1}})

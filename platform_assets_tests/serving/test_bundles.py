@@ -153,7 +153,7 @@ def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
         (lambda written: written["events"].pop(), "was not promoted"),
         (lambda written: written.update(threshold=0.01), "differs from its approval record"),
         (lambda written: written.update(demo=False), "differs from its approval record"),
-        (lambda written: written.update(bundle=2), "has the format 2; this version reads the format 1"),
+        (lambda written: written.update(bundle=2), "has format 2; this release reads format 1"),
         (lambda written: written.pop("request"), "does not describe a bundle"),
         (lambda written: written.update(request=[]), "was altered"),
         (lambda written: written.update(events=["approve"]), "was altered"),

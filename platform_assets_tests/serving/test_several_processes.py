@@ -97,7 +97,7 @@ class Deployment:
         )
 
     def messages(self, text: str) -> list[str]:
-        """Return the messages with this text in the log of the workers."""
+        """Return the messages that contain this text from the log of the workers."""
         return [str(line["message"]) for line in self.one.log() if text in str(line["message"])]
 
 
