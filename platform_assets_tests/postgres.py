@@ -47,7 +47,7 @@ _EMPTY: list[str] = []
 _JOURNAL_ENTRIES: list[int] = []
 """Number of approval journal entries in a new database. They record the rules and policies, as after a migration."""
 _OWNER: list[URL] = []
-"""URL that connects to the shared server as the tables' owner. The list is empty until the server runs."""
+"""URL of the shared server with the login of the tables' owner. The list is empty until the server runs."""
 LONGEST_PAUSE_SECONDS = 0.5
 """Longest polling interval of `wait_until`."""
 OPEN_ONCE = """
@@ -147,7 +147,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_home(shared_folder: Path) -> Path:
-    """A home whose embedded server is migrated and stopped. Only copy this home; copying is faster than migrating."""
+    """A home whose embedded server is migrated and stopped. Tests use copies of it; copying is faster than migrating."""
     home = shared_folder / "migrated_home"
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -224,13 +224,13 @@ def database_url(_lent: Lent) -> str:
 
 @pytest.fixture
 def owner_url(_lent: Lent) -> str:
-    """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`. It connects as their tables' owner."""
+    """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`, with the login of the tables' owner."""
     _lent.rows_only = False
     return owner_of(_lent.url)
 
 
 def owner_of(url: str) -> str:
-    """Return a test database's URL that connects as the tables' owner, who may add rows to every table."""
+    """Return a test database's URL with the login of the tables' owner, who may add rows to every table."""
     return _OWNER[0].set(database=make_url(url).database).render_as_string(hide_password=False)
 
 

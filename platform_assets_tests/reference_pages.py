@@ -111,7 +111,7 @@ def _route(route: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str
 
 
 def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
-    """Yield each field of a request body, as its name, whether it is required, and its description."""
+    """Yield the fields of a request body as tuples: name, whether the field is required, description."""
     if "$ref" in schema:
         yield from _fields(schemas[schema["$ref"].rpartition("/")[2]], schemas)
         return

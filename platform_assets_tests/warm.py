@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Process:
-    """A running process in its own process group. Leaving its context kills the process.
+    """A running process in its own process group. Use it as a context manager to kill the process at the end.
 
     Attributes
     ----------

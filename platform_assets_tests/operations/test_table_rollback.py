@@ -1,4 +1,4 @@
-"""Rolling back a table updates its downstream tables and lists the models trained on the versions rolled back."""
+"""Rolling back a table updates its downstream tables and lists the models trained on the rolled-back versions."""
 
 import json
 from collections.abc import Iterator

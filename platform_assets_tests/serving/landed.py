@@ -22,7 +22,7 @@ LANDED = TableSchema(
     ),
     key=("file_digest", "line"),
 )
-# Use the name and columns of an existing table, because a migration must have created it.
+# Use the table of a domain, because the test databases contain only tables that a migration creates.
 PREDICTIONS = prediction_table(
     "sensor_maintenance/predictions",
     LANDED,

@@ -129,8 +129,8 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
         def ask(case: Case[Any]) -> None:
             response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
-            # These bodies can match the schema and still be invalid, because a schema cannot express all rules for
-            # them. For example, a period must end after its start.
+            # A body for one of these routes can match the schema and still be invalid, because a schema cannot express
+            # all rules. For example, a period must end after its start.
             ruled = case.path.endswith(("/decision", "/queries", "/labels/{model}"))
             wanted = [] if ruled else [checks.positive_data_acceptance]
             case.validate_response(response, checks=[*CONFORMS, *wanted])

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""If a process that logs after responding is killed, its predictions older than this must be stored.
+"""If a process that logs after responding is killed, all its predictions older than this must be stored.
 
-Predictions are usually stored after about 0.2 s, but later on a busy machine."""
+Predictions are usually stored after about 0.2 s, but later on a busy machine.
+"""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:

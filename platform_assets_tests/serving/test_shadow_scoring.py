@@ -179,7 +179,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
         wait_until(blocking.entered.is_set, "the shadow was blocked")
         for _ in range(30):
             desk.ask(FILLED[:1])
-        # The queue holds ten rows, and the other 20 are dropped. All requests were answered although the shadow blocks.
+        # The queue holds ten rows, and the other 20 are dropped. The blocked shadow delayed no answer.
         assert desk.counts() == (0, 20, 0)
         assert desk.shadows.queued == 10
     finally:

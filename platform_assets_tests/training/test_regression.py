@@ -49,7 +49,7 @@ def test_the_best_candidate_is_fitted_with_intervals_from_earlier_folds() -> Non
     assert list(metrics)[-3:] == ["rows", "interval_coverage", "interval_width"]
     for line in fitted.leaderboard:
         assert set(LOAD.task.leaderboard_metrics) <= set(line.metrics)
-    # The noise is three times as high in the evening, so that only the intervals of the evening may be wide.
+    # The noise is three times as high in the evening, so only the intervals of the evening may be wide.
     found = fitted.model.predict(frame)
     half = pd.Series(found["upper"] - found["value"]).groupby(frame["hour"]).first()
     assert half[half.index >= 18].min() > 1.5 * half[half.index < 18].max()
