@@ -147,7 +147,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def migrated_home(shared_folder: Path) -> Path:
-    """A home whose embedded server is migrated and stopped. Tests use copies of it; copying is faster than migrating."""
+    """A home whose server is migrated and stopped. Tests use copies of it; copying is faster than migrating."""
     home = shared_folder / "migrated_home"
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
