@@ -1,4 +1,4 @@
-"""Fingerprints of trainings: which changes to the declaration and the data change a fingerprint."""
+"""Fingerprints of training runs: which changes to the declaration and the data change a fingerprint."""
 
 from __future__ import annotations
 

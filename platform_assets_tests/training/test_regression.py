@@ -133,7 +133,7 @@ def test_a_declaration_that_does_not_fit_a_regression_is_refused(changes: dict[s
     assert said in str(error.value)
 
 
-def test_a_training_that_cannot_succeed_is_refused_with_the_reason(bench: Bench) -> None:
+def test_training_that_cannot_succeed_is_refused_with_the_reason(bench: Bench) -> None:
     publish(bench, loads(50).assign(load_mw=7.0))
     with pytest.raises(TrainingError, match="somewhere/load_model: the 264 training examples of fold 1 of 3 all have"):
         bench.train(RIDGE)
