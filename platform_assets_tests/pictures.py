@@ -32,7 +32,7 @@ COLOURS = 256
 
 
 def take_dagster(page: Page, address: str) -> None:
-    """Take pictures of the credit risk asset graph, and of the checks of its model."""
+    """Take pictures of the credit risk asset graph and of the model's checks."""
     page.goto(f"{address}/locations/platform_assets/asset-groups/credit_risk")
     page.get_by_text("client_features").first.wait_for()
     page.get_by_text("Materialized").nth(3).wait_for()

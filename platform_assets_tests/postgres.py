@@ -45,7 +45,7 @@ LARGE_BYTES = 1_000_000
 _EMPTY: list[str] = []
 """Names of this process's databases that are free and empty."""
 _JOURNAL_ENTRIES: list[int] = []
-"""Number of approval journal entries in a new database. They record the rules and policies, as after a migration."""
+"""Number of approval journal entries in a new database. They record the rules and policies that a migration writes."""
 _OWNER: list[URL] = []
 """URL of the shared server with the login of the tables' owner. The list is empty until the server runs."""
 LONGEST_PAUSE_SECONDS = 0.5
@@ -140,7 +140,7 @@ def wait_until_stopped(home: Path) -> None:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of the session share."""
+    """A folder that all pytest-xdist workers of the session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
@@ -187,7 +187,7 @@ def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Database]:
-    """The server that all workers share, opened as the owner of its databases.
+    """The server that all pytest-xdist workers share, opened as the owner of its databases.
 
     Do not connect to these databases. They are the templates of the tests' databases, and PostgreSQL cannot clone a
     database that has connections.

@@ -133,7 +133,7 @@ def test_an_interrupted_run_reports_the_interrupt_and_exits_with_130(database_ur
         with subprocess.Popen(
             [PROGRAM, "run"], env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            # Interrupt the run after it has connected, while it waits for the response.
+            # Interrupt the run after it has connected to its source, while it waits for the response.
             connection, _ = silent.accept()
             with connection:
                 process.send_signal(signal.SIGINT)

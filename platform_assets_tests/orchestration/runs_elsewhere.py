@@ -22,7 +22,7 @@ def reconstructable() -> ReconstructableJob:
 
 
 def created(instance: dg.DagsterInstance, *assets: dg.AssetKey) -> dg.DagsterRun:
-    """Return a new run that materialises some assets."""
+    """Create a run that materialises the given assets."""
     return instance.create_run_for_job(
         definitions.defs().resolve_implicit_global_asset_job_def(),
         asset_selection=frozenset(assets),

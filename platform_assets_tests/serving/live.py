@@ -1,4 +1,4 @@
-"""Tiny models that differ in their scores, and a ledger that promotes them."""
+"""Tiny models with different scores, and an `Office` that promotes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service with several workers, and a second service on the same database, as on another machine."""
+"""A service with several workers, and a second service on the same database, like one on another machine."""
 
 from __future__ import annotations
 

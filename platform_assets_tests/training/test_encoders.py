@@ -1,4 +1,4 @@
-"""Training with a sentence encoder: when its candidates take part, and how versions record the encoder."""
+"""Training with a sentence encoder: when candidates that use it take part, and how versions record the encoder."""
 
 from __future__ import annotations
 
