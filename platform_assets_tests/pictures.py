@@ -26,13 +26,13 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 DAGSTER_SIZE: ViewportSize = {"width": 1280, "height": 640}
 APPROVALS_SIZE: ViewportSize = {"width": 1000, "height": 960}
 MODEL = "credit_risk_model"
-REASON = "ROC AUC holds on twice as many loans, and the calibration error stays within its bound."
+REASON = "ROC AUC is stable on twice as many loans, and the calibration error is within its limit."
 COLOURS = 256
 """Size of the palette of the pictures. A palette halves the size of the files."""
 
 
 def take_dagster(page: Page, address: str) -> None:
-    """Take pictures of the credit risk asset graph, and of the checks of its model."""
+    """Take pictures of the credit risk asset graph and of the model's checks."""
     page.goto(f"{address}/locations/platform_assets/asset-groups/credit_risk")
     page.get_by_text("client_features").first.wait_for()
     page.get_by_text("Materialized").nth(3).wait_for()

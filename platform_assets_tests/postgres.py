@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 CLONING = 7_403_611
 """Key of the advisory lock that is held while cloning. PostgreSQL refuses concurrent clones of a template."""
 COPIES_BY_LOG = 150_000
-"""PostgreSQL version from which cloning writes the whole clone to the write-ahead log by default."""
+"""First PostgreSQL version that by default writes the whole clone to the write-ahead log."""
 LARGE_BYTES = 1_000_000
 """Table size in bytes above which truncating is faster than deleting all rows."""
 _EMPTY: list[str] = []
 """Names of this process's databases that are free and empty."""
 _JOURNAL_ENTRIES: list[int] = []
-"""Number of journal entries in a new database: rules and policies as `platform-assets migrate` records them."""
+"""Number of approval journal entries in a new database. They record the rules and policies that a migration writes."""
 _OWNER: list[URL] = []
-"""URL of the shared server as the tables' owner, once it runs."""
+"""URL of the shared server with the login of the tables' owner. The list is empty until the server runs."""
 LONGEST_PAUSE_SECONDS = 0.5
 """Longest polling interval of `wait_until`."""
 OPEN_ONCE = """
@@ -67,7 +67,7 @@ with owner.connect("platform") as connection:
 with owner.maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
-    # Drop the unused template, because it would be an eighth of the files to copy.
+    # Drop the unused template, because it makes up an eighth of the files that each test copies.
     connection.execute("alter database template0 is_template false")
     connection.execute("drop database template0")
 """
@@ -98,7 +98,7 @@ def wait_until(condition: Callable[[], object], what: str | Callable[[], str], s
     while not condition():
         waited = time.monotonic() - start
         if waited > seconds:
-            pytest.fail(f"waited {seconds} s in vain until {what if isinstance(what, str) else what()}")
+            pytest.fail(f"still not true after {seconds} s: {what if isinstance(what, str) else what()}")
         # Increase the interval, because polling slows down the work that the test waits for.
         time.sleep(min(0.02 + waited / 20, LONGEST_PAUSE_SECONDS))
 
@@ -108,7 +108,7 @@ def processes_of(home: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            # Ignore zombie processes, whose command line is empty.
+            # The command line of a zombie process is empty, so zombie processes are not found.
             command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -140,14 +140,14 @@ def wait_until_stopped(home: Path) -> None:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers of the session share."""
+    """A folder that all pytest-xdist workers of the session share."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
 def migrated_home(shared_folder: Path) -> Path:
-    """A home with a migrated server that is stopped. Use only copies of it; copying is faster than migrating."""
+    """A home whose server is migrated and stopped. Tests use copies of it; copying is faster than migrating."""
     home = shared_folder / "migrated_home"
     with (shared_folder / "migrated_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -187,7 +187,11 @@ def running_home(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def postgres_server(shared_folder: Path, migrated_home: Path) -> Iterator[Database]:
-    """The server that all workers share, opened as its owner. Do not connect to its databases: they are templates."""
+    """The server that all pytest-xdist workers share, opened as the owner of its databases.
+
+    Do not connect to these databases. They are the templates of the tests' databases, and PostgreSQL cannot clone a
+    database that has connections.
+    """
     home = shared_folder / "shared_home"
     with (shared_folder / "shared_home.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -220,18 +224,18 @@ def database_url(_lent: Lent) -> str:
 
 @pytest.fixture
 def owner_url(_lent: Lent) -> str:
-    """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`, as the owner of their tables."""
+    """A PLATFORM_MIGRATION_DATABASE_URL for the databases of `database_url`, with the login of the tables' owner."""
     _lent.rows_only = False
     return owner_of(_lent.url)
 
 
 def owner_of(url: str) -> str:
-    """Return the URL of a database of the shared server as the tables' owner, for rows that only the owner may add."""
+    """Return a test database's URL with the login of the tables' owner, who may add rows to every table."""
     return _OWNER[0].set(database=make_url(url).database).render_as_string(hide_password=False)
 
 
 def as_owner(owner_url: str, statements: str) -> None:
-    """Run statements as the owner of the tables, and then grant the platform's role its rights, like a migration."""
+    """Run statements as the owner of the tables, then grant the platform's role its rights, as a migration does."""
     with Database(make_url(owner_url)).connect("platform") as connection:
         connection.execute(statements.encode())
         grant(connection, APP)
@@ -253,8 +257,8 @@ class Lent:
     url
         URL that connects as the platform's role.
     rows_only
-        Whether the test can change nothing except rows of the platform's database. Emptying its tables then undoes
-        all changes.
+        Whether the test can change only rows of the platform's database, but not its schema. If so, the database is
+        emptied after the test instead of dropped.
     """
 
     url: str
@@ -295,7 +299,7 @@ def _clone_missing(connection: psycopg.Connection[Any], postgres_server: Databas
     lacking = missing(clones, connection)
     if not lacking:
         return
-    # Copy the files, because the default of PostgreSQL 15 and later also writes everything to the write-ahead log.
+    # Clone by copying files, because the default since PostgreSQL 15 also writes the clone to the write-ahead log.
     how = sql.SQL("strategy file_copy" if connection.info.server_version >= COPIES_BY_LOG else "")
     connection.execute("select pg_advisory_lock(%s)", [CLONING])
     for purpose in lacking:
@@ -315,7 +319,7 @@ def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]
         lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
         f"all connections to {', '.join(names)} had ended",
     )
-    # The counter is up to date now, because PostgreSQL counts a session before removing it from pg_stat_activity.
+    # `sessions` is up to date now, because PostgreSQL counts a session before removing it from pg_stat_activity.
     found = connection.execute(
         "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
     )
@@ -351,7 +355,7 @@ def _empty(postgres_server: Database, name: str) -> None:
 
 
 def _shorten_log(data: Path) -> None:
-    """Reduce the segments of a stopped server's write-ahead log from 16 MB to 1 MB, so that copies are small."""
+    """Reduce the segment size of a stopped server's write-ahead log from 16 MB to 1 MB, so that copies are small."""
     reset = find_binaries(data).command("pg_resetwal", "--wal-segsize=1", str(data), user=unprivileged_user(data))
     subprocess.run(reset, check=True, stdout=subprocess.DEVNULL)
 

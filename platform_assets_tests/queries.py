@@ -1,4 +1,4 @@
-"""Run an Ibis expression on many small tables. It is compiled once, because compiling takes longer than running."""
+"""Compile an Ibis expression once, and run it on many small tables. Compiling takes longer than running."""
 
 from __future__ import annotations
 

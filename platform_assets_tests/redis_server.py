@@ -29,7 +29,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @contextmanager
 def redis_at(port: int, folder: Path) -> Iterator[str]:
-    """Run a server on a port; it stores nothing on disk."""
+    """Run a Redis server that stores nothing on disk."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("needs Redis: apt-get install redis-server")

@@ -111,13 +111,13 @@ def _route(route: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[str
 
 
 def _fields(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
-    """Yield the name of each field of a body, whether the field is required, and its description."""
+    """Yield the fields of a request body as tuples: name, whether the field is required, description."""
     if "$ref" in schema:
         yield from _fields(schemas[schema["$ref"].rpartition("/")[2]], schemas)
         return
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
-        # The description of an optional field may be part of its alternatives.
+        # An optional field may have its description only in one of its `anyOf` alternatives.
         described = [one["description"] for one in (field, *field.get("anyOf", ())) if "description" in one]
         yield name, name in required, " ".join(described)
 

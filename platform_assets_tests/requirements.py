@@ -1,6 +1,6 @@
 """Report which tests cover each numbered requirement: `python -m platform_assets_tests.requirements`.
 
-pytest collects the tests, so the report lists exactly the tests that it runs.
+The report lists exactly the tests that pytest collects.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def problems(item: pytest.Item) -> list[str]:
     unknown = [number for number in numbers(item) if number not in known_requirements()]
     found = [f"{item.nodeid}: {number} is not in docs/requirements.md" for number in unknown]
     if any(not mark.args for mark in item.iter_markers("requirement")):
-        found.append(f'{item.nodeid}: the mark names no requirement; write requirement("PLT-6")')
+        found.append(f'{item.nodeid}: the mark names no requirement; name one, such as requirement("PLT-6")')
     return found
 
 

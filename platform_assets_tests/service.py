@@ -1,4 +1,4 @@
-"""Fixtures with the HTTP application on a real database, API keys, and clients."""
+"""Fixtures for the HTTP application with a real database, for API keys, and for clients."""
 
 from __future__ import annotations
 

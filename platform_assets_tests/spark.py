@@ -1,4 +1,7 @@
-"""A Spark cluster of two workers with a Connect server, from pyspark's files. `conftest.py` loads this as a plugin."""
+"""A Spark cluster of two workers with a Connect server, started from the files of the package pyspark.
+
+`conftest.py` loads this module as a plugin.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ WORKERS = 2
 DRIVER_MEMORY = "480m"
 """Memory of the driver: slightly more than the minimum that Spark accepts."""
 LARGEST_RESULT = "1m"
-"""Largest result that Spark sends to its driver. A query fails if it collects a table."""
+"""Largest result that Spark sends to its driver. It is so small that a query that collects a table fails."""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,15 @@ def demand_columns() -> list[sa.Column[Any]]:
 
 
 def demand(hours: int, first: int = 0, **columns: Any) -> pa.Table:
-    """Return rows like those of `esios_demand/demand_forecast`. `columns` sets the value of a column in all rows."""
+    """Return rows like those of `esios_demand/demand_forecast`.
+
+    Parameters
+    ----------
+    hours, first
+        Number of hourly rows, and hours from `START` to the first row.
+    columns
+        Values for all rows: `name`, `id`, `mw` (the demand) and `updated` (the update time).
+    """
     times = [START + timedelta(hours=hour) for hour in range(first, first + hours)]
     return pa.table(
         {
@@ -106,7 +114,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 
 def opened(kind: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
-    """Yield a database of a kind, and drop its tables afterwards."""
+    """Yield a database of this kind, and drop its tables afterwards."""
     admin, target = _urls(kind, request, folder)
     engine = sa.create_engine(admin, poolclass=NullPool)
     with closing_tables(engine):

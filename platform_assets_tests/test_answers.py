@@ -25,7 +25,7 @@ def questions_of_the_requirement() -> list[str]:
 
 
 def figures_without_a_source(section: str) -> list[str]:
-    """Return the figures of a section that none of the linked files contains."""
+    """Return the figures in a section that do not occur in any file to which the section links."""
     linked = {(PAGE.parent / target).resolve() for target in _LINK.findall(section) if ":" not in target}
     evidence = " ".join(file.read_text() for file in linked if file.is_file()).replace(",", "").replace("_", "")
     figures = _FIGURE.findall(_CODE.sub("", _LINK.sub("]", section)))

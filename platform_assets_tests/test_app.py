@@ -252,7 +252,7 @@ def test_a_repeated_single_value_header_gets_400(alone: FastAPI, name: str) -> N
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/static/style.css", "/nothing", "/models"])
-def test_head_gets_the_response_of_get_without_its_body(app: FastAPI, people: People, path: str) -> None:
+def test_head_gets_the_response_of_get_without_the_body(app: FastAPI, people: People, path: str) -> None:
     get, head = (api(app, people.rita).request(method, path) for method in ("GET", "HEAD"))
     assert (head.status_code, head.content) == (get.status_code, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
@@ -296,7 +296,7 @@ def test_hostile_requests_cause_no_internal_error(alone: FastAPI, path: bytes) -
         for header in headers:
             request = b"GET %s HTTP/1.1\r\nAccept: text/html\r\nConnection: close\r\n%s\r\n\r\n" % (path, header)
             answer = raw(address, request)
-            # 503 is expected too, because the database is down.
+            # 503 is also allowed, because the database is down.
             assert int(answer.split()[1]) in {200, 303, 307, 400, 401, 404, 413, 422, 503}, (header, answer)
             assert b"<script" not in answer
 
@@ -364,7 +364,7 @@ def test_the_application_shuts_down_without_errors(database_url: str, tmp_path: 
 
 @pytest.mark.requirement("MON-3")
 @pytest.mark.parametrize(("automation", "expects_daemon"), [("on", True), ("off", False)])
-def test_the_application_watches_the_daemon_while_it_serves(
+def test_the_application_watches_the_daemon_while_serving_requests(
     database_url: str, tmp_path: Path, automation: str, expects_daemon: bool
 ) -> None:
     watches: list[bool] = []

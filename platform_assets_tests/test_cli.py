@@ -35,7 +35,7 @@ def table_of(printed: str) -> dict[str, list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path: Path) -> None:
+def test_run_on_a_fresh_machine_materialises_all_assets_and_prints_a_summary(tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COLUMNS")}
     environment |= {"PLATFORM_HOME": str(home), "PLATFORM_DEMO_ROWS": str(ROWS)}
@@ -85,7 +85,7 @@ def test_run_on_a_fresh_machine_creates_everything_and_prints_a_summary(tmp_path
         (("credit_risk_model", "first"), 2, "parse string as an integer"),
     ],
 )
-def test_the_error_of_reproduce_names_an_unknown_model_or_an_invalid_version(
+def test_reproduce_refuses_an_unknown_model_and_an_invalid_version(
     arguments: tuple[str, ...], code: int, message: str, database_url: str, tmp_path: Path
 ) -> None:
     done = platform_assets("reproduce", *arguments, PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=database_url)
@@ -133,7 +133,7 @@ def test_an_interrupted_run_reports_the_interrupt_and_exits_with_130(database_ur
         with subprocess.Popen(
             [PROGRAM, "run"], env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
-            # Interrupt the run after it has connected, while it waits for the response.
+            # Interrupt the run after it has connected to its source, while it waits for the response.
             connection, _ = silent.accept()
             with connection:
                 process.send_signal(signal.SIGINT)
@@ -191,7 +191,7 @@ def test_the_summary_shows_the_lake_without_credentials(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("Tables: s3://bucket/lake. Run run-1; ")
 
 
-def test_the_summary_warns_that_tables_in_memory_are_lost(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_summary_warns_that_tables_in_memory_will_be_lost(capsys: pytest.CaptureFixture[str]) -> None:
     commands._say_what_next(Report([], "run-1"), Settings(lake_uri="memory://"))
     assert capsys.readouterr().out.startswith("Tables: in memory, lost when this process ends; set PLATFORM_LAKE_URI")
 

@@ -153,7 +153,9 @@ def test_the_executor_is_in_process() -> None:
     assert definitions.defs().executor is dg.in_process_executor
 
 
-def test_resources_are_the_services_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_services_are_created_once_from_the_settings_without_writing_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     definitions.services.cache_clear()
     try:

@@ -77,7 +77,7 @@ def test_a_release_is_deployed_to_staging_before_production() -> None:
     staging, production = (WORKFLOWS["deploy"]["jobs"][name] for name in ("staging", "production"))
     assert (staging["with"]["environment"], production["with"]["environment"]) == ("staging", "production")
     assert production["needs"] == "staging"
-    # GitHub waits for the reviewers of the environment that a job names.
+    # The job names its environment, so that GitHub waits for the approval of the environment's reviewers.
     assert WORKFLOWS["deploy-to"]["jobs"]["deploy"]["environment"] == "${{ inputs.environment }}"
 
 
@@ -102,7 +102,7 @@ def test_the_entrypoint_reads_secrets_from_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPS-1")
-def test_a_command_in_a_running_container_has_the_secrets(tmp_path: Path) -> None:
+def test_a_command_in_a_running_container_receives_the_secrets(tmp_path: Path) -> None:
     # `docker compose exec` bypasses the entry point, so the script `platform-assets` must call it. Copy both scripts,
     # and adapt their paths.
     secret, program = tmp_path / "secret", tmp_path / "package" / "bin" / "platform-assets"
@@ -153,9 +153,9 @@ def test_secrets_are_random_and_never_replaced(tmp_path: Path) -> None:
             "there is no docker/environments/prod.env; ENV is one of: development production staging",
         ),
         (("ENV=staging", "TAG=v1"), "deploy: docker/secrets does not exist; run docker/make-secrets first"),
-        (("ENV=../environments/staging", "TAG=v1"), "ENV is '../environments/staging', which is not a name"),
-        (("ENV=staging", "TAG=--help"), "TAG is '--help', which is not a tag of an image"),
-        (("ENV=staging", "TAG=v1 v2"), "TAG is 'v1 v2', which is not a tag of an image"),
+        (("ENV=../environments/staging", "TAG=v1"), "ENV is '../environments/staging'; it must be a name"),
+        (("ENV=staging", "TAG=--help"), "TAG is '--help'; it must be a valid image tag"),
+        (("ENV=staging", "TAG=v1 v2"), "TAG is 'v1 v2'; it must be a valid image tag"),
         (("ENV=staging", "TAG=v1", "DEPLOY_SECONDS=5m"), "DEPLOY_SECONDS is '5m'; it must be a number of seconds"),
     ],
 )
@@ -222,7 +222,7 @@ def test_the_environments_have_valid_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPS-1", "PRO-9")
-def test_only_migrate_has_the_password_of_the_owner() -> None:
+def test_only_the_database_and_migrate_containers_have_the_owners_password() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     owners = {"owner_password", "owner_database_url"}
     assert {name for name, one in services.items() if owners & set(one.get("secrets", ()))} == {"database", "migrate"}
@@ -234,7 +234,7 @@ def test_only_migrate_has_the_password_of_the_owner() -> None:
 
 
 @pytest.mark.requirement("OPS-1")
-def test_each_container_that_reads_the_settings_has_the_secret_of_celery() -> None:
+def test_each_container_that_reads_the_settings_has_the_celery_secret() -> None:
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     # The settings can contain PLATFORM_CELERY_BROKER_URL_FILE, and the entry point fails if that file is missing.
     assert [

@@ -1,7 +1,8 @@
 """The documentation names only things that exist.
 
 These tests check make targets, commands with their options, jobs, assets, variables, modules, files and headings.
-`serving/test_serve.py` runs the curl commands, and `integration/test_example_domain.py` the Python example of the tour.
+`serving/test_serve.py` runs the curl commands, and `integration/test_example_domain.py` runs the Python example of
+`docs/tour.md`.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def faults(page: Path) -> Iterator[str]:
         yield from wrong_command(words)
     for code in code_in(text):
         yield from (f"make {target}" for _, target in _MAKE.findall(code) if target not in make_targets())
-        # In containers, `PLATFORM_<NAME>_FILE` names a file with the value.
+        # In containers, `PLATFORM_<NAME>_FILE` can be set to a file that contains the value of `PLATFORM_<NAME>`.
         yield from (name for name in _VARIABLE.findall(code) if name.removesuffix("_FILE") not in variables())
         yield from (name for name in _MODULE.findall(code) if not any(file.endswith(f"/{name}") for file in modules()))
         yield from (f"platform-assets {' '.join(words)}" for words in _COMMAND.findall(code) if not is_command(*words))
@@ -233,7 +234,7 @@ def test_the_settings_pages_are_up_to_date(page: str, text: str) -> None:
 
 
 @pytest.mark.requirement("OPS-4")
-def test_the_architecture_lists_the_rooms_in_the_order_of_their_imports() -> None:
+def test_the_architecture_page_lists_the_rooms_in_the_order_of_the_import_layers() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
     rows = re.findall(r"^\| (`[^|]*`) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)

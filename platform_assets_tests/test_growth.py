@@ -24,18 +24,18 @@ def costs(work: int, seconds: float, what: str = "land") -> list[Cost]:
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
-def test_costs_that_grow_with_a_power_of_the_size_have_that_exponent(power: float) -> None:
+def test_the_exponent_of_a_power_law_is_recovered(power: float) -> None:
     assert exponent([3, 30, 300], [0.2 * size**power for size in (3, 30, 300)]) == pytest.approx(power)
 
 
-def test_the_exponent_fits_noisy_costs_by_least_squares() -> None:
+def test_the_exponent_of_noisy_costs_is_a_least_squares_fit() -> None:
     # In base-10 logarithms, the costs are 0, 1 and 1.7 at the sizes 0, 1 and 2. The slope, calculated by hand, is 0.85.
     assert exponent([1, 10, 100], [1, 10, 10**1.7]) == pytest.approx(0.85)
     assert math.isnan(exponent([1], [1]))
     assert math.isnan(exponent([1, 10], [0, 1]))
 
 
-def test_the_copies_of_the_loans_have_their_own_ids_and_the_same_bad_lines(tmp_path: Path) -> None:
+def test_copied_loans_differ_from_the_originals_only_in_their_ids(tmp_path: Path) -> None:
     write_loans(tmp_path / "loans.csv", 1_400, 2)
     header, *lines = (tmp_path / "loans.csv").read_text().splitlines()
     once, again = ([line.split(",") for line in half] for half in (lines[: len(lines) // 2], lines[len(lines) // 2 :]))
@@ -52,7 +52,7 @@ def test_a_small_size_is_measured_in_a_separate_process() -> None:
     assert all(cost.work == 1_400 and cost.seconds > 0 and cost.cpu_seconds >= 0 for cost in point.costs)
 
 
-def test_a_measurement_replaces_the_previous_one_of_its_size_and_the_page_shows_the_newest(tmp_path: Path) -> None:
+def test_a_new_measurement_of_a_size_replaces_the_old_one_on_the_page(tmp_path: Path) -> None:
     results, page, plot = tmp_path / "growth.json", tmp_path / "scale.md", tmp_path / "growth.png"
     page.write_text(f"before\n{growth.BEGIN}\nold\n{growth.END}\nafter\n")
     for size, seconds in ((615_000, 9.0), (6_150_000, 40.0), (615_000, 2.0)):
@@ -68,7 +68,7 @@ def test_a_measurement_replaces_the_previous_one_of_its_size_and_the_page_shows_
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_operation_on_a_larger_state_is_distinguished_from_work_that_grows_with_the_size() -> None:
+def test_work_that_grows_with_the_size_is_distinguished_from_operations_of_constant_work() -> None:
     [series] = [series for series in all_series() if series.name == "zone"]
     points = [
         {"series": "zone", "size": size, "costs": [vars(cost) for cost in costs(size, 1) + costs(20, 1, "page")]}
@@ -86,6 +86,6 @@ def test_too_little_disk_and_an_unknown_series_are_refused_with_the_fix() -> Non
         growth.measure(replace(loans, bytes_per_unit=10**15), 1)
 
 
-def test_the_table_in_the_documentation_is_made_from_the_stored_measurements() -> None:
+def test_the_table_in_the_documentation_matches_the_stored_measurements() -> None:
     stored = growth.read()
     assert growth.table(growths(all_series(), stored), stored["machine"]) in growth.PAGE.read_text()

@@ -149,7 +149,7 @@ def _shown_columns(house: House, asset: str) -> list[dg.TableColumn]:
 
 def does_not_pickle(house: House, asset: str) -> Iterator[str]:
     node = house.node(asset)
-    # Dagster uses `fs_io_manager` by default.
+    # `fs_io_manager` is Dagster's default IO manager.
     manager = (house.definitions.resources or {}).get(node.io_manager_key, dg.fs_io_manager)
     if manager is dg.fs_io_manager or isinstance(manager, dg.FilesystemIOManager):
         yield f"its IO manager {node.io_manager_key!r} is one of Dagster's IO managers, which pickle values"

@@ -1,4 +1,4 @@
-"""Starting the platform imports no heavy library, because imports would delay the start of every process."""
+"""Starting the platform must import no heavy library, because each import would delay the start of every process."""
 
 from __future__ import annotations
 

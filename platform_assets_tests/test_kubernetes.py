@@ -29,13 +29,13 @@ pytestmark = [
 FOLDER = ROOT / "infra" / "kubernetes"
 COMPOSE = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text())["services"]
 CONTAINERS = sorted(name for name, one in COMPOSE.items() if name != "database" and "profiles" not in one)
-"""Containers that run in pods. PostgreSQL is a separate server, Celery is not needed, and SQL Server is an example."""
+"""Containers that run in pods. Excluded: PostgreSQL, a separate server; Celery, not needed; SQL Server, an example."""
 SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
 """Settings in production.env, including the examples that are commented out."""
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
-"""Settings that only pods have. Pods have no common volume, so the lake is in an object store."""
+"""Settings that only pods have. For example, pods share no volume, so their lake is in an object store."""
 ONLY_COMPOSE = {"celery_broker_url"}
 """Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")
@@ -70,7 +70,7 @@ def variables(pod: dict[str, Any], folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def with_run_jobs(tmp_path: Path) -> Path:
-    """The folder of an overlay with the component run-jobs."""
+    """The folder of an overlay that includes the component run-jobs."""
     shutil.copytree(FOLDER, tmp_path / "kubernetes")
     overlay = tmp_path / "kubernetes" / "production"
     with (overlay / "kustomization.yaml").open("a") as file:
@@ -103,7 +103,7 @@ def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name
     assert {port.rpartition(":")[2] for port in compose.get("ports", ())} <= ports
 
 
-def test_no_container_is_missing() -> None:
+def test_each_container_of_compose_has_a_pod() -> None:
     assert sorted(pods(FOLDER / "staging")) == CONTAINERS
 
 
@@ -180,7 +180,7 @@ def test_only_webserver_and_daemon_may_launch_jobs(with_run_jobs: Path) -> None:
     }
 
 
-def test_the_job_configuration_of_runs_is_valid_and_as_restricted_as_a_pod(with_run_jobs: Path) -> None:
+def test_the_configuration_of_run_jobs_is_valid_and_restricts_their_pods(with_run_jobs: Path) -> None:
     launching = all_of("ConfigMap", with_run_jobs)["launcher"]["data"]
     run = yaml.safe_load(launching["launcher.yaml"])
     pod = run["run_k8s_config"]["pod_spec_config"]

@@ -14,7 +14,7 @@ from platform_assets_tests.postgres import wait_until
 
 def test_a_timed_out_wait_shows_its_condition_and_the_last_state() -> None:
     states = iter("abc")
-    with pytest.raises(pytest.fail.Exception, match="^waited 0 s in vain until it ended; state: a$"):
+    with pytest.raises(pytest.fail.Exception, match="^still not true after 0 s: it ended; state: a$"):
         wait_until(lambda: False, lambda: f"it ended; state: {next(states)}", 0)
 
 
@@ -26,5 +26,5 @@ def test_a_timed_out_wait_for_champions_shows_the_state_of_models_without_one(
     monkeypatch.setattr(service, "wait_until", lambda condition, what: wait_until(condition, what, 0))
     with pytest.raises(pytest.fail.Exception) as failed:
         service.wait_until_live(services, "good", "bad")
-    assert "until the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
+    assert "the champions of good, bad were live; state: {'bad': ModelState(" in str(failed.value)
     assert "its file is missing" in str(failed.value)

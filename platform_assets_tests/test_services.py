@@ -1,4 +1,4 @@
-"""`open_services` chooses implementations by the settings, and opens each service on first use."""
+"""`open_services` chooses implementations according to the settings, and opens each service on first use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_model_artifacts_are_stored_in_the_lake(tmp_path: Path, lake: str, folde
     (file,) = tmp_path.rglob(f"models/{digest}.skops")
     assert not folder or file.parent == tmp_path / folder
     services.close()
-    # For a lake in memory, the file is removed when the services are closed.
+    # If the lake is in memory, closing the services removes the file.
     assert file.exists() == bool(folder)
 
 

@@ -174,7 +174,7 @@ def test_one_error_lists_all_invalid_values(monkeypatch: pytest.MonkeyPatch) -> 
         ({"PLATFORM_DATABASE_URL": ""}, "production needs PLATFORM_DATABASE_URL"),
         ({"PLATFORM_SOURCES": "demo"}, "production needs PLATFORM_SOURCES=live"),
         ({"PLATFORM_SOURCES": ""}, "production needs PLATFORM_SOURCES=live"),
-        ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a PLATFORM_LAKE_URI that keeps tables"),
+        ({"PLATFORM_LAKE_URI": "memory://"}, "production needs a persistent PLATFORM_LAKE_URI"),
     ],
 )
 def test_production_refuses_development_settings(
@@ -317,7 +317,7 @@ def test_secrets_are_hidden_in_representations_and_dumps(monkeypatch: pytest.Mon
         ("https://host/x?sv=2022-11-02&sig=abcdefghijk%3D", ["abcdefghijk%3D", "abcdefghijk="]),
     ],
 )
-def test_secrets_lists_the_credentials_in_a_uri(
+def test_the_listed_secrets_include_the_credentials_in_a_uri(
     monkeypatch: pytest.MonkeyPatch, name: str, uri: str, secrets: list[str]
 ) -> None:
     monkeypatch.setenv(name, uri)
@@ -335,7 +335,7 @@ def test_secrets_lists_the_credentials_in_a_uri(
         ({"PLATFORM_STOCKS_TOKEN": "off", "PLATFORM_MONKEY_BUSINESS": "abc123secret"}, []),
     ],
 )
-def test_secrets_lists_the_values_of_undeclared_secret_variables(
+def test_the_listed_secrets_include_the_values_of_undeclared_secret_variables(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], secrets: list[str]
 ) -> None:
     set_variables(monkeypatch, variables)

@@ -1,8 +1,10 @@
-"""Warm processes, which start with all libraries imported, because importing Great Expectations alone takes seconds.
+"""Warm processes: processes that start with the libraries already imported.
 
-They are forks of one parent process that has imported the libraries (`warm_parent.py`). The pytest-xdist workers are
-warm processes too (`warm_worker.py`). Tests that check imports or start-up time use `command_line.PROGRAM` instead.
-`conftest.py` loads this module as a plugin.
+They start faster, because importing Great Expectations alone takes seconds. They are forks of one parent process that
+has imported the libraries (`warm_parent.py`). The pytest-xdist workers are warm processes too (`warm_worker.py`).
+
+Tests that check imports or start-up time use `command_line.PROGRAM` instead. `conftest.py` loads this module as a
+plugin.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Process:
-    """A running process in its own process group. As a context manager, it is killed at the end.
+    """A running process in its own process group. Use it as a context manager to kill the process at the end.
 
     Attributes
     ----------
@@ -171,7 +173,7 @@ def warm(shared_folder: Path) -> Iterator[WarmParent]:
 
 
 def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
-    """Return the socket path of the folder's parent process and an open session; start the parent if none runs."""
+    """Start the folder's parent process if it does not run. Return the path of its socket, and an open session."""
     path = folder / "warm"
     with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -188,7 +190,10 @@ def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
 
 
 def _session(path: Path) -> socket.socket | None:
-    """Open a session with the parent process, which runs until all sessions are closed; None if no parent runs."""
+    """Open a session with the parent process; return None if no parent runs.
+
+    The parent process runs until all sessions are closed.
+    """
     session = socket.socket(socket.AF_UNIX)
     with suppress(OSError):
         session.connect(str(path))

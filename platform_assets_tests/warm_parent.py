@@ -106,7 +106,8 @@ def main(path: str) -> None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
-    # Fork, so that the starting process can continue. Clients can connect now, and wait until the imports are done.
+    # Fork, so that the process that started this one can continue. Clients can connect from now on, but are answered
+    # only after the imports.
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -117,7 +118,8 @@ def main(path: str) -> None:
         importlib.import_module(name)
     gc.freeze()
     gc.enable()
-    # Discard the exit codes of the children. A child only waits for a requested process and reports that exit code.
+    # Discard the exit codes of the children. Each child waits for a requested process, and reports the exit code of
+    # that process to the client.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     sessions: list[socket.socket] = []
     while True:

@@ -43,7 +43,7 @@ class Affected:
     def told(self) -> str:
         """Return one line about the model version, with the fix."""
         what = f"{self.model} version {self.version} was trained on {', '.join(self.tables)}"
-        champion = f"; it is the champion: train again, or `platform-assets rollback {self.model}`"
+        champion = f"; it is the champion: retrain it, or run `platform-assets rollback {self.model}`"
         opened = f"; open requests: {', '.join(map(str, self.requests))}"
         return f"{what}{champion if self.is_champion else ''}{opened if self.requests else ''}"
 

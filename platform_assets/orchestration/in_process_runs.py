@@ -143,7 +143,7 @@ def _parts(job: dg.JobDefinition, first: str, last: str) -> Iterator[tuple[str, 
     keys: Sequence[str] = partitions.get_partition_keys() if partitions else ()
     unknown = [key for key in (first, last) if key not in keys]
     if unknown or first > last:
-        has = f"it has {keys[0]} to {keys[-1]}" if keys else "it is not partitioned"
+        has = f"its partitions are {keys[0]} to {keys[-1]}" if keys else "it is not partitioned"
         raise PlatformError(f"{job.name} has no partitions {first} to {last}; {has}")
     wanted = keys[keys.index(first) : keys.index(last) + 1]
     graph = job.asset_layer.asset_graph

@@ -199,7 +199,7 @@ def open_bundle(folder: Path) -> Bundle:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise BundleError(f"{path} does not describe a bundle; {_EXPORT_AGAIN}") from None
     if found != FORMAT:
-        raise BundleError(f"{path} has the format {found!r}; this version reads the format {FORMAT}; {_EXPORT_AGAIN}")
+        raise BundleError(f"{path} has format {found!r}; this release reads format {FORMAT}; {_EXPORT_AGAIN}")
     if not whole:
         raise BundleError(f"the approval record in {path} was altered: its hashes do not match; {_EXPORT_AGAIN}")
     bundle = _described(folder, frozen)

@@ -77,7 +77,7 @@ class Settings(
             msg = "production needs PLATFORM_SOURCES=live, so that demo data are not mistaken for real data"
             raise ValueError(msg)
         if self.env == "production" and self.lake_is_memory:
-            msg = "production needs a PLATFORM_LAKE_URI that keeps tables: a folder or an object store, not memory://"
+            msg = "production needs a persistent PLATFORM_LAKE_URI: a folder or an object store, not memory://"
             raise ValueError(msg)
         return self
 

@@ -190,7 +190,7 @@ def drop_papers(written: dict[str, Any]) -> None:
     [
         (lambda written: written["request"].update(model="credit_risk_model"), "was altered: its hashes do not match"),
         (lambda written: written["events"][-1].update(actor="eve"), "was altered: its hashes do not match"),
-        (lambda written: written.update(bundle=2), "has the format 2; this version reads the format 1"),
+        (lambda written: written.update(bundle=2), "has format 2; this release reads format 1"),
         (lambda written: written.update(threshold=0.01), "differs from its approval record"),
         (drop_papers, "was altered: its hashes do not match"),
     ],

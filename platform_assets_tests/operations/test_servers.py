@@ -44,7 +44,7 @@ def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, data
         assert Path(server.command[0]).is_file()
         # The URL must not be an argument, because every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
-    # The link leads directly to the models, and its note says that MLflow is read only.
+    # The link opens MLflow's list of models, and the note beside the link says that MLflow is read only.
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}
     assert automatic == {"Dagster UI", "Dagster daemon", "service"}
@@ -84,7 +84,7 @@ def test_mlflow_and_dagster_reconnect_to_a_database_that_restarts_on_another_por
         kept.callback(store.dispose)
 
         def experiments() -> int:
-            # Set the variable again, because the platform's own processes delete it.
+            # Set the variable again, because the platform removes PG* variables from its own processes.
             monkeypatch.setenv("PGSERVICEFILE", mlflow.environment["PGSERVICEFILE"])
             with store.connect() as connection:
                 return int(connection.execute(text("select count(*) from experiments")).scalar_one())

@@ -22,7 +22,7 @@ from platform_assets.operations.supervisor import Server, Supervisor
 folder, *ports = sys.argv[1:]
 serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", folder]
 web = [Server(f"web {port}", [*serve, port], port=int(port)) for port in ports]
-# A process that starts a child and does not stop it.
+# This server leaves its child process running when the server itself is stopped.
 parent = Server("parent", ["sh", "-c", "sh -c 'sleep 300; true' " + folder + " & wait"])
 try:
     with Supervisor([*web, parent], Path(folder, "logs"), lambda line: print(line, flush=True)) as supervisor:

@@ -1,4 +1,4 @@
-"""Rolling back a table updates its downstream tables and lists the models that were trained on the undone versions."""
+"""Rolling back a table updates its downstream tables and lists the models trained on the rolled-back versions."""
 
 import json
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from platform_assets_tests.lake.shop import ASSETS, GOOD, MORE, NEWEST, SALES, T
 from platform_assets_tests.postgres import as_owner
 
 MODEL = "credit_risk_model"
-"""A model whose approval policy is in the test databases."""
+"""A model for which the test databases contain an approval policy."""
 pytestmark = pytest.mark.requirement("PLT-10", "MON-4")
 
 
@@ -84,7 +84,7 @@ def test_a_rollback_updates_downstream_tables_and_lists_the_affected_models(shop
     [affected] = affected_models(tables, registry, shop.services.ledger, {SALES.name: {1}})
     assert (affected.model, affected.version, affected.tables) == (MODEL, 2, ["shop/sales version 1"])
     assert (affected.is_champion, affected.requests) == (True, [request.id])
-    assert "it is the champion: train again, or `platform-assets rollback credit_risk_model`" in affected.told
+    assert "it is the champion: retrain it, or run `platform-assets rollback credit_risk_model`" in affected.told
     assert json.loads(registry.version(MODEL, 2).tags[UNDONE_TABLES]) == {SALES.name: [1]}
     assert UNDONE_TABLES not in registry.version(MODEL, 1).tags
     affected_models(tables, registry, shop.services.ledger, {TOTALS.name: {1}})

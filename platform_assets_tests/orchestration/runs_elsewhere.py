@@ -17,12 +17,12 @@ JOB = "__ASSET_JOB"
 
 
 def reconstructable() -> ReconstructableJob:
-    """Return the job of all assets in a form from which other processes can load it."""
+    """Return a reference to the job of all assets, from which other processes can load the job."""
     return ReconstructableRepository.for_module("platform_assets.definitions", "defs").get_reconstructable_job(JOB)
 
 
 def created(instance: dg.DagsterInstance, *assets: dg.AssetKey) -> dg.DagsterRun:
-    """Return a new run that materialises some assets."""
+    """Create a run that materialises the given assets."""
     return instance.create_run_for_job(
         definitions.defs().resolve_implicit_global_asset_job_def(),
         asset_selection=frozenset(assets),

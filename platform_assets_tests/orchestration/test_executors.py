@@ -62,7 +62,7 @@ def test_the_error_names_a_missing_extra_and_the_fix(
             opened()
 
 
-def test_jobs_of_ops_run_in_one_process_whatever_executor_is_set(
+def test_op_jobs_run_in_one_process_with_every_executor_setting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
@@ -76,7 +76,7 @@ def test_jobs_of_ops_run_in_one_process_whatever_executor_is_set(
 
 
 @pytest.mark.usefixtures("instance", "_on_celery")
-def test_the_error_for_an_unreachable_broker_names_the_setting_without_the_password() -> None:
+def test_the_error_for_an_unreachable_broker_names_the_setting_but_not_the_password() -> None:
     pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
     from platform_assets.orchestration.celery_app import celery_app, demand_broker
     from platform_assets.settings import load_settings

@@ -1,4 +1,4 @@
-"""Backfills, which execute their runs in this process."""
+"""Backfills that execute their runs in the calling process."""
 
 from collections.abc import Iterator
 
@@ -73,7 +73,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance
     assert ranges(runs) == [("1", "2"), ("3", "4")]
     assert [run.failure for run in runs] == [None, "no data for day 3"]
     broken.clear()
-    # A backfill of other partitions does not affect where the failed backfill continues.
+    # A backfill of a different range in between must not change where the failed backfill resumes.
     assert backfill(job, instance, "day 1", "day 2")
     made.clear()
     runs.clear()
@@ -89,7 +89,9 @@ def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance
 
 @pytest.mark.parametrize(("first", "last"), [("day 0", "day 2"), ("day 2", "day 8"), ("day 3", "day 2")])
 def test_unknown_partitions_are_refused(instance: dg.DagsterInstance, first: str, last: str) -> None:
-    with pytest.raises(PlatformError, match=f"load has no partitions {first} to {last}; it has day 1 to day 7"):
+    with pytest.raises(
+        PlatformError, match=f"load has no partitions {first} to {last}; its partitions are day 1 to day 7"
+    ):
         backfill(job_of(daily_assets(1)), instance, first, last)
 
 
@@ -106,7 +108,7 @@ def test_a_job_without_partitions_is_refused(instance: dg.DagsterInstance) -> No
         (partition_tags("day 3", "day 5"), ["day 3", "day 4", "day 5"]),
     ],
 )
-def test_the_tags_of_a_run_name_its_partitions(
+def test_the_partitions_of_a_run_are_read_from_its_tags(
     instance: dg.DagsterInstance, tags: dict[str, str], expected: list[str]
 ) -> None:
     run = instance.create_run_for_job(job_of(daily_assets(1)), tags=tags)

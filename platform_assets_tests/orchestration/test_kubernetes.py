@@ -70,7 +70,7 @@ def running_cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def config(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Path of a dagster-k8s configuration. Environment variables select it for the platform."""
+    """Path of a dagster-k8s configuration file. Environment variables make the platform use the file."""
     file = tmp_path / "kubernetes.yaml"
     variables = {
         "PLATFORM_HOME": str(tmp_path / "home"),
@@ -121,7 +121,7 @@ def assert_as_configured(path: str, job: dict[str, Any], command: str) -> None:
 
 
 @pytest.mark.requirement("PLT-9")
-def test_runs_and_steps_become_kubernetes_jobs_as_the_configuration_says(config: Path) -> None:
+def test_runs_and_steps_become_kubernetes_jobs_with_the_configured_fields(config: Path) -> None:
     with running_cluster() as cluster, dagster_instance() as instance:
         write_kubeconfig(config, cluster)
         run = launched(instance, LOANS)

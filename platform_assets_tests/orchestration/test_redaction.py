@@ -75,7 +75,7 @@ def test_secrets_in_events_stored_in_a_batch_are_masked(
     assert len(messages) == 4
 
 
-def test_an_asset_is_recorded_even_if_its_name_contains_a_secret(
+def test_a_materialisation_is_recorded_even_if_the_asset_name_contains_a_secret(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLATFORM_SHOP_TOKEN", "harmless")

@@ -64,7 +64,7 @@ def test_a_run_opens_few_connections_and_replaces_lost_connections(instance: dg.
 
 
 def dagsters_command(*arguments: str) -> None:
-    """Call the program `dagster` within this process."""
+    """Run the command `dagster` in this process."""
     (program,) = entry_points(group="console_scripts", name="dagster")
     sys.argv = ["dagster", *arguments]
     program.load()()

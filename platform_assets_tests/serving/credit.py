@@ -1,4 +1,4 @@
-"""Credit risk for tests of the service: features of generated clients in lake and database, and fitted champions."""
+"""Credit risk data for tests of the service: generated features in the lake and the database, and fitted champions."""
 
 from __future__ import annotations
 

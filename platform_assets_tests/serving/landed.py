@@ -1,4 +1,4 @@
-"""Landed rows for tests of batch predictions: tables, files in a lake, and their states in memory."""
+"""Tables of landed rows and of their predictions, for tests of batch predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LANDED = TableSchema(
     ),
     key=("file_digest", "line"),
 )
-# Use the table of sensor maintenance, because a migration creates this table.
+# Use the table of a domain, because the test databases contain only tables that a migration creates.
 PREDICTIONS = prediction_table(
     "sensor_maintenance/predictions",
     LANDED,

@@ -1,4 +1,4 @@
-"""Tiny models that differ in their scores, and a ledger that promotes them."""
+"""Tiny models with different scores, and an `Office` that promotes them."""
 
 from __future__ import annotations
 
@@ -82,5 +82,5 @@ class Office:
 
 
 def threshold_of(slope: float) -> float:
-    """Return the threshold of versions with this slope. Like the scores, the threshold identifies the slope."""
+    """Return the threshold of versions with this slope. Each slope has a different threshold."""
     return slope / 10

@@ -1,4 +1,4 @@
-"""A small sentence relevance model, fitted on a few sentences, as champion for tests of the service."""
+"""A small sentence relevance model for tests of the service, fitted on a few sentences."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def described(address: str) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("CRE-4", "PRO-8")
-def test_a_prediction_without_a_champion_gets_503_and_names_the_approval_page(before: tuple[str, Any]) -> None:
+def test_a_prediction_request_without_a_champion_gets_503_with_the_approval_page(before: tuple[str, Any]) -> None:
     answer, ready, listed = before[1]
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"
@@ -129,8 +129,8 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
         def ask(case: Case[Any]) -> None:
             response = case.call(session=session, headers={"Authorization": f"Bearer {key}"})
-            # A schema cannot express the rules for the text of a decision, that a period must end after its start, or
-            # that a label names either a request or a subject with a time.
+            # A body for one of these routes can match the schema and still be invalid, because a schema cannot express
+            # all rules. For example, a period must end after its start.
             ruled = case.path.endswith(("/decision", "/queries", "/labels/{model}"))
             wanted = [] if ruled else [checks.positive_data_acceptance]
             case.validate_response(response, checks=[*CONFORMS, *wanted])
@@ -142,7 +142,7 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
                 max_examples=EXAMPLES, database=None, suppress_health_check=list(hypothesis.HealthCheck)
             )(hypothesis.given(case=strategy)(ask))()
         except hypothesis.errors.Unsatisfiable:
-            # An operation without parameters has no invalid requests.
+            # For an operation without parameters, no invalid request can be generated.
             assert mode is GenerationMode.NEGATIVE
             assert not operation.path_parameters
     assert {

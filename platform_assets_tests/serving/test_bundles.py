@@ -59,7 +59,7 @@ def bundle(works: Works, tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_bundle_serves_the_champion_and_its_approval_without_database_or_lake(works: Works, bundle: Bundle) -> None:
+def test_a_bundle_contains_all_that_is_needed_to_serve_the_champion(works: Works, bundle: Bundle) -> None:
     champion = works.ledger.champion(MODEL)
     assert champion is not None
     found = open_bundle(bundle.folder)
@@ -153,13 +153,15 @@ def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
         (lambda written: written["events"].pop(), "was not promoted"),
         (lambda written: written.update(threshold=0.01), "differs from its approval record"),
         (lambda written: written.update(demo=False), "differs from its approval record"),
-        (lambda written: written.update(bundle=2), "has the format 2; this version reads the format 1"),
+        (lambda written: written.update(bundle=2), "has format 2; this release reads format 1"),
         (lambda written: written.pop("request"), "does not describe a bundle"),
         (lambda written: written.update(request=[]), "was altered"),
         (lambda written: written.update(events=["approve"]), "was altered"),
     ],
 )
-def test_an_altered_record_is_refused(bundle: Bundle, alter: Callable[[dict[str, Any]], Any], told: str) -> None:
+def test_a_bundle_with_an_altered_description_is_refused(
+    bundle: Bundle, alter: Callable[[dict[str, Any]], Any], told: str
+) -> None:
     path = bundle.folder / FILE
     written = json.loads(path.read_text())
     alter(written)

@@ -1,4 +1,4 @@
-"""Live models follow a real ledger in a real PostgreSQL, and stay live during network failures."""
+"""Live models change with the champions in a real PostgreSQL, and stay live during network failures."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def database(url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Office:
-    """Office for a model that only this test uses."""
+    """An `Office` that promotes versions of a model that only this test uses."""
     return Office(database, tmp_path, request.node.name)
 
 
 @pytest.fixture
 def follow() -> Iterator[Callable[..., LiveModels]]:
-    """Return a function that starts live models for an office. The fixture closes them."""
+    """Return a function that starts `LiveModels` for the model of an `Office`. The fixture closes them at the end."""
     started: list[LiveModels] = []
 
     def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:

@@ -85,9 +85,7 @@ def test_the_service_survives_a_postgresql_outage_and_recovers_without_a_restart
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_key_that_has_read_the_metrics_can_read_them_while_postgresql_is_down(
-    server: Server, services: Services
-) -> None:
+def test_a_key_used_before_an_outage_can_read_the_metrics_during_the_outage(server: Server, services: Services) -> None:
     keys = keys_of(services)
     reads, revoked, unused, predicts = (
         keys.add(name, name, {scope})
@@ -123,7 +121,7 @@ def test_a_prediction_that_must_be_logged_first_gets_503_if_it_cannot_be_logged(
         def status() -> int:
             return client.post("/predictions/sentence-relevance", json={"sentence": "a fire"}).status_code
 
-        # Count the rows without waiting, because the row must be committed before the response is sent.
+        # Count the rows immediately, because the row must have been committed before the response was sent.
         wait_until(lambda: status() == 200, "a prediction was answered")
         with first.database.connect("platform") as connection:
             assert connection.execute("select count(*) from platform.predictions").fetchone() == (1,)

@@ -14,7 +14,7 @@ from platform_assets.serving.predictor import Predicted
 
 class Prediction(BaseModel):
     threshold: float
-    model_version: Annotated[str, version_of_all("things")]
+    model_version: Annotated[str, version_of_all("rows")]
     approval_id: ApprovalId
 
 
@@ -27,5 +27,5 @@ def test_common_fields_have_the_values_of_the_live_version() -> None:
 
 def test_common_fields_are_described_in_the_schema() -> None:
     described = Prediction.model_json_schema()["properties"]
-    assert described["model_version"]["description"] == "Version of the model, the same for all things of a request."
+    assert described["model_version"]["description"] == "Version of the model, the same for all rows of a request."
     assert described["approval_id"]["description"] == "Approval request of that version."

@@ -175,7 +175,7 @@ def test_a_batch_that_was_committed_without_confirmation_is_not_written_twice(da
     batch = uuid.uuid4()
     sink = sink_of(database)
     assert sink.write(batch, [answers(2)]) == 0
-    # Repeat the batch, as after a connection that was lost before the commit was confirmed.
+    # Write the batch again, as the log does if the connection is lost before the commit is confirmed.
     assert sink.write(batch, [answers(2)]) == 0
     assert count(database) == 2
     assert sink.write(uuid.uuid4(), [answers(1)]) == 0
@@ -298,7 +298,7 @@ def test_without_a_database_each_prediction_is_a_log_line(caplog: pytest.LogCapt
         ("prediction", "a", 0.25, False, {"age": 30.0}),
         ("prediction", None, 0.75, True, {"age": 30.0}),
     ]
-    # Compare the time as text, because a handler that another test left may have converted it already.
+    # Compare the time as text, because a log handler left behind by another test may have converted it.
     assert {(line["request_id"], line["caller"], line["version"], str(line["at"])) for line in lines} == {
         ("r-1", "shop", 3, str(NOW))
     }

@@ -42,7 +42,7 @@ def test_requests_and_errors_are_counted_by_model(database: Database) -> None:
     statistics = RequestStatistics(database.pooled)
     statistics.count(scope("/health/live"), 200, 0.001)
     statistics.count(scope("/predictions/loans", "loans_model"), 200, 0.004)
-    # This request failed before it reached the model.
+    # This request failed before its model was known. It is counted for the model that the route used last.
     statistics.count(scope("/predictions/loans"), 503, 0.002)
     statistics.count(scope("/predictions/loans"), 422, 0.002)
     statistics.count(scope("/predictions/texts", "text_model"), 200, 50.0)
@@ -76,12 +76,12 @@ def test_counts_are_kept_until_the_database_is_available_again(database: Databas
 @pytest.mark.parametrize(
     ("seconds", "number"), [(0.0, 0), (1e-4, 0), (1.1e-4, 1), (1e-3, 16), (1.0, 64), (100.0, 96), (1e9, CLASSES - 1)]
 )
-def test_each_duration_belongs_to_its_class(seconds: float, number: int) -> None:
+def test_a_duration_is_assigned_to_the_expected_class(seconds: float, number: int) -> None:
     assert duration_class(seconds) == number
 
 
 @pytest.mark.requirement("MON-1")
-def test_quantiles_are_at_most_one_class_too_high() -> None:
+def test_quantiles_are_overestimated_by_at_most_one_duration_class() -> None:
     counts = Counts()
     for millisecond in range(1, 1_001):
         counts.add(200, millisecond / 1_000)

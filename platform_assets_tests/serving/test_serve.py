@@ -107,7 +107,7 @@ def asked(served: Served, command: str) -> tuple[int, str]:
 
 
 def crown_all(services: Services) -> None:
-    """Make a version of each model that the documented requests need the champion."""
+    """Promote a version of each model that the documented requests use."""
     credit.publish_features(services, CLIENTS)
     credit.crown(services, credit.fitted(services), 1)
     sentences.crown(services, sentences.fitted(), 1)
@@ -133,7 +133,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
         wrong = {command: told for command, told in found.items() if told[0] != (401 if "$KEY" in command else 200)}
         assert wrong == {}
         documented = requests.get(f"{served.address}/openapi.json", timeout=60).json()["paths"]
-        # The README of a domain may describe a route without a curl command.
+        # A route also counts as documented if the README of a domain mentions it without a curl command.
         shown = " ".join([*found, *(page.read_text() for page in DOMAINS.glob("*/README.md"))])
         missing = [path for path in documented if "/approvals" not in path and path.split("{")[0] not in shown]
         assert missing == []
@@ -172,7 +172,7 @@ def test_the_service_answers_the_documented_requests_and_logs_all_predictions_be
 
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "192.0.2.1", "2001:db8::1"])
-def test_the_error_of_serve_names_an_occupied_port_or_an_address_of_another_machine(host: str, tmp_path: Path) -> None:
+def test_serve_refuses_an_occupied_port_and_an_address_of_another_machine(host: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         done = platform_assets("serve", "--host", host, PLATFORM_HOME=tmp_path / "home", PLATFORM_SERVICE_PORT=port)

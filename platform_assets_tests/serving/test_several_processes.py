@@ -1,4 +1,4 @@
-"""A service with several workers, and a second service on the same database, as on another machine."""
+"""A service with several workers, and a second service on the same database, like one on another machine."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Maximum age of the predictions that are lost if a process that logs after responding is killed. It is about 0.2 s
-unless the machine is busy."""
+"""If a process that logs after responding is killed, all its predictions older than this must be stored.
+
+Predictions are usually stored after about 0.2 s, but later on a busy machine.
+"""
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
@@ -96,7 +98,7 @@ class Deployment:
         )
 
     def messages(self, text: str) -> list[str]:
-        """Return the messages with this text in the log of the workers."""
+        """Return the messages that contain this text from the log of the workers."""
         return [str(line["message"]) for line in self.one.log() if text in str(line["message"])]
 
 
@@ -155,7 +157,7 @@ def test_all_processes_follow_promotions_and_revocations_and_log_all_predictions
 
 
 def promote(deployed: Deployment) -> None:
-    """Promote a version under load. All processes switch to it in time, and no process switches back."""
+    """Promote a version under load; check that all processes switch to it in time, and that none switches back."""
     services = deployed.services
     credit.crown(services, credit.fitted(services), 2)
     promoted_at = time.monotonic()
@@ -167,7 +169,7 @@ def promote(deployed: Deployment) -> None:
 
 
 def revoke(deployed: Deployment) -> None:
-    """Revoke the clients' key. All processes refuse the key in time."""
+    """Revoke the clients' key, and check that all processes refuse it in time."""
     keys_of(deployed.services).revoke("first")
     revoked_at = time.monotonic()
     deployed.wait_for(401)
@@ -176,7 +178,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """Check that the metrics count the predictions of all workers, while no predictions are made."""
+    """While no client sends requests, check that the metrics of all workers add up to the number of predictions."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (

@@ -50,7 +50,7 @@ CHALLENGER = Shadow(
 
 
 class MemoryStore:
-    """Keeps scores and losses in memory. Writing a batch again replaces its rows."""
+    """A store that keeps scores and `Losses` in memory. Writing a batch again replaces its rows."""
 
     def __init__(self, *shadows: Shadow) -> None:
         self.shadows = list(shadows)
@@ -81,7 +81,7 @@ class MemoryStore:
 
 
 class Desk:
-    """A predictor with a champion, and shadows whose thread runs only if a test starts it."""
+    """A predictor with a champion and shadows. The shadows' thread does not run unless a test starts it."""
 
     def __init__(self, *shadows: Shadow, capacity: int = 100) -> None:
         self.store = MemoryStore(*(shadows or (CHALLENGER,)))
@@ -179,7 +179,7 @@ def test_a_blocked_shadow_delays_no_answer_and_its_rows_are_dropped_and_counted(
         wait_until(blocking.entered.is_set, "the shadow was blocked")
         for _ in range(30):
             desk.ask(FILLED[:1])
-        # Ten rows fit into the queue. If a shadow delayed answers, a blocked shadow would block them.
+        # The queue holds ten rows, and the other 20 are dropped. The blocked shadow delayed no answer.
         assert desk.counts() == (0, 20, 0)
         assert desk.shadows.queued == 10
     finally:
@@ -264,7 +264,7 @@ def test_a_shadow_scores_only_requests_of_its_champion_and_only_until_it_ends(de
     assert (dict(desk.shadows.state()), desk.counts()) == ({}, (0, 0, 0))
 
 
-def test_scores_are_written_again_after_an_outage(desk: Desk) -> None:
+def test_scores_that_cannot_be_written_during_an_outage_are_written_afterwards(desk: Desk) -> None:
     desk.shadows.step()
     desk.store.is_up = False
     desk.ask()

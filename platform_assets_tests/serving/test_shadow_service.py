@@ -118,7 +118,7 @@ def reject_after_the_report(visitor: Visitor, services: Services, number: int, r
 
 
 def stored(services: Services, number: int) -> list[Any]:
-    """Wait until the rows are stored, and return them."""
+    """Wait until this number of shadow scores is stored, and return them as rows."""
 
     def rows() -> list[Any]:
         with services.database.pooled() as connection:

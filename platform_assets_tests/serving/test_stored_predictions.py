@@ -1,4 +1,4 @@
-"""Stored predictions in a real PostgreSQL: rows are added once, in the order of their times, and never changed."""
+"""Stored predictions in a real PostgreSQL: rows are added once, in the order of their timestamps, and never changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_stored_rows_are_read_back_exactly(database: Database, stored: StoredPre
 
 
 @pytest.mark.requirement("SEN-6")
-def test_a_stored_row_keeps_its_values(database: Database, stored: StoredPredictions) -> None:
+def test_stored_rows_are_never_overwritten_updated_or_deleted(database: Database, stored: StoredPredictions) -> None:
     first = prediction("a", 2, 0.25)
     moment = add(database, stored, first)
     later = add(database, stored, prediction("a", 2, 0.75, model_version=2), prediction("a", 3, model_version=2))
@@ -115,7 +115,7 @@ def test_after_returns_only_the_rows_of_later_transactions(database: Database, s
 
 
 @pytest.mark.requirement("SEN-1", "SEN-6")
-def test_transactions_commit_in_the_order_of_their_times(database: Database, stored: StoredPredictions) -> None:
+def test_transactions_commit_in_the_order_of_their_timestamps(database: Database, stored: StoredPredictions) -> None:
     later: list[datetime] = []
     other = threading.Thread(target=lambda: later.append(add(database, stored, prediction("b", 1))))
     with database.pooled() as connection, connection.transaction():

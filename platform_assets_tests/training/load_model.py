@@ -1,4 +1,4 @@
-"""A small model for tests of training. It predicts hourly loads, and is compared with the load of a week before."""
+"""A small model for tests of training. It predicts hourly loads; its baseline is the load one week earlier."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ LOAD = ModelSpec(
     candidates=(Candidate("ridge", ridge, {"model__alpha": (0.1, 10.0)}), Candidate("trees", trees)),
     ranked_by="neg_mean_absolute_error",
     criteria=(
-        Criterion("skill_over_week_before_mw", at_least=0.1, why="Otherwise, last week's load is as good a forecast."),
+        Criterion("skill_over_week_before_mw", at_least=0.1, why="With less skill, last week's load would do."),
         Criterion("mape", at_most=0.04, why="The grid can balance this error."),
         Criterion("interval_coverage", at_least=0.8, why="Reserves are bought by the intervals."),
     ),

@@ -148,7 +148,7 @@ def test_a_materialisation_has_metadata_and_check_results(workshop: Workshop) ->
 
 
 @pytest.mark.requirement("SEN-5")
-def test_a_training_in_progress_does_not_delay_other_runs(workshop: Workshop) -> None:
+def test_a_training_run_in_progress_does_not_delay_other_runs(workshop: Workshop) -> None:
     """The other run uses the same storage, tables, registry and ledger."""
     began, may_end = threading.Event(), threading.Event()
 
@@ -175,7 +175,7 @@ def test_a_training_in_progress_does_not_delay_other_runs(workshop: Workshop) ->
 
 
 @pytest.mark.requirement("PRO-3", "PRO-6")
-def test_a_training_opens_one_request_and_a_newer_version_supersedes_it(workshop: Workshop) -> None:
+def test_training_opens_one_request_which_a_newer_version_supersedes(workshop: Workshop) -> None:
     def said() -> list[str]:
         result = workshop.run("train_breakage_model")
         [materialisation] = result.asset_materializations_for_node("somewhere__breakage_model")
@@ -244,14 +244,14 @@ def test_a_missing_table_fails_the_step_with_a_one_line_message(workshop: Worksh
         ),
     ],
 )
-def test_the_reason_why_a_training_is_not_due_is_returned(
+def test_the_reason_why_no_training_run_is_due_is_returned(
     rows: int, last: LastTraining | None, reason: str | None
 ) -> None:
     assert why_not(POLICY, rows, last, NOW) == reason
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")
-def test_the_sensor_launches_a_training_when_the_first_table_has_grown(workshop: Workshop) -> None:
+def test_the_sensor_launches_training_when_the_first_table_has_enough_new_rows(workshop: Workshop) -> None:
     assert workshop.evaluate_sensor() == dg.SkipReason(f"table {TABLE} does not exist yet")
     workshop.publish(readings(1_200))
     request = workshop.evaluate_sensor()
@@ -293,7 +293,7 @@ def test_the_sensor_ignores_other_runs(workshop: Workshop) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "CRE-3")
-def test_the_nightly_schedule_launches_a_training(workshop: Workshop) -> None:
+def test_the_nightly_schedule_launches_training(workshop: Workshop) -> None:
     schedule = workshop.definitions.get_repository_def().get_schedule_def("train_breakage_model_nightly")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 2 * * *", "UTC")
     context = dg.build_schedule_context(instance=workshop.instance, scheduled_execution_time=NOW)

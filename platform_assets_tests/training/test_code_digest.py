@@ -160,7 +160,7 @@ def test_changes_to_code_change_the_digest(
         ("defs", "WIRING = 1", "WIRING = 2"),
     ],
 )
-def test_changes_to_texts_and_unused_code_keep_the_digest(
+def test_changes_to_descriptions_messages_and_unused_code_keep_the_digest(
     digest: Callable[[Mapping[str, str]], str], file: str, before: str, after: str
 ) -> None:
     assert before in FILES[file]

@@ -1,4 +1,4 @@
-"""Training with a sentence encoder: when its candidates take part, and how versions record the encoder."""
+"""Training with a sentence encoder: when candidates that use it take part, and how versions record the encoder."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     bench.engine.close()
 
 
-def test_the_candidate_with_the_encoder_takes_part_and_the_version_names_its_digest(
+def test_the_encoder_candidate_takes_part_and_the_version_records_the_encoder_digest(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = bench.train(str(tiny_encoder.write(tmp_path / "encoder", WORDS)))
@@ -117,7 +117,7 @@ def test_a_different_encoder_gives_a_new_version(bench: Bench, tmp_path: Path) -
     assert second.record["parameters"]["vectors__encoder"] != first.record["parameters"]["vectors__encoder"]
 
 
-def test_without_the_setting_the_candidate_is_left_out_and_does_not_change_the_fingerprint(bench: Bench) -> None:
+def test_without_the_setting_the_encoder_candidate_is_left_out_and_the_fingerprint_is_unchanged(bench: Bench) -> None:
     training = bench.train("")
     assert {line["candidate"] for line in training.record["leaderboard"]} == {"no words", REFERENCE}
     assert "candidates with a sentence encoder are left out, because PLATFORM_SENTENCES_ENCODER_URI is not set" in (
@@ -128,7 +128,7 @@ def test_without_the_setting_the_candidate_is_left_out_and_does_not_change_the_f
     assert training.version.tags["parameters_digest"] == parts["parameters"]
 
 
-def test_without_the_libraries_the_candidate_is_left_out(
+def test_without_the_libraries_the_encoder_candidate_is_left_out(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny_encoder.write(tmp_path / "encoder", WORDS)

@@ -1,4 +1,4 @@
-"""Explanations of models, and training on text from table to artefact."""
+"""Explanations of models, and training of a text model from table to artefact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints of trainings: which changes to the declaration and the data change a fingerprint."""
+"""Fingerprints of training runs: which changes to the declaration and the data change a fingerprint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         replace(SPEC, candidates=SPEC.candidates[:1]),
         replace(SPEC, candidates=(Candidate("linear", linear, {"logisticregression__C": (0.1, 2.0)}),)),
         replace(SPEC, features=(*SPEC.features, Column("weight", "float64", "How heavy."))),
-        # A function with different code.
+        # Replace `examples` by a function with different code.
         replace(SPEC, examples=feature_frame),
     ],
 )

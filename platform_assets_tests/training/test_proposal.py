@@ -1,4 +1,4 @@
-"""Approval requests from trainings, and their evidence."""
+"""Approval requests from training runs, and their evidence."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 @pytest.mark.requirement("PRO-2", "PRO-5")
-def test_the_request_contains_the_evidence_of_the_training(bench: Bench, works: Works) -> None:
+def test_the_request_contains_the_evidence_of_the_training_run(bench: Bench, works: Works) -> None:
     training = bench.train()
     request = request_approval(works.ledger, proposal_of(ONE_CANDIDATE, training))
     assert request is not None

@@ -1,4 +1,4 @@
-"""The regression task in training: fit, leaderboard, fingerprint and errors, and the definitions of such a model."""
+"""Training of regression models: fit, leaderboard, fingerprint, errors and Dagster definitions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_best_candidate_is_fitted_with_intervals_from_earlier_folds() -> Non
     assert list(metrics)[-3:] == ["rows", "interval_coverage", "interval_width"]
     for line in fitted.leaderboard:
         assert set(LOAD.task.leaderboard_metrics) <= set(line.metrics)
-    # Evenings have three times the noise, and only they get wide intervals.
+    # The noise is three times as high in the evening, so only the intervals of the evening may be wide.
     found = fitted.model.predict(frame)
     half = pd.Series(found["upper"] - found["value"]).groupby(frame["hour"]).first()
     assert half[half.index >= 18].min() > 1.5 * half[half.index < 18].max()
@@ -107,7 +107,7 @@ def test_the_error_names_wrong_labels_and_missing_columns(column: str, values: l
     assert said in str(error.value)
 
 
-def test_labels_keep_their_fractions_and_become_floats() -> None:
+def test_labels_are_converted_to_floats_without_rounding() -> None:
     task = LOAD.task
     assert task.labels(pd.Series([0.25, 1.75])).tolist() == [0.25, 1.75]
     assert task.labels(pd.Series([1, 2], dtype="Int64")).dtype == np.float64
@@ -133,7 +133,7 @@ def test_a_declaration_that_does_not_fit_a_regression_is_refused(changes: dict[s
     assert said in str(error.value)
 
 
-def test_the_error_for_an_impossible_training_says_why(bench: Bench) -> None:
+def test_training_that_cannot_succeed_is_refused_with_the_reason(bench: Bench) -> None:
     publish(bench, loads(50).assign(load_mw=7.0))
     with pytest.raises(TrainingError, match="somewhere/load_model: the 264 training examples of fold 1 of 3 all have"):
         bench.train(RIDGE)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trained:
-    """A bench and its first training. Tests share the bench, so they must not change it."""
+    """A bench and its first training run. Tests share the bench, so they must not change it."""
 
     bench: Bench
     first: Training
@@ -58,20 +58,20 @@ def of_several_candidates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def first(bench: Bench, of_one_candidate: Trained) -> Training:
-    """First training of the model with one candidate, copied to the bench of this test."""
+    """First training run of the model with one candidate, copied to the bench of this test."""
     bench.take_over(of_one_candidate.bench)
     return of_one_candidate.first
 
 
 @pytest.fixture
 def first_of_several(bench: Bench, of_several_candidates: Trained) -> Training:
-    """First training of the model with several candidates, copied to the bench of this test."""
+    """First training run of the model with several candidates, copied to the bench of this test."""
     bench.take_over(of_several_candidates.bench)
     return of_several_candidates.first
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_training_registers_a_challenger_with_its_provenance(of_several_candidates: Trained) -> None:
+def test_training_registers_a_challenger_with_its_provenance(of_several_candidates: Trained) -> None:
     bench, training = of_several_candidates.bench, of_several_candidates.first
     version = bench.registry.by_alias("breakage_model", CHALLENGER)
     table = bench.tables.current(TABLE)
@@ -90,7 +90,7 @@ def test_a_training_registers_a_challenger_with_its_provenance(of_several_candid
 
 
 @pytest.mark.requirement("PLT-7", "PLT-14")
-def test_a_classifier_gets_the_same_numbers_as_in_earlier_releases(of_several_candidates: Trained) -> None:
+def test_the_metrics_of_a_classifier_equal_those_of_earlier_releases(of_several_candidates: Trained) -> None:
     # The numbers come from a release before regression was added. Only the last bits may differ between processors.
     training = of_several_candidates.first
     expected = {
@@ -129,7 +129,7 @@ def test_the_leaderboard_has_all_hyperparameters_and_the_baseline(
 
 
 @pytest.mark.requirement("PLT-7")
-def test_an_unchanged_training_registers_no_new_version(bench: Bench, first: Training) -> None:
+def test_training_with_unchanged_inputs_registers_no_new_version(bench: Bench, first: Training) -> None:
     again = bench.train()
     assert (again.version, again.is_new) == (first.version, False)
     assert again.assessment.estimates == first.assessment.estimates
@@ -139,7 +139,7 @@ def test_an_unchanged_training_registers_no_new_version(bench: Bench, first: Tra
 
 @pytest.mark.requirement("PRO-1")
 @pytest.mark.usefixtures("first")
-def test_the_challenger_is_the_version_of_the_newest_training(bench: Bench) -> None:
+def test_the_challenger_is_the_version_of_the_newest_training_run(bench: Bench) -> None:
     bench.publish(readings(1_300))
     bench.train()
     bench.publish(readings())
@@ -167,7 +167,7 @@ def test_a_known_version_with_an_unusable_artefact_is_retrained(
 
 
 class Slow(MemoryRegistry):
-    """A registry in which another trainer registers the same training first."""
+    """A registry in which another trainer registers the same training run first."""
 
     other: Trainer | None = None
 
@@ -178,7 +178,7 @@ class Slow(MemoryRegistry):
         return super().register(registration)
 
 
-def test_the_second_of_two_concurrent_trainings_returns_the_version_of_the_first(bench: Bench) -> None:
+def test_the_second_of_two_concurrent_training_runs_returns_the_version_of_the_first(bench: Bench) -> None:
     registry = Slow()
     registry.other = trainer = Trainer(bench.tables, bench.artefacts, registry)
     training = trainer.train(ONE_CANDIDATE, "user", bench.lines.append)
@@ -383,7 +383,7 @@ STRATIFIED = replace(
 
 
 @pytest.mark.requirement("SEN-2", "SEN-4", "SEN-7", "PLT-11")
-def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -> None:
+def test_training_with_a_stratified_split_records_split_costs_and_learning_curve(bench: Bench) -> None:
     bench.publish(readings())
     training = bench.train(STRATIFIED)
     record, labels = training.record, readings()["broken"]
@@ -395,7 +395,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert record["costs"]["missed"] == 20
     assert "Assumption: a missed positive costs as much as 20 false alarms. The owner said so." in record["card"]
     points = record["learning_curve"]["points"]
-    # The table has fewer than 5,000 examples, so this size is left out.
+    # The learning curve has no point for 5,000 examples, because the table is smaller.
     assert [(point["candidate"], point["examples"]) for point in points] == [("linear", 50), ("linear", 100)]
     assert all(point["fit_seconds"] > 0 and 0.5 < point["mean"] < 1 for point in points)
     assert set(record["decision_surface"]["ranges"]) == {"heat", "noise"}
@@ -403,7 +403,7 @@ def test_a_stratified_training_records_its_split_costs_and_curve(bench: Bench) -
     assert drawn < set(training.plots)
     found = of_check(training.assessment, STRATIFIED.criteria[0])
     assert found["lower_bound"] < found["value"]
-    # Training again finds the known version, which is evaluated again and has the same plots.
+    # A second training run finds the existing version and evaluates it again, with the same plots.
     again = bench.train(STRATIFIED)
     assert not again.is_new
     assert again.plots["learning_curve.png"] == training.plots["learning_curve.png"]

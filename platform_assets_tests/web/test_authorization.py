@@ -91,11 +91,13 @@ def test_keys_are_optional_only_on_loopback_in_development(tmp_path: Path, host:
         ("http://localhost", {"Host": "localhost@evil.example"}, 401),
     ],
 )
-def test_other_sites_and_proxies_need_a_key(tmp_path: Path, base: str, headers: dict[str, str], status: int) -> None:
+def test_requests_from_other_sites_or_through_proxies_need_a_key(
+    tmp_path: Path, base: str, headers: dict[str, str], status: int
+) -> None:
     client = TestClient(app_of(tmp_path, "127.0.0.1"), base_url=base)
     response = client.get(FREE, headers=headers)
     assert response.status_code == status, response.text
-    # A request that accepts JSON gets the same status.
+    # The status is the same if the client accepts JSON.
     assert client.get(FREE, headers={**headers, "Accept": "application/json"}).status_code == status
 
 
@@ -183,7 +185,7 @@ def test_requests_without_a_key_are_limited_by_address(tmp_path: Path) -> None:
     here, there = (TestClient(app, base_url=LOOPBACK, client=(address, 1)) for address in ("10.0.0.1", "10.0.0.2"))
     assert [here.get(path).status_code for path in ("/docs", "/nothing", "/docs")] == [200, 404, 429]
     assert there.get("/docs").status_code == 200
-    # An unknown key has no limit of its own.
+    # A request with an unknown key counts against the limit of its address.
     assert here.get("/docs", headers={"Authorization": "Bearer made-up"}).status_code == 429
     assert "<h1>Too many requests</h1>" in here.get("/docs", headers={"Accept": "text/html"}).text
 
@@ -212,7 +214,7 @@ def test_guessing_keys_is_rate_limited(tmp_path: Path, limit: str) -> None:
     assert there.get(FREE, headers={"Authorization": "Bearer guess"}).status_code == 401
 
 
-def test_guessing_keys_on_the_page_is_rate_limited(tmp_path: Path) -> None:
+def test_guessing_keys_on_the_sign_in_page_is_rate_limited(tmp_path: Path) -> None:
     visitor = Visitor(app_of(tmp_path))
     visitor.see("/sign-in")
     statuses = [visitor.send("/sign-in", key=f"guess {number}").status_code for number in range(WRONG_KEYS + 1)]

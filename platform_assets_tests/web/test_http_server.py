@@ -169,7 +169,7 @@ def test_a_request_that_is_not_http_gets_400(port: int) -> None:
 
 
 def test_pipelined_requests_are_all_answered(port: int) -> None:
-    # The requests together are larger than the limit, which applies to each head.
+    # Together, the requests exceed the size limit of a head, but no single head does.
     requests = [b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 900 + b"\r\n\r\n"] * 5
     with connected(port) as connection:
         assert sent(connection, b"".join(requests)).count(b"HTTP/1.1 200 OK") == 5
@@ -190,7 +190,7 @@ def test_when_file_descriptors_run_out_the_oldest_idle_connection_is_closed_with
     # With a limit of 0 descriptors, every connection exceeds the limit.
     with served(echo, Bounds(descriptors=0, head_seconds=PATIENCE)) as address:
         port = int(address.rpartition(":")[2])
-        # The server accepts connections in order. For each new connection, it closes the oldest one.
+        # The server accepts connections in order. For each new connection, it closes the oldest idle connection.
         with connected(port) as first, connected(port) as second, connected(port):
             assert rest(first) == b""
             assert rest(second) == b""

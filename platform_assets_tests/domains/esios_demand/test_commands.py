@@ -150,8 +150,8 @@ def test_an_interrupted_backfill_continues_with_the_remaining_months(
     ("start", "end", "said"),
     [
         ("2018-12-31", "2017-01-01", "START 2018-12-31 is after END 2017-01-01; swap them"),
-        ("2016-12-31", "2017-01-31", "has no partitions 2016-12-01 to 2017-01-01; it has 2017-01-01 to 20"),
-        ("2017-01-01", "2099-01-31", "has no partitions 2017-01-01 to 2099-01-01; it has 2017-01-01 to 20"),
+        ("2016-12-31", "2017-01-31", "has no partitions 2016-12-01 to 2017-01-01; its partitions are 2017-01-01 to 20"),
+        ("2017-01-01", "2099-01-31", "has no partitions 2017-01-01 to 2099-01-01; its partitions are 2017-01-01 to 20"),
         ("yesterday", "2017-01-01", "does not match the formats '%Y-%m-%d'"),
     ],
 )
