@@ -42,12 +42,12 @@ class Lineage:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Version number by input, for inputs with versions."""
+        """The version number of each input that has versions."""
         return {name: version.version for name, version in self.inputs.items() if version}
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the version numbers show which of two steps read newer inputs. Source files have no numbers."""
+        """Whether every input has a version number, so that steps can be ordered by them. Source files have none."""
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:
@@ -84,15 +84,15 @@ class Lineage:
                     continue
                 raise StaleError(
                     f"{name} was not published: a newer run published it first, from version {version} of {source}; "
-                    f"this run read version {read}. The newer rows stay, and no action is needed"
+                    f"this run read version {read}. The newer rows are kept, and no action is needed"
                 )
         if has_changed and not is_ordered:
             raise StaleError(
-                f"{name} was not published: another run published it after this run began. The other run's rows stay. "
+                f"{name} was not published: another run published it after this run began. The other run's rows are kept. "
                 "To publish the current state of the source, run again"
             )
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """For two runs that made the same rows, return the higher version number of each input in `new`."""
+    """Return the higher of the two version numbers of each input in `new`, for two runs that made the same rows."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

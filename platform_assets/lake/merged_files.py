@@ -1,4 +1,4 @@
-"""Merge the small files of a table that grows by batches, so that the table stays cheap to open and read."""
+"""Merge the small files of a table that grows in batches, so that the table stays cheap to open and read."""
 
 from __future__ import annotations
 

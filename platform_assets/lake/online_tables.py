@@ -274,7 +274,7 @@ class OnlineTables:
 
 @contextmanager
 def plain_errors(name: str) -> Iterator[None]:
-    """Turn errors of PostgreSQL about a table into a `DatabaseError`."""
+    """Convert PostgreSQL's errors about a table to `DatabaseError`."""
     import psycopg
     import sqlalchemy as sa
 
@@ -323,7 +323,7 @@ def _refuse_stale(
 
 
 # Composed statements are cached, because composing one takes longer than executing it. The cache stays small, because
-# only code chooses tables and columns.
+# the names of tables and columns come from the code, never from requests.
 
 
 @cache

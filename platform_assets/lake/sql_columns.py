@@ -37,7 +37,7 @@ class Storage:
     kind
         Kind of the values.
     arrow
-        Arrow type with exactly the values that the column can store; None if its values have no bounds.
+        Arrow type with the same values as the column; None if the column's values are unbounded.
     length
         Largest number of characters of a text; None for no limit.
     is_padded
@@ -97,7 +97,7 @@ def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
 
 
 def _text(kind: Any, name: str, dialect: str) -> Storage | None:
-    # SQL Server cannot compare values of its old types TEXT and NTEXT, nor XML.
+    # SQL Server cannot compare values of the types TEXT, NTEXT and XML.
     if name in {"ENUM", "SET"} or (dialect == "mssql" and name in {"TEXT", "NTEXT", "XML"}):
         return None
     if dialect == "sqlite":
@@ -242,7 +242,10 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as the target stores them, and a mask of those stored exactly, or None if all are exact."""
+    """Return the values as the target stores them, and a mask of those stored exactly.
+
+    The mask is None if all values are stored exactly.
+    """
     import pyarrow as pa
 
     types = pa.types
@@ -277,7 +280,7 @@ def _times(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array |
     assert storage.arrow is not None  # noqa: S101 - times have bounds
     stored = micros.cast(storage.arrow, safe=False)
     is_exact = pc.and_kleene(is_exact, pc.equal(stored.cast(micros.type), micros))
-    # PostgreSQL reads the zone from the text of COPY.
+    # Add the time zone, so that the COPY text contains it: PostgreSQL reads the zone from there.
     return stored.cast(pa.timestamp(storage.arrow.unit, "UTC")) if storage.has_zone else stored, is_exact
 
 
