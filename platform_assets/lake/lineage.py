@@ -88,8 +88,8 @@ class Lineage:
                 )
         if has_changed and not is_ordered:
             raise StaleError(
-                f"{name} was not published: another run published it after this run began. The other run's rows are kept. "
-                "To publish the current state of the source, run again"
+                f"{name} was not published: another run published it after this run began. The other run's rows are "
+                "kept. To publish the current state of the source, run again"
             )
 
 

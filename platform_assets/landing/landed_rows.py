@@ -240,7 +240,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
     opened = open_parquet(file, str(source), source.unpacked)
     names = named(opened.schema.names, source)
     holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
-    # Times in nanoseconds land as texts, because the engine cannot stage them.
+    # Store nanosecond timestamps as text, because the engine cannot stage them.
     columns = [
         (name, pa.string() if name in holds_bytes or kind == pa.timestamp("ns") else kind)
         for name, kind in zip(names, opened.schema.types, strict=True)

@@ -49,7 +49,7 @@ class FileForm:
     pattern
         Pattern that reads fields from the path of a file; None for no pattern.
     optional
-        Further columns that a file may have. They are null in the rows of files without them.
+        Columns that a file may lack. They are null in the rows of files without them.
     """
 
     columns: Sequence[str]
