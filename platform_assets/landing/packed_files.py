@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = tarfile.BLOCKSIZE
 MOST_LAYERS = 3
-"""Maximum number of nested layers, such as gzip in zip. A file can even contain itself, and would be unpacked forever."""
+"""Maximum number of nested layers, such as gzip in zip. A file can contain itself, and would be unpacked forever."""
 _LONGEST_NAME = 100
 _NAMES_SHOWN = 5
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
