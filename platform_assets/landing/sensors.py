@@ -178,8 +178,8 @@ def files_landed_sensor(
         minimum_interval_seconds=ZONE_SECONDS,
         required_resource_keys={"zones", *(resources or ())},
         description=(
-            f"Launch {job} for new files in {declared.variable}. A file is loaded once it has not changed for "
-            f"{variable(declared.settle_seconds)} seconds; files with equal contents are loaded once. If the variable "
+            f"Launch {job} for new files in {declared.variable}. A file is loaded after it has not changed for "
+            f"{variable(declared.settle_seconds)} seconds. Equal files are loaded only once. If the variable "
             "is not set, the sensor watches the folder of the sample files."
         ),
     )
