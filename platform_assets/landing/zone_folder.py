@@ -26,7 +26,7 @@ LONGEST_NAME = 1_024
 
 
 class FileGone(SourceError):  # noqa: N818 - the name is the message
-    """A listed file was removed or written since it was listed."""
+    """A file was removed or changed after it was listed."""
 
 
 @dataclass(frozen=True)
