@@ -42,7 +42,7 @@ class Lineage:
 
     @property
     def versions(self) -> dict[str, int]:
-        """The version number of each input that has versions."""
+        """The version number of each input that has one."""
         return {name: version.version for name, version in self.inputs.items() if version}
 
     @property

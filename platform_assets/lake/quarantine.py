@@ -49,7 +49,7 @@ class Sifted:
     erased
         The erased persons, whose rows were left out; None if rows are not about persons.
     erased_rows
-        Number of rows that were left out, not counting bad rows.
+        Number of rows of erased persons that were left out, not counting bad rows.
     """
 
     typed: Staged

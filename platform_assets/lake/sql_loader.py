@@ -1,9 +1,9 @@
 """Load rows into an existing table of an SQL database.
 
 The rows are first written to a temporary staging table, in chunks. One transaction then matches them by key with the
-rows of the target, updates the target's rows that differ and inserts the rows that it lacks. A failure therefore leaves
-the target unchanged, a second load of the same rows changes nothing, and rows with other keys are kept. The loader
-never creates or alters the target.
+rows of the target, updates those that differ and inserts the missing ones. A failure therefore leaves the target
+unchanged, a second load of the same rows changes nothing, and rows with other keys are kept. The loader never creates
+or alters the target.
 
 `sql_target.py` names the database, `sql_table_check.py` compares the table with the rows, `sql_columns.py` converts the
 values, and `sql_statements.py` writes the SQL.
@@ -222,7 +222,7 @@ class _Load:
         return updated, inserted
 
     def _update_and_insert(self) -> tuple[int, int]:
-        # Without this check, only one of several staged rows with the same key would be loaded, without an error.
+        # Without this check, one of several staged rows with the same key would be loaded and the rest silently lost.
         self._refuse_duplicates()
         update = self.statements.update()
         return self._change(update) if update else 0, self._change(self.statements.insert())

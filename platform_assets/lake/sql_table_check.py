@@ -133,7 +133,7 @@ def _is_unicode(kind: Any) -> bool:
 
 
 def _codec(connection: Connection, collation: str | None) -> str | None:
-    """Return the encoding of a VARCHAR column. SQL Server replaces characters outside it with question marks."""
+    """Return the encoding of a VARCHAR column. SQL Server stores characters that it lacks as question marks."""
     from sqlalchemy import text
 
     query = text("SELECT COLLATIONPROPERTY(:collation, 'CodePage')")
@@ -205,7 +205,7 @@ def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[s
 
 
 def _is_key(index: Any) -> bool:
-    """Return whether an index guarantees that its columns identify a row. A filtered index covers only some rows."""
+    """Return whether an index is unique over all rows. A filtered index covers only some of the rows."""
     options = index.get("dialect_options", {})
     return bool(index.get("unique")) and all(
         value is None for name, value in options.items() if name.endswith("_where")

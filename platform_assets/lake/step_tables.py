@@ -1,7 +1,7 @@
 """The tables of one Dagster step. Each input is pinned to one version, which the step reads and records.
 
-The pinned versions are stored per step context, which also works if each step runs in its own process. A retry has a
-new context, so it reads the versions that are newest then.
+Versions are pinned per step, not per run, because each step may run in its own process. A retry pins the versions that
+are newest when it begins.
 """
 
 from __future__ import annotations

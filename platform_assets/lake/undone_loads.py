@@ -55,7 +55,7 @@ class Restored:
 
 
 def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, why: tuple[str, str]) -> Restored:
-    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` names person and reason."""
+    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is (person, reason)."""
     from deltalake.exceptions import CommitFailedError
 
     if not is_visible(why[1]):

@@ -259,7 +259,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
 
 
 def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
-    """Return a column of bytes as texts. Escape those that are not UTF-8, and record row and name in `unreadable`."""
+    """Return a column of bytes as texts. Values that are not UTF-8 are escaped, and added to `unreadable` by row."""
     import pyarrow as pa
 
     try:

@@ -40,7 +40,7 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class Source:
-    """Location of one kind of raw data.
+    """Location of the file of a source.
 
     Attributes
     ----------
@@ -118,7 +118,8 @@ def look_at(source: Source) -> dict[str, str]:
             state = path.stat()
             if abs(time.time() - state.st_mtime) < FRESH_SECONDS:
                 return {}
-            # Include the change time (ctime), because `cp -p` copies the modification time (mtime) of the other file.
+            # Include the change time (ctime), because overwriting a file with `cp -p` can leave its modification time
+            # (mtime) unchanged.
             times = {"mtime": str(state.st_mtime_ns), "ctime": str(state.st_ctime_ns)}
             return {"size": str(state.st_size), "ino": str(state.st_ino), **times}
         if source.is_web:
@@ -206,7 +207,7 @@ def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
 
 
 def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
-    """Whether a file was written while `read` bytes were read, given the store's facts `before` and `after`."""
+    """Whether a file changed while it was read: its facts differ, or its size is not the `read` number of bytes."""
     return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 

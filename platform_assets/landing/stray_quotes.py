@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 5
-"""Number of columns from which on a line of free text is very unlikely to have as many fields as a row."""
+"""In a table with at least this many columns, a line of free text very rarely has as many fields as a row."""
 FEWEST_COMMAS = 3
 """Minimum number of commas in all lines together. With fewer commas, the lines may just as well be free text."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.

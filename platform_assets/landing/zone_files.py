@@ -185,7 +185,7 @@ class LandedFile:
     size
         Size in bytes; None if only the lake has a record of the file.
     first_seen_at
-        When it was first read.
+        Time at which the content was first read.
     state
         `found`, `landed`, `processed` or `set_aside`.
     reason

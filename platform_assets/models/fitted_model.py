@@ -93,7 +93,7 @@ class FittedModel:
         return found if found.ndim == 1 else found[:, 0]
 
     def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
-        """Return the outputs for the rows: an array (n,) of float64 for each of the names in `outputs.py`.
+        """Return one array (n,) of float64 per output name; see `outputs.py` for the names.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class FittedModel:
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
-        """Pad the vectors with valid rows."""
+        """Append `beyond` valid rows to the vectors."""
         import numpy as np
         import pandas as pd
 
