@@ -30,8 +30,8 @@ class PathPattern:
     Parameters
     ----------
     text
-        The pattern. Each placeholder, e.g. `{device}`, is the name of a field; all other text must match exactly. A text
-        field is one or more characters without a slash. A time field is a time in ISO 8601, such as
+        The pattern. Each placeholder, e.g. `{device}`, is the name of a field; all other text must match exactly. A
+        text field is one or more characters without a slash. A time field is a time in ISO 8601, such as
         `2026-02-28T09:30:00Z` or `20260228T093000+0100`; without an offset it is in UTC.
     fields
         Kind of each allowed field, by name.
