@@ -47,14 +47,14 @@ class Lineage:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether every input has a version number, so that steps can be ordered by them. Source files have none."""
+        """Whether all inputs have version numbers, by which two steps can be ordered. Source files have none."""
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:
         """Raise if the rows to be replaced are newer than the step's rows.
 
-        The version numbers of the inputs decide. If an input has no version number, the order is unknown, and any
-        change since the step began is treated as newer.
+        The version numbers of the inputs show which rows are newer. If an input has no version number, the order is
+        unknown, and any change since the step began is treated as newer.
 
         Parameters
         ----------
@@ -77,8 +77,8 @@ class Lineage:
                 read = self.versions.get(source)
                 if read is None or version <= read:
                     continue
-                # If the source table was deleted, or restored from a backup, its version numbers restart lower, so they
-                # cannot be compared.
+                # After a source table was deleted, or restored from a backup, lower version numbers are used again, so
+                # the numbers cannot be compared.
                 if (newest := self.newest(source)) is None or newest < version:
                     is_ordered = False
                     continue

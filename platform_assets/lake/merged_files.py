@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALL_FILES = 20
 """Minimum number of small files for a merge."""
 SMALL_BYTES = 1 << 26
-"""Size below which a file is small."""
+"""Size in bytes below which a file counts as small."""
 
 
 def merge_small_files(location: LakeLocation, name: str, table: DeltaTable, engine: Engine) -> None:

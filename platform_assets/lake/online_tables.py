@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.lineage import Lineage
 
 _CHUNK = 1 << 20
-"""Bytes that are sent to PostgreSQL at a time."""
+"""Number of bytes that are sent to PostgreSQL at a time."""
 _FIELDS = "name, digest, rows, updated_at, inputs, version"
 _VERSIONS = f"SELECT {_FIELDS} FROM platform.online_tables"  # noqa: S608 - constants
 _ONE_VERSION = f"{_VERSIONS} WHERE name = %s".encode()

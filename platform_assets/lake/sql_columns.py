@@ -127,7 +127,7 @@ def _whole_number(kind: Any, name: str, dialect: str) -> Storage:
 
     if dialect == "mysql" and name == "TINYINT" and kind.display_width == 1:
         return Storage("truth", pa.int8())
-    # SQLite stores 64 bits, whatever the declared type.
+    # SQLite stores integers of 64 bits, whatever the declared type.
     bits = 64 if dialect == "sqlite" else _WHOLE_NUMBERS.get(name, 32)
     is_unsigned = (dialect == "mssql" and name == "TINYINT") or getattr(kind, "unsigned", False)
     return Storage("number", getattr(pa, f"{'u' if is_unsigned else ''}int{bits}")())
@@ -166,8 +166,8 @@ def _time(kind: Any, name: str, dialect: str) -> Storage | None:
         return Storage("date", pa.date32())
     digits = getattr(kind, "fsp", None) if dialect == "mysql" else getattr(kind, "precision", None)
     if digits is None:
-        # Without a declared precision, MariaDB stores whole seconds. SQL Server's DATETIME stores 300ths of a second,
-        # so that only whole seconds are exact.
+        # Without a declared precision, MariaDB stores whole seconds. SQL Server's DATETIME rounds to 1/300 s, so only
+        # whole seconds are stored exactly.
         digits = 0 if dialect == "mysql" or (dialect == "mssql" and name == "DATETIME") else _MICROSECONDS
     if name == "SMALLDATETIME":
         # SMALLDATETIME stores whole minutes.

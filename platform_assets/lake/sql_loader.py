@@ -232,7 +232,7 @@ class _Load:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """On MariaDB, let one load at a time write to a table, because its gap locks lead to deadlocks."""
+        """On MariaDB, let only one load at a time write to a table, because its gap locks would cause deadlocks."""
         if self.connection.dialect.name != "mysql":
             yield
             return
