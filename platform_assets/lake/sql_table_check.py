@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Inspector
 
 _TRANSACTIONAL = {"innodb", "rocksdb", "tokudb"}
-"""Engines of MariaDB that can undo a failed load."""
+"""MariaDB's storage engines that can roll back a failed load."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _is_unicode(kind: Any) -> bool:
 
 
 def _codec(connection: Connection, collation: str | None) -> str | None:
-    """Return the encoding of a VARCHAR column. SQL Server stores characters that it lacks as question marks."""
+    """Return the encoding of a VARCHAR column. Characters outside the encoding are stored as question marks."""
     from sqlalchemy import text
 
     query = text("SELECT COLLATIONPROPERTY(:collation, 'CodePage')")

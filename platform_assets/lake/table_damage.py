@@ -132,7 +132,7 @@ def _commit_sentence(name: str, commit: Path, *, is_newest: bool) -> str:
     if int(commit.stem) == 0:
         fix = f"Delete the folder {table} and materialise the asset again"
     elif is_newest:
-        fix = "Delete that file, which returns the table to the previous version, and materialise the asset again"
+        fix = "Delete that file to return the table to its previous version, and materialise the asset again"
     else:
         fix = (
             f"Restore that file from a backup; or delete the folder {table} and materialise the asset again, which "

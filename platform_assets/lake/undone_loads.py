@@ -94,8 +94,8 @@ def _source(
     """
     if accumulates:
         raise TableError(
-            f"{name} accumulates the rows of files and cannot be rolled back, because the results for these rows, such "
-            "as predictions, are never changed"
+            f"{name} accumulates the rows of files and cannot be rolled back: results that were made from these rows, "
+            "such as predictions, are never changed"
         )
     source = next((one for one in versions if one.version == number), None)
     if source is None:

@@ -105,7 +105,7 @@ class CsvFile:
         Raises
         ------
         UnicodeDecodeError
-            The file is not in the stated encoding. In a UTF-8 file, such a line is an `Unread` line instead.
+            The file is not in the stated encoding. If that is UTF-8, each invalid line is an `Unread` line instead.
         """
         with closing(open_as_utf8(self.path, self.encoding)) as stream:
             stream.readline()
