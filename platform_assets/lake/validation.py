@@ -310,7 +310,9 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
     if schema.source != is_source:
         declared = "a source" if schema.source else "derived"
         given = "a landed file" if is_source else "a frame or an expression"
-        raise SchemaError(f"{schema.name} is declared as {declared}, but its asset returned {given}; change one of them")
+        raise SchemaError(
+            f"{schema.name} is declared as {declared}, but its asset returned {given}; change one of them"
+        )
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:

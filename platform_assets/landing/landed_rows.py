@@ -259,7 +259,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
 
 
 def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
-    """Return a column of bytes as texts. Values that are not UTF-8 are escaped, and added to `unreadable` by row."""
+    """Return a column of bytes as texts. Escape values that are not UTF-8, and add `name` to their rows' `unreadable`."""
     import pyarrow as pa
 
     try:
