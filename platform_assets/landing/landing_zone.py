@@ -279,7 +279,7 @@ class Zone:
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
         unread, now = self.files.unread(self.settle_seconds), clock()
-        # Each scan lists the whole zone. If it read only a few files, the cost of the listings would grow with the
+        # Each scan lists the whole zone. If a scan read only a few files, the total cost of listing would grow with the
         # square of the number of files.
         end = now + max(seconds, now - began)
         for name, look in unread.items():
@@ -329,8 +329,8 @@ class Zone:
             self.files.release(outcome.released)
             if files and len(outcome.released) == len(files):
                 raise SourceError(
-                    f"no file could be read; the first error is: {next(iter(outcome.released.values()))}; the next run "
-                    "tries again"
+                    f"no file could be read (first error: {next(iter(outcome.released.values()))}); the next run tries "
+                    "again"
                 )
 
             def published(rows: Expression) -> None:

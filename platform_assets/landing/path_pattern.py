@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "time"]
 """Kind of a field."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# ISO 8601 with its separators, or without them, since names of files often cannot have colons.
+# ISO 8601 with its separators, or without them, since file names often cannot contain colons.
 _TIME = r"(?:\d{4}-\d\d-\d\d|\d{8})T(?:\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?|\d{4}(?:\d\d(?:\.\d{1,6})?)?)"
 _OFFSET = r"(?:Z|[+-]\d\d(?::?\d\d)?)?"
 _FORMS = {"text": "[^/]+", "time": _TIME + _OFFSET}

@@ -77,8 +77,8 @@ def detected_encoding(path: Path, called: str) -> str:
     """Detect the encoding of a text file.
 
     The file is UTF-8 if at least `UTF_8_SHARE` of its non-ASCII lines are valid UTF-8. Otherwise charset-normalizer
-    compares the non-ASCII lines. Single-byte encodings can hardly be told apart by a few letters, so cp1252, the most
-    common one, wins a tie.
+    rates the encodings that fit the non-ASCII lines. A few letters hardly distinguish single-byte encodings, so cp1252,
+    the most common one, wins a tie.
 
     Raises
     ------
