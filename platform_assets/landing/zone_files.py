@@ -207,7 +207,7 @@ _FILE = "select digest, names, size, first_seen_at, state, reason, run from plat
 
 
 class ZoneFiles:
-    """The files of one zone.
+    """The records of the files of one zone.
 
     Parameters
     ----------
@@ -347,7 +347,7 @@ class ZoneFiles:
                 connection.execute(_LOOK_AGAIN, given)
 
     def find_again(self, after: int) -> int:
-        """Mark the files of later batches as found, because the lake lost their rows. Return the number of files."""
+        """Mark the files of batches after `after` as found, because the lake lost their rows; return their number."""
         with self._writing() as connection:
             return connection.execute(
                 "update platform.landing_files set state = 'found', batch = null, batch_at = null"
