@@ -42,19 +42,19 @@ class Lineage:
 
     @property
     def versions(self) -> dict[str, int]:
-        """Version number by input, for inputs with versions."""
+        """The version number of each input that has one."""
         return {name: version.version for name, version in self.inputs.items() if version}
 
     @property
     def is_ordered(self) -> bool:
-        """Whether the version numbers show which of two steps read newer inputs. Source files have no numbers."""
+        """Whether all inputs have version numbers, by which two steps can be ordered. Source files have none."""
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:
         """Raise if the rows to be replaced are newer than the step's rows.
 
-        The version numbers of the inputs decide. If an input has no version number, the order is unknown, and any
-        change since the step began is treated as newer.
+        The version numbers of the inputs show which rows are newer. If an input has no version number, the order is
+        unknown, and any change since the step began is treated as newer.
 
         Parameters
         ----------
@@ -77,22 +77,22 @@ class Lineage:
                 read = self.versions.get(source)
                 if read is None or version <= read:
                     continue
-                # If the source table was deleted, or restored from a backup, its version numbers restart lower, so they
-                # cannot be compared.
+                # After a source table was deleted, or restored from a backup, lower version numbers are used again, so
+                # the numbers cannot be compared.
                 if (newest := self.newest(source)) is None or newest < version:
                     is_ordered = False
                     continue
                 raise StaleError(
                     f"{name} was not published: a newer run published it first, from version {version} of {source}; "
-                    f"this run read version {read}. The newer rows stay, and no action is needed"
+                    f"this run read version {read}. The newer rows are kept, and no action is needed"
                 )
         if has_changed and not is_ordered:
             raise StaleError(
-                f"{name} was not published: another run published it after this run began. The other run's rows stay. "
-                "To publish the current state of the source, run again"
+                f"{name} was not published: another run published it after this run began. The other run's rows are "
+                "kept. To publish the current state of the source, run again"
             )
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """For two runs that made the same rows, return the higher version number of each input in `new`."""
+    """Return the higher of the two version numbers of each input in `new`, for two runs that made the same rows."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

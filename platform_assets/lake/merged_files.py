@@ -1,4 +1,4 @@
-"""Merge the small files of a table that grows by batches, so that the table stays cheap to open and read."""
+"""Merge the small files of a table that grows in batches, so that the table stays cheap to open and read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALL_FILES = 20
 """Minimum number of small files for a merge."""
 SMALL_BYTES = 1 << 26
-"""Size below which a file is small."""
+"""Size in bytes below which a file counts as small."""
 
 
 def merge_small_files(location: LakeLocation, name: str, table: DeltaTable, engine: Engine) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.lineage import Lineage
 
 _CHUNK = 1 << 20
-"""Bytes that are sent to PostgreSQL at a time."""
+"""Number of bytes that are sent to PostgreSQL at a time."""
 _FIELDS = "name, digest, rows, updated_at, inputs, version"
 _VERSIONS = f"SELECT {_FIELDS} FROM platform.online_tables"  # noqa: S608 - constants
 _ONE_VERSION = f"{_VERSIONS} WHERE name = %s".encode()
@@ -274,7 +274,7 @@ class OnlineTables:
 
 @contextmanager
 def plain_errors(name: str) -> Iterator[None]:
-    """Turn errors of PostgreSQL about a table into a `DatabaseError`."""
+    """Convert PostgreSQL's errors about a table to `DatabaseError`."""
     import psycopg
     import sqlalchemy as sa
 
@@ -323,7 +323,7 @@ def _refuse_stale(
 
 
 # Composed statements are cached, because composing one takes longer than executing it. The cache stays small, because
-# only code chooses tables and columns.
+# the names of tables and columns come from the code, never from requests.
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Publish the validated rows of a lake table and its quarantine, in an order in which a crash loses no rows."""
+"""Publish the validated rows of a lake table and its quarantine, in an order that loses no rows in a crash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Publisher:
-    """Publishes tables of one step.
+    """Publishes the tables of one step.
 
     Parameters
     ----------

@@ -36,12 +36,12 @@ class Sifted:
     Attributes
     ----------
     typed
-        The staged rows from which the expressions read.
+        The staged rows that `incoming` and the methods read.
     doubled
         The staged keys that several rows share.
     incoming
-        All rows except dropped copies: the schema's columns (null where a value is not of
-        its type), `source_line` and `broken_rules` (names, comma-separated; empty for good rows).
+        All rows except dropped copies. Columns: those of the schema (null where a value is not of the declared type),
+        `source_line`, and `broken_rules` (comma-separated names; empty for good rows).
     twins
         Number of dropped copies.
     unknown_columns
@@ -49,7 +49,7 @@ class Sifted:
     erased
         The erased persons, whose rows were left out; None if rows are not about persons.
     erased_rows
-        Number of rows that were left out, not counting bad rows.
+        Number of rows of erased persons that were left out, not counting bad rows.
     """
 
     typed: Staged
@@ -70,7 +70,7 @@ class Sifted:
         self.doubled.discard()
 
     def readable(self) -> ir.Table:
-        """The rows of readable lines. Expectations are checked on these rows."""
+        """All rows except those of unreadable lines. Expectations are checked on these rows."""
         return self.incoming.filter(self.incoming[RULES] != READABLE)
 
     def good(self) -> ir.Table:
@@ -161,7 +161,7 @@ def _reason(raw: ir.Table) -> ir.StringValue:
 
 
 def bad_lines(landed: Landed, sifted: Sifted) -> int:
-    """Count the lines of the bad rows. A row of a CSV file has several if a quoted field contains line breaks."""
+    """Count the lines of the bad rows. A CSV row has several lines if a quoted field contains line breaks."""
     bad, raw = sifted.bad(), landed.rows
     if LINES not in raw.columns:
         return int(bad.count().to_pyarrow().as_py())

@@ -42,7 +42,7 @@ def judge_by_rules(
     Raises
     ------
     PlatformError
-        There is no rule for an expectation.
+        An expectation has no rule for large tables.
     """
     # Use one query, so that the rows are read once.
     numbers = {str(place): _number(rows, one) for place, one in enumerate(expectations) if one.kind != HAS_ROWS}

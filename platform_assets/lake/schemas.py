@@ -123,9 +123,9 @@ class TableSchema:
                 f"{self.name}: a table with a subject must be replaced as a whole, so that rows can be erased"
             )
         if self.partition_by and (self.source or self.store == "online"):
-            raise ValueError(f"{self.name}: only a derived table of the lake can be partitioned")
+            raise ValueError(f"{self.name}: only a derived lake table can be partitioned")
         if self.accumulates and (self.partition_by or self.store == "online"):
-            raise ValueError(f"{self.name}: only a table of the lake without partitions can accumulate")
+            raise ValueError(f"{self.name}: only an unpartitioned lake table can accumulate")
 
     @property
     def domain(self) -> str:

@@ -1,4 +1,4 @@
-"""Services of `lake` and the subpackages below it: database, engine, sources, tables and the model registry."""
+"""Services of the lake and of the subpackages it uses: database, engine, sources, tables and the model registry."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LakeServices:
-    """The objects of the lake and of the subpackages that it uses."""
+    """The services of the lake and of the subpackages it uses. Each one is opened on first access."""
 
     settings: Settings
     of_domains: tuple[DomainSettings, ...] = ()
-    # All attributes share a lock, because opening one usually opens others. Reading an open attribute needs no lock.
+    # All services share one lock, because opening one usually opens others. Reading an opened service needs no lock.
     _opening: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     @property
@@ -73,7 +73,7 @@ class LakeServices:
 
     @opened
     def database(self) -> Database:
-        """PostgreSQL. First use starts an embedded server, and refuses a database that belongs to another lake."""
+        """The PostgreSQL database, possibly on an embedded server. Opening it fails if it belongs to another lake."""
         from platform_assets.database.opening import open_configured_database
         from platform_assets.lake.lake_identity import demand_own_lake
 
@@ -86,7 +86,7 @@ class LakeServices:
         return database
 
     def demand_own_lake(self) -> None:
-        """Open the database, which raises an error if it belongs to another lake.
+        """Open the database, and thereby check that it belongs to this lake.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class LakeServices:
 
     @opened
     def artefacts(self) -> ArtefactStore:
-        """The models' files, in the lake."""
+        """The store of the model files, in the lake."""
         # A lake in memory cannot store files. Use a temporary folder, which has the same lifetime.
         return ArtefactStore(str(self.engine.folder("lake")) if self.settings.lake_is_memory else self.settings.lake)
 
@@ -168,5 +168,5 @@ class LakeServices:
         return open_registry(self.settings, lambda: self.mlflow_tracking_uri, self._lock)
 
     def _lock(self, name: str) -> AbstractContextManager[None]:
-        # The database is opened only when the registry is written.
+        # The registry takes a lock only to write, so reading it does not open the database.
         return self.database.lock(name)

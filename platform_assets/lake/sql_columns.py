@@ -37,7 +37,7 @@ class Storage:
     kind
         Kind of the values.
     arrow
-        Arrow type with exactly the values that the column can store; None if its values have no bounds.
+        Arrow type with the same values as the column; None if the column's values are unbounded.
     length
         Largest number of characters of a text; None for no limit.
     is_padded
@@ -97,7 +97,7 @@ def storage_of(kind: TypeEngine[Any], dialect: str) -> Storage | None:
 
 
 def _text(kind: Any, name: str, dialect: str) -> Storage | None:
-    # SQL Server cannot compare values of its old types TEXT and NTEXT, nor XML.
+    # SQL Server cannot compare values of the types TEXT, NTEXT and XML.
     if name in {"ENUM", "SET"} or (dialect == "mssql" and name in {"TEXT", "NTEXT", "XML"}):
         return None
     if dialect == "sqlite":
@@ -127,7 +127,7 @@ def _whole_number(kind: Any, name: str, dialect: str) -> Storage:
 
     if dialect == "mysql" and name == "TINYINT" and kind.display_width == 1:
         return Storage("truth", pa.int8())
-    # SQLite stores 64 bits, whatever the declared type.
+    # SQLite stores integers of 64 bits, whatever the declared type.
     bits = 64 if dialect == "sqlite" else _WHOLE_NUMBERS.get(name, 32)
     is_unsigned = (dialect == "mssql" and name == "TINYINT") or getattr(kind, "unsigned", False)
     return Storage("number", getattr(pa, f"{'u' if is_unsigned else ''}int{bits}")())
@@ -166,8 +166,8 @@ def _time(kind: Any, name: str, dialect: str) -> Storage | None:
         return Storage("date", pa.date32())
     digits = getattr(kind, "fsp", None) if dialect == "mysql" else getattr(kind, "precision", None)
     if digits is None:
-        # Without a declared precision, MariaDB stores whole seconds. SQL Server's DATETIME stores 300ths of a second,
-        # so that only whole seconds are exact.
+        # Without a declared precision, MariaDB stores whole seconds. SQL Server's DATETIME rounds to 1/300 s, so only
+        # whole seconds are stored exactly.
         digits = 0 if dialect == "mysql" or (dialect == "mssql" and name == "DATETIME") else _MICROSECONDS
     if name == "SMALLDATETIME":
         # SMALLDATETIME stores whole minutes.
@@ -242,7 +242,10 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
 
 
 def _stored(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array | None]:
-    """Return the values as the target stores them, and a mask of those stored exactly, or None if all are exact."""
+    """Return the values as the target stores them, and a mask of those stored exactly.
+
+    The mask is None if all values are stored exactly.
+    """
     import pyarrow as pa
 
     types = pa.types
@@ -277,7 +280,7 @@ def _times(values: pa.Array, column: TargetColumn) -> tuple[pa.Array, pa.Array |
     assert storage.arrow is not None  # noqa: S101 - times have bounds
     stored = micros.cast(storage.arrow, safe=False)
     is_exact = pc.and_kleene(is_exact, pc.equal(stored.cast(micros.type), micros))
-    # PostgreSQL reads the zone from the text of COPY.
+    # Add the time zone, so that the COPY text contains it: PostgreSQL reads the zone from there.
     return stored.cast(pa.timestamp(storage.arrow.unit, "UTC")) if storage.has_zone else stored, is_exact
 
 

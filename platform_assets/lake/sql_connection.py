@@ -98,7 +98,7 @@ def _address(target: SqlTarget) -> tuple[str, int] | None:
     if not host or host.startswith("/") or "\\" in host or "," in host or is_known_to_driver:
         return None
     if url.get_driver_name() == "pyodbc" and not url.database:
-        # SQLAlchemy reads the host of such a URL as the name of a data source.
+        # If a pyodbc URL has no database, SQLAlchemy takes the host to be the name of a data source.
         return None
     return host, url.port or int(str(query.get("port", _PORTS[target.dialect])))
 
@@ -151,7 +151,7 @@ def _set_limits(connection: Connection) -> None:
             "SET SESSION time_zone = '+00:00'",
             f"SET SESSION innodb_lock_wait_timeout = {LOCK_SECONDS}",
         ],
-        # With XACT_ABORT, any error rolls back the whole transaction, including a time-out.
+        # With XACT_ABORT, any error, including a time-out, rolls back the whole transaction.
         "mssql": [f"SET LOCK_TIMEOUT {LOCK_SECONDS * 1000}", "SET XACT_ABORT ON"],
     }.get(dialect.name, [])
     if getattr(dialect, "is_mariadb", False):

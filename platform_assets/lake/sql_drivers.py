@@ -93,7 +93,7 @@ def _sql_server_driver() -> str:
 
 
 def _with_odbc_driver(url: URL, dialect: str) -> URL:
-    """Add the ODBC driver to the URL, and the port in the option in which this driver expects it."""
+    """Add the ODBC driver to the URL, and move MariaDB's port to the option that the driver reads."""
     query = {name.lower() for name in url.query}
     if not query & {"driver", "dsn", "odbc_connect"} and url.database:
         url = url.update_query_dict({"driver": _default_odbc_driver(dialect)})

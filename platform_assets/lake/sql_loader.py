@@ -1,8 +1,9 @@
-"""Loading rows into a table of an SQL database that already exists.
+"""Load rows into an existing table of an SQL database.
 
-The rows go into a temporary staging table first, in chunks. One transaction then updates the rows of the target that
-differ and inserts the missing ones, by key. A failure therefore leaves the target unchanged, a second load of the same
-rows changes nothing, and other rows of the target are kept. The loader never creates or alters the target.
+The rows are first written to a temporary staging table, in chunks. One transaction then matches them by key with the
+rows of the target, updates those that differ and inserts the missing ones. A failure therefore leaves the target
+unchanged, a second load of the same rows changes nothing, and rows with other keys are kept. The loader never creates
+or alters the target.
 
 `sql_target.py` names the database, `sql_table_check.py` compares the table with the rows, `sql_columns.py` converts the
 values, and `sql_statements.py` writes the SQL.
@@ -35,7 +36,7 @@ CHUNK_ROWS = 50_000
 ATTEMPTS = 5
 """Maximum attempts of the final transaction, if other transactions lock the same rows."""
 LONGEST_ARRAY_TEXT = 4_000
-"""Largest number of UTF-16 units of a text parameter of SQL Server, except for its unlimited type."""
+"""Longest text, in UTF-16 units, of an SQL Server parameter that is not of the unlimited type."""
 PAUSE_SECONDS = 3.0
 """Longest pause between two attempts."""
 
@@ -221,7 +222,7 @@ class _Load:
         return updated, inserted
 
     def _update_and_insert(self) -> tuple[int, int]:
-        # Without this check, only one of several rows with the same key would be loaded.
+        # Without this check, one of several staged rows with the same key would be loaded and the rest silently lost.
         self._refuse_duplicates()
         update = self.statements.update()
         return self._change(update) if update else 0, self._change(self.statements.insert())
@@ -231,7 +232,7 @@ class _Load:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """On MariaDB, let one load at a time write to a table, because its gap locks lead to deadlocks."""
+        """On MariaDB, let only one load at a time write to a table, because its gap locks would cause deadlocks."""
         if self.connection.dialect.name != "mysql":
             yield
             return
@@ -255,7 +256,7 @@ class _Load:
         return self._insert_many
 
     def _is_microsofts(self) -> bool:
-        # Other ODBC drivers fail with `fast_executemany`. With SQLite's driver, it even crashes the interpreter.
+        # ODBC drivers of other vendors fail with `fast_executemany`; SQLite's driver even crashes the interpreter.
         import pyodbc
 
         driver: Any = self.connection.connection.driver_connection
@@ -335,7 +336,7 @@ def _odbc_type(column: pa.ChunkedArray) -> tuple[int, int, int]:
 
 
 def _longest(column: pa.ChunkedArray) -> int:
-    """Return an upper bound for the number of UTF-16 units of each text in a column; 0 for other columns."""
+    """Return an upper bound for the number of UTF-16 units of each text in a column; 0 if the column has no texts."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -26,8 +26,8 @@ class Problem:
     fix
         What to do.
     codes
-        Codes of the drivers: `mssql:` native error numbers, `mysql:` error numbers, `sqlite:` error names, and
-        SQLSTATEs without a prefix.
+        The drivers' codes for this problem. Native error numbers have the prefix `mssql:` or `mysql:`, SQLite's error
+        names have the prefix `sqlite:`, and SQLSTATEs have no prefix.
     pattern
         Pattern of messages, for drivers that pass no codes.
     is_passing
@@ -149,7 +149,7 @@ PROBLEMS = {
         r"would be truncated|out of range|Cannot insert the value NULL|NOT NULL constraint failed",
     ),
     "constraint": Problem(
-        "the rows violate another constraint of the table in {place}",
+        "the rows violate a constraint of the table in {place}",
         "Correct the rows, or first load the rows that they refer to",
         _codes(
             mssql="547 2601 2627",
@@ -188,7 +188,7 @@ def explain(error: BaseException, target: SqlTarget) -> SqlTargetError:
 
 
 def unreachable(error: OSError, target: SqlTarget, address: tuple[str, int], seconds: float) -> SqlTargetError:
-    """Return the error for a port that does not answer."""
+    """Return the error for a server whose port cannot be connected to."""
     host, port = address
     if isinstance(error, socket.gaierror):
         told = (

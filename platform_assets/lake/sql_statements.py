@@ -93,7 +93,7 @@ class Statements:
         return f"SELECT COUNT(*) FROM {self.staged}"
 
     def duplicates(self) -> str:
-        """Select the first keys that several rows share. The collation of the target decides which keys are equal."""
+        """Select a few keys that more than one staged row has, compared by the target's collation."""
         keys = self._list(self.key)
         first = f"TOP ({SHOWN_DUPLICATES}) " if self._is("mssql") else ""
         last = "" if self._is("mssql") else f" LIMIT {SHOWN_DUPLICATES}"
@@ -111,7 +111,7 @@ class Statements:
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
 
     def fill(self) -> str:
-        """Insert all rows into an empty target. Its key rejects duplicates, so `duplicates` need not run first."""
+        """Insert all rows into an empty target. The target's key rejects duplicates, so `duplicates` is not needed."""
         columns = self._list(self.columns)
         return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
 
@@ -182,7 +182,7 @@ class Statements:
         return " OR ".join(form.format(t=self._exact("t", [name]), s=self._exact("s", [name])) for name in names)
 
     def _exact(self, table: str, names: Sequence[str]) -> str:
-        """Return columns in a form that compares case, accents and trailing spaces exactly in any collation."""
+        """Cast columns, so that any collation compares their texts exactly: case, accents and trailing spaces."""
         form = {
             "mssql": "CAST({} AS varbinary(max))",
             "mysql": "CAST({} AS BINARY)",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Inspector
 
 _TRANSACTIONAL = {"innodb", "rocksdb", "tokudb"}
-"""Engines of MariaDB that can undo a failed load."""
+"""MariaDB's storage engines that can roll back a failed load."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _no_table(inspector: Inspector, target: SqlTarget, table: tuple[str | None, 
 
 
 def _names(wanted: Sequence[str], there: Sequence[str]) -> dict[str, str | None]:
-    """Return the target's spelling of each column: the same name, or else the only name with other upper/lower case."""
+    """Return the target's spelling of each column: the same name, or else the only name that differs just in case."""
     folded: dict[str, list[str]] = {}
     for name in there:
         folded.setdefault(name.casefold(), []).append(name)
@@ -122,7 +122,7 @@ def _column(connection: Connection, source: str, found: Any) -> TargetColumn | N
         return None
     if dialect == "mssql" and storage.kind == "text" and not _is_unicode(found["type"]):
         storage = replace(storage, codec=_codec(connection, getattr(found["type"], "collation", None)))
-    # SQLite has no type for times, and pyodbc drops their time zone.
+    # Pass times as text: SQLite has no type for them, and pyodbc drops the time zone.
     as_text = dialect == "sqlite" or (dialect == "mssql" and storage.has_zone)
     return TargetColumn(source, str(found["name"]), storage, bool(found.get("nullable", True)), as_text)
 
@@ -133,7 +133,7 @@ def _is_unicode(kind: Any) -> bool:
 
 
 def _codec(connection: Connection, collation: str | None) -> str | None:
-    """Return the encoding of a VARCHAR column of SQL Server, which stores other characters as question marks."""
+    """Return the encoding of a VARCHAR column. Characters outside the encoding are stored as question marks."""
     from sqlalchemy import text
 
     query = text("SELECT COLLATIONPROPERTY(:collation, 'CodePage')")
@@ -205,7 +205,7 @@ def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[s
 
 
 def _is_key(index: Any) -> bool:
-    """Return whether an index is unique for all rows, and not a filtered index."""
+    """Return whether an index is unique over all rows. A filtered index covers only some of the rows."""
     options = index.get("dialect_options", {})
     return bool(index.get("unique")) and all(
         value is None for name, value in options.items() if name.endswith("_where")

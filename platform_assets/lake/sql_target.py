@@ -1,4 +1,4 @@
-"""Location of an SQL table outside the lake: a SQLAlchemy URL, or a server, a database, a user and a password.
+"""Location of an SQL database that tables are loaded into: a URL, or a server, a database, a user and a password.
 
 `sql_connection.py` connects to it, and `sql_loader.py` loads rows into one of its tables.
 """
@@ -123,8 +123,8 @@ def parse_target(url: str, named_by: str = URL_VARIABLE) -> SqlTarget:
     Parameters
     ----------
     url
-        `dialect://user:password@server/database?option=value`. Characters of the user and the password that have a
-        meaning in URLs must be quoted: `%40` for `@`.
+        `dialect://user:password@server/database?option=value`. In the user and the password, characters with a special
+        meaning in URLs must be percent-encoded: `%40` for `@`.
     named_by
         The setting that contains the URL, for messages.
 
@@ -141,7 +141,7 @@ def parse_target(url: str, named_by: str = URL_VARIABLE) -> SqlTarget:
     except (ArgumentError, ValueError):
         raise SqlTargetError(
             f"{named_by} is not a URL; write dialect://user:password@server/database, with %40 for an @ and %2F for a "
-            f"/ in the password, or set {', '.join(map(variable, SQL_TARGET_PARTS))}, which need no quoting"
+            f"/ in the password, or set {', '.join(map(variable, SQL_TARGET_PARTS))}, which need no encoding"
         ) from None
     if not parsed.database and not (parsed.query or parsed.host):
         raise SqlTargetError(f"{named_by} does not name a database; write dialect://user:password@server/database")

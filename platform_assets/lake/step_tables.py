@@ -1,7 +1,7 @@
 """The tables of one Dagster step. Each input is pinned to one version, which the step reads and records.
 
-The pins belong to the step's context, because a step may run in its own process, and a retry must read the newest
-versions.
+Versions are pinned per step, not per run, because each step may run in its own process. A retry pins the versions that
+are newest when it begins.
 """
 
 from __future__ import annotations

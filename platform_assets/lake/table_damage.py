@@ -39,7 +39,7 @@ def refuse_broken_log(name: str, log: Path) -> None:
 
 
 def refuse_unreadable_log(name: str, log: Path) -> None:
-    """Raise an error that names the broken or missing file of a local log, for a log that delta-rs cannot open.
+    """If delta-rs cannot open a local log, raise an error that names the log's broken or missing file.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def refuse_foreign_features(name: str, table: DeltaTable, *, to_write: bool = Fa
     if properties.get("delta.columnMapping.mode", "none") != "none":
         unknown.add("columnMapping")
     if to_write:
-        # Check writer features too, because the platform's commits only add finished files. They do not check
-        # constraints, and write no change feed.
+        # Check writer features too, because the platform does not implement them: its commits only add finished files,
+        # without checking constraints or writing a change feed.
         unknown |= {*(protocol.writer_features or ())} - SUPPORTED_WRITER_FEATURES
         if protocol.min_writer_version in NOT_SUPPORTED_PYARROW_WRITER_VERSIONS:
             unknown.add(f"writer version {protocol.min_writer_version}")
@@ -108,7 +108,7 @@ def is_parquet(file: Path) -> bool:
 
 
 def _log_files(log: Path) -> tuple[dict[int, Path], int]:
-    """Return the commits by number, in order, and the number of the newest intact checkpoint (-1 if there is none)."""
+    """Return the commits by number, oldest first, and the number of the newest intact checkpoint, or -1."""
     files = sorted(log.iterdir())
     commits = {int(file.stem): file for file in files if _COMMIT.fullmatch(file.name)}
     found = [(match, file) for file in files if (match := _CHECKPOINT.fullmatch(file.name))]
@@ -116,7 +116,7 @@ def _log_files(log: Path) -> tuple[dict[int, Path], int]:
 
 
 def _is_whole(commit: Path) -> bool:
-    """Whether a commit is complete. A commit of the platform must contain a transaction."""
+    """Whether a commit is complete. A commit of the platform without a transaction is truncated."""
     try:
         actions = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):
@@ -132,7 +132,7 @@ def _commit_sentence(name: str, commit: Path, *, is_newest: bool) -> str:
     if int(commit.stem) == 0:
         fix = f"Delete the folder {table} and materialise the asset again"
     elif is_newest:
-        fix = "Delete that file, which returns the table to the previous version, and materialise the asset again"
+        fix = "Delete that file to return the table to its previous version, and materialise the asset again"
     else:
         fix = (
             f"Restore that file from a backup; or delete the folder {table} and materialise the asset again, which "

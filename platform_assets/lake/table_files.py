@@ -86,7 +86,7 @@ def _partition_text(value: Any) -> str:
 def _stored_sizes(location: LakeLocation, name: str) -> dict[str, int]:
     import pyarrow.fs as pafs
 
-    # One listing costs less than one request per file.
+    # Listing the folder once is faster than one request per file.
     infos = location.files(name).get_file_info(pafs.FileSelector(""))
     return {info.path: info.size for info in infos if info.is_file}
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from deltalake.transaction import CommitProperties
 
 SOURCE = "source"
-"""Metadata of a version: name of the source file that it was made from, without secrets."""
+"""Key of a version's metadata: name of the source file that the version was made from, without secrets."""
 SOURCE_DIGEST = "source_digest"
-"""Metadata of a version: SHA-256 of the source file that it was made from."""
+"""Key of a version's metadata: SHA-256 of the source file that the version was made from."""
 _METADATA = "platform_assets"
 _BATCH = "platform_assets_batch"
 """Name of the transaction whose version is the number of the last batch that was added to the table."""
@@ -152,7 +152,7 @@ def published_versions(name: str, table: DeltaTable, limit: int | None = None) -
 
 
 def version_in_commit(name: str, ours: Mapping[str, Any], log_version: int) -> TableVersion:
-    """Return the version that the metadata of a commit describe."""
+    """Return the version that a commit's metadata describes."""
     parts = {value: (digest, rows) for value, (digest, rows) in ours["parts"].items()}
     return TableVersion(
         name=name,
@@ -181,8 +181,8 @@ def commit_properties(committed: Mapping[str, Any]) -> CommitProperties:
     transactions = [Transaction(_BATCH, committed["batch"])] if "batch" in committed else []
     return CommitProperties(
         custom_metadata={_METADATA: committed},
-        # Record the version number as a transaction, because an open table gives the transactions of the version that
-        # was opened. `history` also returns commits made after the table was opened.
+        # Record the version number as a transaction too: a table object returns the transactions of the version that
+        # it has opened, but its `history` also contains later commits.
         app_transactions=[Transaction(_METADATA, committed["version"]), *transactions],
         # Do not let delta-rs retry, because the metadata describe the whole table: of two writers with the same base,
         # one must fail, even if they change different partitions.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
 
 UNDONE = "undone"
-"""Metadata of a version that undid other versions: `versions`, `source_digests`, `by`, `reason` and `at`."""
+"""Metadata key of a version that undid others. Its value is the mapping that `_record` returns."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Restored:
     source
         The earlier version whose rows were restored.
     undone
-        The versions between `source` and `version` with other rows, oldest first.
+        The versions between `source` and `version` whose rows differ from the restored rows, oldest first.
     """
 
     version: TableVersion
@@ -55,7 +55,7 @@ class Restored:
 
 
 def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, why: tuple[str, str]) -> Restored:
-    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is the person and reason."""
+    """Make the rows of an earlier version current again; see `TableStore.restore`. `why` is (person, reason)."""
     from deltalake.exceptions import CommitFailedError
 
     if not is_visible(why[1]):
@@ -63,7 +63,8 @@ def restore(location: LakeLocation, name: str, table: DeltaTable, number: int, w
     with location.plain_errors(name, "was not rolled back"):
         base, versions = newest(name, table), published_versions(name, table)
         if (earlier := base.metadata.get(UNDONE)) and earlier["restored"] == number:
-            # An earlier run of the command was interrupted before it had finished the downstream tables.
+            # An earlier run of the command restored the rows, but was interrupted before the downstream tables were
+            # made.
             found = {one.version: one for one in versions}
             return Restored(base, found[number], [found[one] for one in earlier["versions"]])
         source = _source(name, number, base, versions, accumulates=last_batch(table) > 0)
@@ -93,8 +94,8 @@ def _source(
     """
     if accumulates:
         raise TableError(
-            f"{name} accumulates the rows of files and cannot be rolled back, because the results for these rows, such "
-            "as predictions, are never changed"
+            f"{name} accumulates the rows of files and cannot be rolled back: results that were made from these rows, "
+            "such as predictions, are never changed"
         )
     source = next((one for one in versions if one.version == number), None)
     if source is None:

@@ -38,11 +38,11 @@ WITHIN_LIMIT = "bad_rows_are_within_limit"
 READ_WELL = "every_value_has_its_type"
 USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
-"""Number of earlier versions whose median row count is the usual row count."""
+"""The usual row count of a table is the median over this many earlier versions."""
 MOST_ROWS_IN_MEMORY = 5_000_000
 """Largest number of rows that Great Expectations checks. It keeps the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2
-"""Factor by which the row count may differ from the usual row count."""
+"""Largest factor by which the row count may differ from the usual row count."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ class Validated:
 def checks_of(schema: TableSchema) -> list[Check]:
     """List the checks of a table.
 
-    In a source, an expectation about single rows does not block, because the rows that break it go to quarantine. Too
-    large a share of bad rows blocks, except in a table that accumulates, because a bad batch would stop all later ones.
+    In a source, an expectation about single rows does not block publishing, because the rows that break it go to
+    quarantine. Too large a share of bad rows blocks publishing, unless the table accumulates: there, one bad batch
+    would block all later batches.
     """
     declared = [
         Check(
@@ -196,8 +197,8 @@ class Validator:
         SourceError
             The source cannot be read or lacks a column.
         SchemaError
-            A derived table does not have the declared columns, a source was not landed, or the rows are a `RowBatch`
-            although the table does not accumulate, or vice versa.
+            A derived table does not have the declared columns, a source was not landed, a table that accumulates got
+            no `RowBatch`, or another table got one.
         """
         if not isinstance(data, RowBatch):
             _demand_batch(schema, is_batch=False)
@@ -309,7 +310,9 @@ def _demand_source(schema: TableSchema, *, is_source: bool) -> None:
     if schema.source != is_source:
         declared = "a source" if schema.source else "derived"
         given = "a landed file" if is_source else "a frame or an expression"
-        raise SchemaError(f"{schema.name} is declared as {declared}, but got {given}; change one of them")
+        raise SchemaError(
+            f"{schema.name} is declared as {declared}, but its asset returned {given}; change one of them"
+        )
 
 
 def _samples(bad: ir.Table) -> tuple[Mapping[str, Any], ...]:
@@ -344,5 +347,5 @@ def conform(rows: ir.Table, schema: TableSchema) -> ir.Table:
 
 
 def with_partition_key(rows: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the rows with the column of computed partition keys, if the schema computes them."""
+    """Add a column with the partition keys to the rows, if the schema computes the keys."""
     return rows.mutate(**{PARTITION: schema.partition_by(rows)}) if callable(schema.partition_by) else rows

@@ -1,7 +1,8 @@
-"""Pack and unpack tar archives that contain one file, encoded as base64 text.
+"""Pack and unpack tar archives whose only file is base64 text.
 
-No layer is trusted. Each is streamed into a file in a private folder, up to a limit of bytes. Names inside the archive
-appear only in messages and are never used as paths. `packed_files.py` undoes the compression.
+An archive is not trusted: the result of each decoding step (decompression, tar, base64) is streamed into a file in a
+private folder, up to a maximum number of bytes. Names inside the archive appear only in messages and are never used as
+paths. `packed_files.py` decompresses.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _BLANKS = b" \t\r\n"
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
 _SYMBOLS = 4
 MOST_FOLDERS = 100
-"""Maximum number of folders in an archive. Folders are ignored, so a larger number is an attack or a mistake."""
+"""Maximum number of folders in an archive. They are ignored, but an archive with more of them is refused."""
 
 
 class NotPackedError(ArchiveError):
@@ -86,7 +87,7 @@ class Unpacking(SizeLimit):
 
 
 def pack_file(file: Path, archive: Path, member: str, how: Unpacking, called: str) -> None:
-    """Pack a file into a compressed tar archive, encoded as base64 in lines of 76 characters.
+    """Encode a file as base64 in lines of 76 characters, and pack the text into a compressed tar archive.
 
     Equal files give equal archives.
 

@@ -105,7 +105,7 @@ class CsvFile:
         Raises
         ------
         UnicodeDecodeError
-            The file is not in the stated encoding. In a UTF-8 file, such a line is an `Unread` line instead.
+            The file is not in the stated encoding. If that is UTF-8, each invalid line is an `Unread` line instead.
         """
         with closing(open_as_utf8(self.path, self.encoding)) as stream:
             stream.readline()
@@ -150,7 +150,8 @@ def not_csv(called: str) -> SourceError:
 class _Splitter:
     """Splits a stream whose header was already read.
 
-    A piece of ordinary lines goes to Arrow unchanged. Any other piece is examined line by line.
+    If each line of a piece is a complete record, Arrow parses the whole piece, which is fast. Any other piece is
+    examined line by line.
     """
 
     def __init__(self, stream: Utf8Stream, names: Sequence[str]) -> None:
@@ -169,7 +170,7 @@ class _Splitter:
             yield self._as_it_is(whole) if self._is_ordinary(whole) else self._examined(whole)
 
     def _is_ordinary(self, piece: bytes) -> bool:
-        """Whether each line is a complete record. The number of fields is not checked, because Arrow checks it."""
+        """Whether each line is a complete record. Arrow checks the number of fields later."""
         import numpy as np
 
         if b"\0" in piece:
@@ -228,9 +229,13 @@ class _Splitter:
         )
 
     def _record(self, line: bytes, queue: deque[bytes]) -> tuple[list[str], str, int]:
-        """Return the fields of the record that begins with this line, the error or "", and the number of its lines.
+        """Read the record that begins with this line, and remove its further lines from the queue.
 
-        Further lines of the record are removed from the queue. An error concerns only the first line.
+        Returns
+        -------
+        tuple[list[str], str, int]
+            Fields of the record; the error, or "" for none; number of lines of the record. With an error, only the
+            given line is unreadable, and the number is 1.
         """
         record = line.rstrip(b"\r\n")
         fields, error = _fields(record, self._width)
@@ -305,7 +310,13 @@ def _has_ordinary_quotes(letters: NDArray[np.uint8], ends: NDArray[np.intp]) -> 
 
 
 def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tuple[int, int, str]]]:
-    """Return the fields of clean CSV, and the index, field count and text of each line with too many or few fields."""
+    """Parse CSV whose lines are complete records.
+
+    Returns
+    -------
+    tuple[pa.RecordBatch, list[tuple[int, int, str]]]
+        The fields, and the lines with too many or too few fields: index, number of fields and text of each.
+    """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
@@ -331,9 +342,9 @@ def _texts(data: bytes, names: Sequence[str]) -> tuple[pa.RecordBatch, list[tupl
 
 
 def _fields(record: bytes, width: int) -> tuple[list[str], str]:
-    """Return the fields of a record, and the error, which is empty for a valid record."""
+    """Return the fields of a record, and an error, which is empty if the record is valid."""
     if len(record) > LONGEST_RECORD:
-        return [], f"it has {len(record)} bytes; {LONGEST_RECORD} are allowed"
+        return [], f"it has {len(record)} bytes; at most {LONGEST_RECORD} are allowed"
     if b"\0" in record:
         return [], "it holds a zero byte"
     try:
@@ -346,7 +357,7 @@ def _fields(record: bytes, width: int) -> tuple[list[str], str]:
 
 
 def _leaves_open(record: bytes) -> bool:
-    """Whether an unreadable line also leaves a quote open."""
+    """Whether a line that is unreadable for another reason also has a quote that is not closed."""
     text = record[:LONGEST_RECORD].decode(errors="replace").replace("\0", " ")
     try:
         next(csv.reader([text], strict=True), [])

@@ -122,7 +122,7 @@ class Sources:
 
     @property
     def size_limit(self) -> SizeLimit:
-        """Limit for the unpacked content of a file."""
+        """Maximum size of a file's unpacked content, with the name of the setting."""
         return SizeLimit(self.settings.unpacked_max_bytes, variable("unpacked_max_bytes"))
 
     def demo_rows(self, source: DeclaredSource) -> int:
@@ -145,7 +145,7 @@ class Sources:
             folder.remove()
 
     def _write(self, file: Path, demo: Demo, rows: int) -> None:
-        # Write to a scratch folder first, because a killed process must not leave an incomplete file.
+        # Write to a scratch folder first, so that a killed process leaves no incomplete sample file.
         folder = OwnedFolder(self.settings.scratch, "demo")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

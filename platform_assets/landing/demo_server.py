@@ -142,7 +142,7 @@ class DemoServer:
         return fault(found) if fault else found
 
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
-        """Answer the request of a handler."""
+        """Answer the request that a handler received."""
         with self._mutex:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)

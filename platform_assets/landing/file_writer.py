@@ -29,7 +29,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]],
     Raises
     ------
     OSError
-        The file cannot be written. No partial file stays.
+        The file cannot be written. No partial file remains.
     """
     with _replacing(path) as part, part.open("w", encoding=encoding, newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -167,7 +167,7 @@ class HttpClient:
         Raises
         ------
         UpstreamError
-            No usable answer within the limits. Its message names the last cause.
+            No usable answer was received within the limits. The message names the last cause.
         """
         import tenacity
 

@@ -25,7 +25,7 @@ SECONDS = (10, 60)
 """Timeouts: to connect, and between two pieces of an answer."""
 HEAD_SECONDS = 10
 FRESH_SECONDS = 2
-"""Age below which a file's time does not identify its version, because web servers and some disks round to seconds."""
+"""Age below which a file's time does not identify its version: web servers and some disks round times to seconds."""
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 # Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
 # `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
@@ -37,7 +37,7 @@ class WebError(SourceError):
 
 
 def chunks(address: str) -> Iterator[bytes]:
-    """Yield a file from beginning to end.
+    """Yield the bytes of a file, in chunks.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def chunks(address: str) -> Iterator[bytes]:
     Raises
     ------
     WebError
-        The server did not send the whole file, or the file was replaced before the answer ended, or nothing shows
-        whether the file is complete: neither the answer, nor an answer to HEAD, nor the file's format.
+        The server did not send the whole file, or the file was replaced during the download. Also raised if it is
+        unknown whether the file is complete: neither the server nor the file's format shows where the file ends.
     """
     with _answer(address) as answer:
         encoding = answer.headers.get("Content-Encoding", "").strip().lower()
@@ -70,7 +70,8 @@ def chunks(address: str) -> Iterator[bytes]:
             "configure it to send Content-Length, or compress the file with gzip, or download the file and check it"
         )
     after = _version(headers)
-    # Compare only the first header that both answers have, because servers of one site may disagree about the time.
+    # Compare only the first header that both answers have: the entity tag, else the time. Servers of one site may give
+    # the same file different times.
     mark = next((name for name in before if name in after), None)
     if mark and before[mark] != after[mark]:
         raise WebError("the file was replaced during the download; run again")
@@ -110,14 +111,14 @@ def _answer(address: str) -> Iterator[Response]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the innermost reason of an error. The outer errors of the libraries contain the path of the address."""
+    """Return the innermost reason of an error, because the outer ones contain the path of the address."""
     inner = error.args[0] if error.args else error
     reason = getattr(inner, "reason", inner)
     return f"{type(reason if isinstance(reason, Exception) else error).__name__}: {reason}"
 
 
 def _head(address: str) -> Mapping[str, str]:
-    """Return the headers of a file; empty if the server does not answer HEAD requests, as for signed URLs."""
+    """Return the headers of a file; empty if the server refuses HEAD requests. Signed URLs only allow GET."""
     import requests
 
     try:

@@ -89,13 +89,13 @@ class Landed:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def numbered(self, column: str) -> Landed:
-        """Return the rows with `source_line` copied to a column, which replaces any column of this name."""
+        """Copy `source_line` to a column of the given name. A column that already has this name is replaced."""
         rows = self.rows.drop(column) if column in self.rows.columns else self.rows
         return replace(self, rows=rows.mutate(rows[LINE].name(column)))
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """The parquet files of the readable rows and of the unreadable lines, which may be missing."""
+        """The parquet files of the readable rows and of the unreadable lines. Either file may be missing."""
         if self.folder is None:
             raise SourceError(f"{self.source} was not read from a landed file")
         return self.folder / READABLE, self.folder / UNREAD
@@ -168,9 +168,9 @@ def table_rows(file: Path, source: Source, target: Path, *, declared: str = "", 
     target
         The parquet file to write.
     declared
-        Encoding of a CSV file, if it is known.
+        Encoding of a CSV file; empty if it is unknown.
     detects
-        Whether to detect the encoding of any other CSV file.
+        Whether to detect the encoding of a CSV file if it is unknown.
     """
     if is_parquet(file):
         rows = _copy_parquet(file, source, target)
@@ -240,7 +240,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
     opened = open_parquet(file, str(source), source.unpacked)
     names = named(opened.schema.names, source)
     holds_bytes = [name for name, kind in zip(names, opened.schema.types, strict=True) if pa.types.is_binary(kind)]
-    # Times in nanoseconds land as texts, because the engine cannot stage them.
+    # Store nanosecond timestamps as text, because the engine cannot stage them.
     columns = [
         (name, pa.string() if name in holds_bytes or kind == pa.timestamp("ns") else kind)
         for name, kind in zip(names, opened.schema.types, strict=True)
@@ -259,7 +259,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
 
 
 def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
-    """Return bytes as texts, escaped if they are not UTF-8; add the name to `unreadable` for each such row."""
+    """Return a column of bytes as texts. Escape values that are not UTF-8, and note `name` for their rows."""
     import pyarrow as pa
 
     try:

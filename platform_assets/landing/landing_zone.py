@@ -1,4 +1,4 @@
-"""Landing zones: folders into which other teams drop files, each of which lands in a table exactly once.
+"""Landing zones: folders into which other teams drop files. Each file is loaded into a table exactly once.
 
 A file is identified by its content. The same content under another name, or with another modification time, is the same
 file. A rewritten file is a new file. `zone_folder.py` lists the files, `zone_files.py` stores their states in
@@ -83,11 +83,11 @@ class DeclaredZone:
     columns
         Columns that a file must have.
     fields
-        Columns that a file may have; see `FileForm`.
+        Columns whose missing values are read from the file's path; see `FileForm`.
     pattern
         Field with the path pattern from which missing values of `fields` are read; empty for no pattern.
     optional
-        Further columns that a file may have.
+        Columns that a file may lack. Missing values are null.
     demo
         Function that writes sample files into a folder, if the location is not set; None for no sample files.
     """
@@ -279,7 +279,7 @@ class Zone:
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
         unread, now = self.files.unread(self.settle_seconds), clock()
-        # Each scan lists the whole zone. If it read only a few files, the cost of the listings would grow with the
+        # Each scan lists the whole zone. If a scan read only a few files, the total cost of listing would grow with the
         # square of the number of files.
         end = now + max(seconds, now - began)
         for name, look in unread.items():
@@ -329,8 +329,8 @@ class Zone:
             self.files.release(outcome.released)
             if files and len(outcome.released) == len(files):
                 raise SourceError(
-                    f"no file could be read, for example: {next(iter(outcome.released.values()))}; the next run "
-                    "tries again"
+                    f"no file could be read (first error: {next(iter(outcome.released.values()))}); the next run tries "
+                    "again"
                 )
 
             def published(rows: Expression) -> None:
@@ -340,7 +340,7 @@ class Zone:
             return RowBatch(outcome.landed, batch if files else 0, published, held.pop_all().close)
 
     def _next_batch(self, table: LandedTable, run: str) -> int:
-        """Correct the records in PostgreSQL from the lake; return the number of the batch to load."""
+        """Correct the records in PostgreSQL to match the lake, and return the number of the batch to load."""
         in_lake = table.last_batch()
         landed, last = self.files.batches()
         if landed > in_lake:

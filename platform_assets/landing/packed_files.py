@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 HEAD_BYTES = tarfile.BLOCKSIZE
 MOST_LAYERS = 3
-"""Maximum number of nested layers, such as gzip in zip. Without this limit, a file that contains itself is endless."""
+"""Maximum number of nested layers, such as gzip in zip. Unpacking a file that contains itself would never end."""
 _LONGEST_NAME = 100
 _NAMES_SHOWN = 5
 _ZIP = re.compile(rb"PK(\x03\x04|\x05\x06|\x07\x08)")
@@ -51,7 +51,7 @@ class DamagedFileError(ArchiveError):
 
 
 class TooLargeError(ArchiveError):
-    """The packed file or its content exceeds the limit of bytes."""
+    """The packed file or its content exceeds the size limit."""
 
 
 class NoMemberError(ArchiveError):
@@ -73,7 +73,7 @@ class SizeLimit:
     Attributes
     ----------
     limit
-        Maximum bytes of any layer.
+        Maximum size in bytes, also of intermediate results if a file is packed several times.
     setting
         The environment variable that sets the limit, for messages.
     """
@@ -322,7 +322,7 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of name and extra field in a member's local header. The central directory's may differ."""
+    """Return the length of a member's name and extra field in its local header, not in the central directory."""
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAGIC = b"PAR1"
 """First bytes of a parquet file."""
 MOST_BATCH_BYTES = 1 << 28
-"""Largest size of a decoded batch that has more than one row, if the file has a size limit."""
+"""Maximum size of a decoded batch, if the file has a size limit. A batch of a single row may be larger."""
 _MOST_DIGITS = 38
 """Digits of the widest decimal that the engine supports."""
 
@@ -64,8 +64,8 @@ class ParquetFile:
         import pyarrow.parquet as pq
 
         found = 0
-        # If there is a limit, read texts as dictionaries, and decode them in small parts. A dictionary stores a long
-        # text once, but the text may be in every row.
+        # If there is a limit, read texts as dictionaries, which store each text once. The decoded size is then known
+        # and checked before the texts are copied to every row.
         texts = [field.name for field in self.schema if _is_text(field.type)] if self.limit else None
         with _plain_errors(self.called, "cannot be read to its end"):
             file = pq.ParquetFile(self.path, pre_buffer=False, page_checksum_verification=True, read_dictionary=texts)
@@ -107,7 +107,7 @@ def open_parquet(path: Path, called: str, limit: SizeLimit | None = None) -> Par
     Raises
     ------
     SourceError
-        The footer is missing or damaged, or states more bytes than the limit.
+        The footer is missing or damaged, or states a size above the limit.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -128,7 +128,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _decoded_bytes(batch: pa.RecordBatch) -> int:
-    """Return the size of a batch without dictionaries, in bytes."""
+    """Return the size in bytes that a batch will have after its dictionaries are decoded."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -163,7 +163,7 @@ def _plain_errors(called: str, trouble: str) -> Iterator[None]:
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the plain counterpart of an Arrow type.
 
-    Dictionaries become the type of their values. View types and large types become the ordinary type. 16-bit floats
+    Dictionaries become the type of their values. View types and large types become their ordinary type. 16-bit floats
     become 32-bit floats. Decimals of more than 38 digits, times of day, durations and columns without a type become
     text.
     """

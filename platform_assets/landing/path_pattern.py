@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Kind = Literal["text", "time"]
 """Kind of a field."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# ISO 8601 with its separators, or without them, since names of files often cannot have colons.
+# ISO 8601 with its separators, or without them, since file names often cannot contain colons.
 _TIME = r"(?:\d{4}-\d\d-\d\d|\d{8})T(?:\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?|\d{4}(?:\d\d(?:\.\d{1,6})?)?)"
 _OFFSET = r"(?:Z|[+-]\d\d(?::?\d\d)?)?"
 _FORMS = {"text": "[^/]+", "time": _TIME + _OFFSET}
@@ -30,8 +30,8 @@ class PathPattern:
     Parameters
     ----------
     text
-        The pattern. Each placeholder, e.g. `{device}`, is the name of a field; all else must occur literally. A text
-        field is one or more characters without a slash. A time field is a time in ISO 8601, such as
+        The pattern. Each placeholder, e.g. `{device}`, is the name of a field; all other text must match exactly. A
+        text field is one or more characters without a slash. A time field is a time in ISO 8601, such as
         `2026-02-28T09:30:00Z` or `20260228T093000+0100`; without an offset it is in UTC.
     fields
         Kind of each allowed field, by name.

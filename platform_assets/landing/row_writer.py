@@ -32,8 +32,8 @@ _BUFFERED_BYTES = 1 << 24
 def named(columns: Sequence[str], source: Source) -> list[str]:
     """Return column names in lower case without surrounding whitespace, as schemas write them.
 
-    An empty name, as pandas gives to an index column, becomes `unnamed_<place>`. A name of the platform's own columns
-    gets the suffix `_of_source`.
+    An empty name, as pandas gives to an index column, becomes `unnamed_<place>`. A name that the platform uses for a
+    column of its own gets the suffix `_of_source`.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Sensors that launch jobs for incoming data: one for a source, and one for a landing zone.
 
-The sensor on a source launches a job until the table is made from the file's current content. The published table
-records from which content it was made. Dagster's history is not reliable for this: of two runs that load different
-files, the one that published first may record its materialisation last. The sensor on a landing zone launches a job
-while files are waiting.
+The sensor on a source launches a job if the table was not made from the file's current content. It reads this from the
+published table, which records the content, not from Dagster's history: of two runs that load different files, the one
+that published first may record its materialisation last. The sensor on a landing zone launches a job while files are
+waiting.
 """
 
 import json
@@ -140,7 +140,7 @@ def _run_for(instance: dg.DagsterInstance, job: str, tag: str) -> dg.RunRequest 
     runs = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SOURCE_TAG: tag}))
     if reason := reason_to_wait(_failures(runs), time.time()):
         return reason
-    # Number the run keys, because Dagster never launches the same key twice.
+    # Number the run keys, because Dagster never launches two runs with the same key.
     return dg.RunRequest(run_key=f"{tag}, run {len(runs) + 1}", tags={SOURCE_TAG: tag})
 
 
@@ -178,8 +178,8 @@ def files_landed_sensor(
         minimum_interval_seconds=ZONE_SECONDS,
         required_resource_keys={"zones", *(resources or ())},
         description=(
-            f"Launch {job} for new files in {declared.variable}. A file is loaded once it has not changed for "
-            f"{variable(declared.settle_seconds)} seconds; files with equal contents are loaded once. If the variable "
+            f"Launch {job} for new files in {declared.variable}. A file is loaded after it has not changed for "
+            f"{variable(declared.settle_seconds)} seconds. Equal files are loaded only once. If the variable "
             "is not set, the sensor watches the folder of the sample files."
         ),
     )

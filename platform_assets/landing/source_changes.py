@@ -22,7 +22,8 @@ def content_digest(source: Source, folder: Path, unpacking: Unpacking | None = N
     Parameters
     ----------
     source
-        The file. If it cannot be unpacked, the digest covers the bytes fetched so far, which still distinguishes files.
+        The file. If unpacking fails, the digest covers the bytes fetched until then, so that different damaged files
+        still have different digests.
     folder
         An empty private folder for the copy.
     unpacking

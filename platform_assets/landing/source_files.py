@@ -40,7 +40,7 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class Source:
-    """Location of one kind of raw data.
+    """Location of the file of a source.
 
     Attributes
     ----------
@@ -118,7 +118,8 @@ def look_at(source: Source) -> dict[str, str]:
             state = path.stat()
             if abs(time.time() - state.st_mtime) < FRESH_SECONDS:
                 return {}
-            # `cp -p` preserves the modification time (mtime), but not the change time (ctime).
+            # Include the change time (ctime), because overwriting a file with `cp -p` can leave its modification time
+            # (mtime) unchanged.
             times = {"mtime": str(state.st_mtime_ns), "ctime": str(state.st_ctime_ns)}
             return {"size": str(state.st_size), "ino": str(state.st_ino), **times}
         if source.is_web:
@@ -171,7 +172,7 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
 
 
 def chunks(source: Source) -> Iterator[bytes]:
-    """Yield a file from beginning to end. Raise at the end if the file changed while it was read."""
+    """Yield the bytes of a file, in chunks. Raise at the end if the file changed while it was read."""
     if path := source.path:
         return _of_path(path, source)
     return http_files.chunks(source.uri) if source.is_web else _of_store(source)
@@ -199,14 +200,14 @@ def _of_store(source: Source) -> Iterator[bytes]:
 
 
 def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
-    """Yield a file of an fsspec file system from beginning to end."""
+    """Yield the bytes of a file of an fsspec file system, in chunks."""
     with files.open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 
 
 def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
-    """Whether a file was written while it was read. Compares the store's facts before and after, and the bytes read."""
+    """Whether a file changed while it was read: its facts differ, or its size is not the `read` number of bytes."""
     return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 

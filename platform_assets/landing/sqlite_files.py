@@ -26,9 +26,9 @@ _HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
-"""Maximum size of all rows as text, in multiples of the file's size.
+"""A table is refused if its rows, as text, have more than this many times the bytes of the file.
 
-Only rows with default values, which the file stores once per column, can be larger.
+This can only happen if a column has a default value, which the file stores once for all rows.
 """
 
 

@@ -1,4 +1,4 @@
-"""Stray quotes: distinguish a field with line breaks from rows that only lie between two stray quotes."""
+"""Stray quotes: distinguish a quoted field with line breaks from separate rows between two stray quotes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDE = 5
-"""From this number of columns on, a line of free text is very unlikely to have as many fields as a row."""
+"""In a table with at least this many columns, a line of free text very rarely has as many fields as a row."""
 FEWEST_COMMAS = 3
-"""Minimum number of commas in all lines of a record together. Free text may have as many commas as a narrow table."""
+"""Minimum number of commas in all lines together. With fewer commas, the lines may just as well be free text."""
 # The quantifier is possessive, so that an escaped quote is never taken for the closing one.
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _QUOTED_FIELD = re.compile(rb'(?:(?<=,)|^)"(?:[^"]|"")*+"(?=,|$)')

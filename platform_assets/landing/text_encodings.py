@@ -19,7 +19,7 @@ UTF_8_SHARE = 0.95
 """Share of the lines with non-ASCII bytes that must be valid UTF-8 for the file to be read as UTF-8."""
 _PART = 1 << 17
 _SAMPLE = 1 << 16
-"""Number of bytes of non-ASCII lines from which charset-normalizer detects the encoding."""
+"""Size of the sample of non-ASCII lines from which charset-normalizer detects the encoding, in bytes."""
 
 
 class Utf8Stream(Protocol):
@@ -29,7 +29,7 @@ class Utf8Stream(Protocol):
         """Return roughly `size` bytes; an empty result at the end of the file."""
 
     def readline(self, size: int = -1, /) -> bytes:
-        """Return the bytes up to the next line feed, or `size` of them."""
+        """Return the bytes up to the next line feed, but not more than `size`."""
 
     def close(self) -> None:
         """Close the file."""
@@ -77,8 +77,8 @@ def detected_encoding(path: Path, called: str) -> str:
     """Detect the encoding of a text file.
 
     The file is UTF-8 if at least `UTF_8_SHARE` of its non-ASCII lines are valid UTF-8. Otherwise charset-normalizer
-    compares the non-ASCII lines. Single-byte encodings can hardly be told apart by a few letters, so cp1252, the most
-    common one, wins a tie.
+    rates the encodings that fit the non-ASCII lines. A few letters hardly distinguish single-byte encodings, so cp1252,
+    the most common one, wins a tie.
 
     Raises
     ------

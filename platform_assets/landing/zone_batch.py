@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FILE_DIGEST, FILE_NAME, FILE_LINE, LANDED_AT = "file_digest", "file_name", "line", "landed_at"
 """Columns that each row gets: SHA-256 and name of its file, line in the file, and time of the batch."""
 _SHOWN = 3
-"""Number of files that a remark names."""
+"""Maximum number of files that a remark lists by name."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class FileForm:
     columns
         Columns that a file must have.
     fields
-        Kind of each column that a file may have, by name. If a row has no value, the value is read from the file's
-        path. If the path has no value either, a text field gets the file's name, and a time field is null.
+        Columns whose missing values are filled in, with the kind of each. A value that a row lacks is read from the
+        file's path. If the path has no value either, a text field gets the file's name, and a time field is null.
     pattern
         Pattern that reads fields from the path of a file; None for no pattern.
     optional
-        Further columns that a file may have. They are null in the rows of files without them.
+        Columns that a file may lack. They are null in the rows of files without them.
     """
 
     columns: Sequence[str]

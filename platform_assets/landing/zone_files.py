@@ -185,7 +185,7 @@ class LandedFile:
     size
         Size in bytes; None if only the lake has a record of the file.
     first_seen_at
-        When it was first read.
+        Time at which the content was first read.
     state
         `found`, `landed`, `processed` or `set_aside`.
     reason
@@ -207,7 +207,7 @@ _FILE = "select digest, names, size, first_seen_at, state, reason, run from plat
 
 
 class ZoneFiles:
-    """The files of one zone.
+    """The records of the files of one zone.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ class ZoneFiles:
             )
 
     def waiting(self) -> Waiting:
-        """Count the files that wait."""
+        """Count the contents in each state, the unread files and the unreadable files."""
         [counts] = self._rows(_COUNT, self.zone)
         [unread] = self._rows(_COUNT_UNREAD, self.zone)
         return Waiting(*counts, *unread)
@@ -347,7 +347,7 @@ class ZoneFiles:
                 connection.execute(_LOOK_AGAIN, given)
 
     def find_again(self, after: int) -> int:
-        """Mark the files of later batches as found, because the lake lost their rows. Return the number of files."""
+        """Mark the files of batches after `after` as found, because the lake lost their rows; return their number."""
         with self._writing() as connection:
             return connection.execute(
                 "update platform.landing_files set state = 'found', batch = null, batch_at = null"

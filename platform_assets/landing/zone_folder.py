@@ -26,7 +26,7 @@ LONGEST_NAME = 1_024
 
 
 class FileGone(SourceError):  # noqa: N818 - the name is the message
-    """A listed file was removed or written since it was listed."""
+    """A file was removed or changed after it was listed."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ZoneFolder:
         Raises
         ------
         FileGone
-            The file is missing, was written since it was listed, or changed while it was read.
+            The file is missing, or changed after it was listed or while it was read.
         SourceError
             The file cannot be read.
         """
@@ -145,7 +145,7 @@ class ZoneFolder:
         return digest.hexdigest()
 
     def remove(self, name: str, look: Look) -> bool:
-        """Remove a file, unless it was written or removed since it was listed; return whether it was removed.
+        """Remove a file, unless it was changed or removed after it was listed; return whether it was removed.
 
         Raises
         ------

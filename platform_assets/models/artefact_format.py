@@ -1,7 +1,7 @@
 """Serialisation of a fitted model to the bytes of its artefact; `artefact_loader.py` reads them.
 
-An artefact is a skops dump, which describes objects and, unlike a pickle, runs no code. It includes golden rows
-with their scores from the training. Each load computes these scores again and compares them.
+An artefact is a skops dump, which describes objects and, unlike a pickle, runs no code. It includes the golden rows:
+sample rows with the scores that they got in training. Each load scores them again and compares the results.
 """
 
 from __future__ import annotations

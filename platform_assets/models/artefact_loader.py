@@ -41,7 +41,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
     Parameters
     ----------
     data
-        The artefact, as `dump` of this or an older version wrote it.
+        The artefact, written by `dump` of this or an older version of the platform.
     called
         Name of the file in error messages.
     read_encoder
@@ -50,8 +50,8 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
     Raises
     ------
     ArtefactError
-        The data are not a skops dump, contain types that are not in `TRUSTED_TYPES`, an encoder is missing or was
-        altered, or the golden rows get different scores.
+        The data are not a skops dump, or contain types that are not in `TRUSTED_TYPES`. An encoder is missing or was
+        altered. The golden rows get other scores than in training.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -91,7 +91,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
 
 
 def _ranges(stored: Mapping[str, list[float]] | None) -> dict[str, tuple[float, float]] | None:
-    """Return the training ranges of a fitted model; None for artefacts of versions that did not store them."""
+    """Return the training ranges of a fitted model; None if an older platform version stored none."""
     return None if stored is None else {name: (low, high) for name, (low, high) in stored.items()}
 
 
@@ -111,7 +111,7 @@ def _open_encoders(model: FittedModel, read: Callable[[str], bytes] | None) -> N
     for digest in encoders_of(model.estimator):
         called = f"the sentence encoder {digest}"
         if read is None:
-            raise ArtefactError(f"{called} is not part of the model file; load the model from the platform's artefacts")
+            raise ArtefactError(f"{called} is not part of the model file; load the model from the platform's lake")
         open_encoder(digest, read, called)
 
 
@@ -124,9 +124,9 @@ def _is_skops(data: bytes) -> bool:
 
 
 def _with_current_paths(data: bytes) -> bytes:
-    """Return the data with the current module paths of classes that were moved.
+    """Return a copy of the data in which moved classes have their current module paths.
 
-    The stored artefact itself never changes, because approvals contain its digest.
+    The stored artefact itself is not changed, because approvals contain its digest.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         schema = json.loads(archive.read(_SCHEMA))
@@ -140,7 +140,7 @@ def _with_current_paths(data: bytes) -> bytes:
 
 
 def _move_classes(node: Any) -> bool:
-    """Replace old module paths in a skops schema in place; return whether there were any."""
+    """Replace old module paths in a skops schema in place; return whether any were replaced."""
     if isinstance(node, list):
         # Do not use `any`, which would stop at the first replacement.
         return sum([_move_classes(one) for one in node]) > 0
@@ -162,7 +162,7 @@ def _replay(model: FittedModel, called: str) -> None:
     try:
         allowed *= model.output.scale(model.golden_scores)
         difference = float(np.max(np.abs(model.outputs(model.golden_rows) - model.golden_scores)))
-        outcome = f"the scores of its golden rows differ by up to {difference:.3g} ({allowed:g} is allowed)"
+        outcome = f"the scores of its golden rows differ by up to {difference:.3g} (at most {allowed:g} is allowed)"
     except Exception as error:  # noqa: BLE001 - an estimator of another version can raise any error
         difference, outcome = float("nan"), f"its golden rows cannot be scored ({one_line(error)})"
     # Do not use `>`, so that NaN is treated as a difference.

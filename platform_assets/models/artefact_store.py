@@ -40,7 +40,7 @@ _LONGEST_REASON = 500
 _SHOWN = 80
 _LONGEST_NOTE = 100_000
 # Maximum upload attempts. On Azure, only one of several concurrent uploads of the same file succeeds per attempt, so
-# this is enough for ten.
+# ten attempts allow ten concurrent uploads.
 _ATTEMPTS = 10
 
 
@@ -52,7 +52,7 @@ def is_digest(text: str) -> bool:
 class ArtefactStore:
     """The artefacts below one location, `models/<sha256>.skops`, and the sentence encoders that they use.
 
-    An encoder's files are one file, `models/<sha256>.encoder`; see `sentence_encoder.py`.
+    The files of an encoder are packed into one file, `models/<sha256>.encoder`; see `sentence_encoder.py`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class ArtefactStore:
         named
             Digests of the models and encoders to keep.
         before
-            Files that were written later are kept too, because training stores a model before it registers the model.
+            Files written at or after this time are kept too, because training stores a model before it registers it.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
-Each step of scikit-learn validates its input and its own state again, which takes nine tenths of the time for one row.
-These checks are unnecessary if the caller's matrix has the right columns.
+In every call, each step of scikit-learn validates its input and its own state, which takes nine tenths of the time for
+one row. These checks are unnecessary if the caller's matrix has the right columns.
 
 Import this module inside functions, because it imports scikit-learn.
 """
@@ -74,7 +74,7 @@ class Arithmetic:
 def arithmetic_of(estimator: Any) -> Arithmetic | None:
     """Compile a fitted estimator; None unless it is a calibrated pipeline whose steps are all supported.
 
-    The final estimator may be of any type. If it cannot be compiled, it calculates its scores itself.
+    The final estimator may be of any type. If it cannot be compiled, its own method is called.
     """
     # Compare types exactly, because a subclass can calculate something else.
     if type(estimator) is not CalibratedEstimator or type(estimator.estimator) is not Pipeline:
@@ -87,7 +87,7 @@ def arithmetic_of(estimator: Any) -> Arithmetic | None:
 
 def _transform(step: Any) -> Transform | None:
     if hasattr(step, "_sklearn_output_config"):
-        # Such a step is not supported, because its output can be a frame.
+        # A step with this attribute is not supported, because it may return a frame instead of a matrix.
         return None
     if type(step) is NumberColumns:
         return _itself
@@ -96,7 +96,8 @@ def _transform(step: Any) -> Transform | None:
         return partial(_filled, statistics=step.statistics_, indicated=indicated)
     if type(step) is StandardScaler:
         mean, scale = step.mean_ if step.with_mean else 0.0, step.scale_ if step.with_std else 1.0
-        # Do not compile a scaler that can overflow, because only scikit-learn's next step would reject the infinity.
+        # Do not compile a scaler that can overflow: the compiled steps after it would not reject the infinity, but
+        # scikit-learn's steps do.
         if np.all(np.abs(mean) < FAR_FROM_INFINITE) and np.all(scale > 1 / FAR_FROM_INFINITE):
             return partial(_scaled, mean=mean, scale=scale)
     return None
@@ -110,7 +111,8 @@ def _raw(step: Any) -> Callable[[Matrix], Scores]:
 
 def _fills_only_nan(step: SimpleImputer) -> bool:
     statistics = step.statistics_
-    # Reject a statistic of NaN: the column was entirely NaN in training, so scikit-learn drops the column.
+    # Do not compile an imputer with a statistic of NaN: that column was entirely NaN in training, so scikit-learn drops
+    # it.
     plain = statistics.dtype == np.float64 and np.all(np.abs(statistics) < FAR_FROM_INFINITE)
     return bool(plain) and isinstance(step.missing_values, float) and math.isnan(step.missing_values)
 

@@ -56,7 +56,7 @@ class FittedModel:
     features
         Column names in the order of the fit.
     golden_rows
-        Usually `GOLDEN_ROWS` rows with exactly these columns: booleans, numbers or strings.
+        Usually `GOLDEN_ROWS` rows, with exactly the columns in `features`, which are booleans, numbers or strings.
     golden_scores
         Output for the golden rows in training, float64: (rows,) for one number per row, else (rows, columns).
     libraries
@@ -93,7 +93,7 @@ class FittedModel:
         return found if found.ndim == 1 else found[:, 0]
 
     def predict(self, rows: Frame | Sequence[Mapping[str, Any]]) -> dict[str, NDArray[np.float64]]:
-        """Return the numbers of each row by their names, (n,) float64 each; see `outputs.py` for the names.
+        """Return one array (n,) of float64 per output name; see `outputs.py` for the names.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class FittedModel:
         return by_column(self.output, self.outputs(rows))
 
     def outputs(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Return all numbers of each row, float64, with one BLAS and OpenMP thread.
+        """Return all outputs for each row, float64, using one BLAS and OpenMP thread.
 
         Parameters
         ----------
@@ -242,7 +242,7 @@ class FittedModel:
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
-        """Pad the vectors with valid rows."""
+        """Append `beyond` valid rows to the vectors."""
         import numpy as np
         import pandas as pd
 
@@ -287,14 +287,14 @@ class FittedModel:
         import pandas as pd
 
         if self._only_numbers:
-            # This is a hundred times as fast as a frame of objects, which matters for the single rows of a service.
+            # An array is a hundred times as fast as a frame of objects, which matters for the single rows of a service.
             return self._of_numbers(np.array([[row[name] for row in rows] for name in self.features], dtype=np.float64))
         return pd.DataFrame(
             {name: _typed_values([row[name] for row in rows], kind) for name, kind in self._types.items()}
         )
 
     def _of_numbers(self, values: NDArray[np.float64]) -> Vectors:
-        """Convert numbers (features, n) to the estimator's input. Fix the memory order, because it affects sums."""
+        """Convert numbers (features, n) to the estimator's input. Keep the memory order, because it affects sums."""
         import pandas as pd
 
         return pd.DataFrame(values.T, columns=self._columns, copy=False) if self._takes_names else values.T

@@ -157,5 +157,5 @@ def test_only_tables_that_accumulate_accept_batches(engine: Engine) -> None:
 
 @pytest.mark.parametrize("other", [{"partition_by": "id"}, {"store": "online"}])
 def test_a_partitioned_or_online_table_cannot_accumulate(other: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="only a table of the lake without partitions can accumulate"):
+    with pytest.raises(ValueError, match="only an unpartitioned lake table can accumulate"):
         TableSchema(NAME, SALES.columns, SALES.key, accumulates=True, **other)

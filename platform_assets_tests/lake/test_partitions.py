@@ -213,5 +213,5 @@ def test_partitioning_only_the_schema_or_only_the_asset_is_refused(
 
 @pytest.mark.parametrize("kind", [{"source": True}, {"store": "online"}])
 def test_only_derived_lake_tables_can_be_partitioned(kind: Any) -> None:
-    with pytest.raises(ValueError, match="only a derived table of the lake can be partitioned"):
+    with pytest.raises(ValueError, match="only a derived lake table can be partitioned"):
         TableSchema("grid/load", COLUMNS, key=("month",), partition_by="month", **kind)

@@ -50,7 +50,7 @@ def test_a_damaged_newest_commit_gives_an_error_and_deleting_it_restores_the_pre
 ) -> None:
     store, newest = folder_lake.store, commit(log, 2)
     newest.write_bytes(CUTS[cut](newest.read_bytes()))
-    told = f"{NAME} is damaged: the commit {newest} is empty or truncated. Delete that file, which returns the table"
+    told = f"{NAME} is damaged: the commit {newest} is empty or truncated. Delete that file to return the table"
     uses: list[Callable[[], Any]] = [
         lambda: store.current(NAME),
         lambda: store.read(NAME),

@@ -342,9 +342,9 @@ def test_a_source_that_lacks_a_column_leaves_no_files(engine: Engine, tmp_path: 
 
 @pytest.mark.requirement("PLT-6")
 def test_a_source_needs_a_landed_file_and_a_derived_table_does_not_accept_one(engine: Engine, tmp_path: Path) -> None:
-    with pytest.raises(SchemaError, match="shop/sales is declared as a source, but got a frame"):
+    with pytest.raises(SchemaError, match="shop/sales is declared as a source, but its asset returned a frame"):
         Validator(engine, 0).validate(SALES, frame())
-    with pytest.raises(SchemaError, match="shop/totals is declared as derived, but got a landed file"):
+    with pytest.raises(SchemaError, match="shop/totals is declared as derived, but its asset returned a landed file"):
         Validator(engine, 0).validate(TOTALS, landed(engine, tmp_path, *good(1)))
 
 

@@ -136,8 +136,10 @@ def test_a_record_may_be_as_long_as_the_documented_limit(engine: Engine, tmp_pat
     rows = read(engine, tmp_path, b"a,b\n1," + quoted.encode() + b"\n" + over + b"\n" + plain.encode())
     assert rows == [
         good(2, "1", value),
-        bad(3, f"it has {len(over)} bytes; {LONGEST_RECORD} are allowed", "1," + "\\xff" * (LONGEST_RECORD - 2)),
-        bad(4, f"it has {len(plain)} bytes; {LONGEST_RECORD} are allowed", plain[:LONGEST_RECORD]),
+        bad(
+            3, f"it has {len(over)} bytes; at most {LONGEST_RECORD} are allowed", "1," + "\\xff" * (LONGEST_RECORD - 2)
+        ),
+        bad(4, f"it has {len(plain)} bytes; at most {LONGEST_RECORD} are allowed", plain[:LONGEST_RECORD]),
     ]
 
 
