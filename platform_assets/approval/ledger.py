@@ -249,7 +249,7 @@ class Ledger(LedgerQueries):
                 if only
                 else "there is no champion yet; approve a version first"
             )
-            raise LedgerError(f"the champion of {model} cannot be rolled back: {found}")
+            raise LedgerError(f"{model} cannot be rolled back: {found}")
         if event is None:
             raise refusal(outcome, thing)
         self.keep_heads()

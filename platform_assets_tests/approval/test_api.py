@@ -160,7 +160,7 @@ def test_a_malformed_form_gets_a_client_error(app: FastAPI, people: People, pend
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_refusal_of_a_second_decision_names_the_first(
+def test_second_decision_is_refused_with_a_message_about_the_first(
     app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     path = f"/approvals/{pending}/decision"

@@ -244,7 +244,7 @@ def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], 
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_refusal_of_a_second_decision_names_the_first(office: Office) -> None:
+def test_second_decision_is_refused_with_a_message_about_the_first(office: Office) -> None:
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))

@@ -128,7 +128,7 @@ def test_decision_is_recorded_with_person_time_and_reason(ledger: Ledger, verb: 
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("verb", ["approve", "reject", "withdraw"])
-def test_the_refusal_of_a_second_decision_names_the_first(ledger: Ledger, verb: Verb) -> None:
+def test_second_decision_is_refused_with_a_message_about_the_first(ledger: Ledger, verb: Verb) -> None:
     request = ledger.open_request(proposal())
     ledger.decide(request.id, "reject", SOMEBODY, "worse in the north")
     with pytest.raises(AlreadyDecided) as error:
