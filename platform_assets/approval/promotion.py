@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry
 
 _FIXES = {
-    State.PENDING: "a person must approve it with `platform-assets decide approve {id}` or on the page",
+    State.PENDING: "a person must approve it with `platform-assets decide approve {id}` or on the approval page",
     State.REJECTED: "train a better version",
-    State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
-    State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
+    State.WITHDRAWN: "open a new request: `platform-assets decide request {model} {version}`",
+    State.EXPIRED: "open a new request: `platform-assets decide request {model} {version}`",
     State.SUPERSEDED: "decide on the newer version, or `platform-assets decide request {model} {version}`",
-    State.FAILED: "request it again with new evidence: `platform-assets decide request {model} {version}`",
-    State.ROLLED_BACK: "request it again: `platform-assets decide request {model} {version}`",
+    State.FAILED: "open a new request with new evidence: `platform-assets decide request {model} {version}`",
+    State.ROLLED_BACK: "open a new request: `platform-assets decide request {model} {version}`",
 }
 
 

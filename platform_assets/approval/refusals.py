@@ -63,11 +63,11 @@ _ABOUT_LEDGER = {
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
     "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
-    "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; request it "
-    "again: `platform-assets decide request MODEL VERSION`",
+    "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; open a new "
+    "request: `platform-assets decide request MODEL VERSION`",
     "no_champion": "{thing}: {model} has no champion, so there are no requests for a shadow to score; approve a "
     "version first",
-    "other_champion": "{thing} was not compared with the current champion; request it again: "
+    "other_champion": "{thing} was not compared with the current champion; open a new request: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
     "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",

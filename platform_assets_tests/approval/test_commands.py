@@ -348,7 +348,7 @@ def test_a_repeated_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) 
     assert rows[1] > rows[0]
 
     desk.do("decide", "withdraw", "2", *ASK, key=secret)
-    # Use evidence that passed the gate, because a model that is trained on so few generated loans may fail the gate.
+    # Open the request with evidence of a passed gate, because a model trained on so few demo loans may fail the gate.
     desk.ask(1, digest=trained)
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)
@@ -422,7 +422,7 @@ def test_rollback_restores_the_previous_champion_and_audit_finds_a_moved_alias(m
     works.registry.set_alias(MODEL, CHAMPION, 2)
     done = desk.do("audit")
     assert (done.code, done.err) == (1, "")
-    assert done.out == f"{MODEL}: the alias champion points to version 2; the champion is version 1, request 1\n"
+    assert done.out == f"{MODEL}: the alias champion points to version 2, but the champion is version 1, request 1\n"
 
 
 # export
@@ -433,7 +433,7 @@ def test_export_records_the_approver(mlflow_desk: Desk, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     refused(
         mlflow_desk.do("export", MODEL, str(folder)),
-        f"{MODEL} has no champion to export; train it, approve its request",
+        f"{MODEL} has no champion to export; train the model, approve its request",
     )
     services = mlflow_desk.services
     works = Works(services.ledger, MemoryRegistry(), tmp_path, services._lock, services.artefacts)
@@ -470,7 +470,8 @@ def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
     done = desk.do("audit")
     assert (done.code, done.out, done.err) == (
         1,
-        "event 2: altered after it was written\nevent 2: was decided with a key of anna, but names bert\n",
+        "event 2: altered after it was written\n"
+        "event 2: was decided with a key of anna, but records bert as the person who decided\n",
         "",
     )
 
@@ -495,7 +496,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in listed.out.splitlines() if line.startswith("│")
     ]
-    # Leave out the key that the fixture created.
+    # Ignore the key that the fixture created.
     rows = [row for row in rows if not row[0].startswith("test-")]
     assert [row[:3] for row in rows] == [
         ["anna-laptop", "Anna [/b] [red]Müller", "approve, read"],
@@ -511,7 +512,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
     [
         (("add", "anna", "--scope", "rule"), "choose from read, predict, label, trace, approve"),
         (("add", "anna smith", "--scope", "read"), "'anna smith' is not a valid name"),
-        (("add", "known", "--scope", "read"), "there is already a key known; choose another name"),
+        (("add", "known", "--scope", "read"), "there is already a key 'known'; choose another name"),
         (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),
     ],
 )
@@ -542,7 +543,7 @@ def test_people_are_enrolled_listed_and_revoked(desk: Desk) -> None:
     assert "anna-laptop" not in desk.do("people", "list").out
     assert "example.com" not in desk.do("keys", "list").out
     refused = desk.do("people", "add", "anna-laptop", "--scope", "read")
-    assert (refused.code, "there is already a key anna-laptop" in refused.err) == (1, True)
+    assert (refused.code, "there is already a key 'anna-laptop'" in refused.err) == (1, True)
     assert desk.do("people", "revoke", person.name).out == f"the access of {person.name} is revoked\n"
     assert not [key for key in desk.keys.list() if key.is_person and not key.revoked_at]
     assert desk.keys.check(secret) is not None

@@ -117,7 +117,7 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
     new = keys.check(again)
     assert new is not None
     assert (new.owner, new.id != key.id) == ("somebody else", True)
-    with pytest.raises(KeysError, match="there is already a key robot; choose another name, or revoke that key first"):
+    with pytest.raises(KeysError, match="there is already a key 'robot'; choose another name, or revoke that key first"):
         keys.add("robot", "robot", ["read"])
     keys.revoke("robot")
     assert keys.check(again) is None
