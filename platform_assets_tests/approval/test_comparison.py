@@ -50,7 +50,9 @@ def test_numbers_are_formatted_for_display(value: float | None, shown: str, with
         ("roc_auc", estimate(None), "undefined"),
     ],
 )
-def test_difference_is_clear_only_if_its_interval_excludes_0(metric: str, difference: dict[str, Any], reading: str) -> None:
+def test_difference_is_clear_only_if_its_interval_excludes_0(
+    metric: str, difference: dict[str, Any], reading: str
+) -> None:
     (found,) = comparisons({"metrics": {metric: estimate(0.5)}, "difference": {metric: difference}})
     assert found.reading == reading
 
