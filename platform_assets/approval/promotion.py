@@ -155,7 +155,7 @@ class Promoter:
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)
             if previous and not done and (why := self._unusable(previous.digest)):
-                raise PromotionRefused(f"{model} cannot go back to version {previous.version}: {why}")
+                raise PromotionRefused(f"{model} cannot be rolled back to version {previous.version}: {why}")
             self._ledger.rolled_back(model, actor, reason, delivery=delivery)
             self._reconciler.project(model)
             champion = self._ledger.champion(model)

@@ -38,13 +38,13 @@ _ABOUT_PEOPLE = {
     "PLATFORM_API_KEY to a key with the scope approve, or sign in on the page",
     "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver can create a key with it: "
     "`platform-assets keys add NAME --scope approve`",
-    "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
+    "not_an_approver": "{thing}: {name} is not one of the policy's approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
-    "people_unknown": "{thing}: its policy needs the identity of each approver, so an approval needs a key; "
+    "people_unknown": "{thing}: the policy needs the identity of each approver, so an approval needs a key; "
     "set PLATFORM_API_KEY, or sign in on the page",
-    "unknown_launcher": "{thing}: its policy is four-eyes, but it is unknown who launched the training; approve a "
+    "unknown_launcher": "{thing}: the policy is four-eyes, but it is unknown who launched the training; approve a "
     "version that the schedule or the sensor trained",
-    "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "
+    "involved": "{thing}: {name} launched the training or made the request, and the policy is four-eyes; another "
     "person must approve it",
     "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
     "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",

@@ -317,7 +317,7 @@ def test_four_eyes_policy_lets_the_requester_withdraw_but_not_approve(desk: Desk
     secret = desk.keys.add("anna", "anna", ["approve"])
     desk.ask(requested_by=Actor("anna", secret), four_eyes=True)
     refused(
-        desk.do("decide", "approve", "1", *ASK, key=secret), "its policy is four-eyes; another person must approve it"
+        desk.do("decide", "approve", "1", *ASK, key=secret), "the policy is four-eyes; another person must approve it"
     )
     assert desk.do("decide", "withdraw", "1", *ASK, key=secret).code == 0
 
@@ -470,8 +470,10 @@ def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
     done = desk.do("audit")
     assert (done.code, done.out, done.err) == (
         1,
-        "event 2: altered after it was written\n"
-        "event 2: was decided with a key of anna, but records bert as the person who decided\n",
+        (
+            "event 2: altered after it was written\n"
+            "event 2: was decided with a key of anna, but records bert as the person who decided\n"
+        ),
         "",
     )
 

@@ -44,7 +44,10 @@ def _meet(barrier: Barrier) -> None:
 
 
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
-    """Decide about each request as one person; return whether this decision was recorded, and the recorded decision."""
+    """Decide on each request as one person.
+
+    For each request, return `won` if this person's decision was recorded, otherwise `told`, with the recorded decision.
+    """
     outcomes = []
     with psycopg.connect(url) as connection:
         ledger = Ledger(lambda: nullcontext(connection))

@@ -1,4 +1,4 @@
-"""Damaged artifacts and altered tags are found with a real MLflow."""
+"""The audit of a real MLflow registry reports damaged artifacts and altered tags."""
 
 from __future__ import annotations
 
