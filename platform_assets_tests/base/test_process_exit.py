@@ -40,7 +40,7 @@ def ended(work: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
         ("sys.exit('no such thing')", 1, "no such thing\n"),
     ],
 )
-def test_the_process_ends_with_the_code_of_system_exit(end: str, code: int, told: str) -> None:
+def test_the_process_ends_with_the_exit_code_given_to_sys_exit(end: str, code: int, told: str) -> None:
     assert ended(f"def work(): {end}") == (code, "", told)
 
 
