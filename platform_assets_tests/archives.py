@@ -72,7 +72,7 @@ def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 
 
 def pack(content: bytes, member: str = MEMBER) -> bytes:
-    """Return a gzip-compressed tar archive of one file, which contains `content` as base64 in lines of 76 characters."""
+    """Return a gzip-compressed tar archive of one file, with `content` as base64 in lines of 76 characters."""
     return gzip.compress(tar({member: base64.encodebytes(content)}), mtime=0)
 
 

@@ -50,7 +50,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="must run commands as 
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)
 OTHER_ROWS = 200
-"""PLATFORM_DEMO_ROWS for tests with their own loans. The other domains need a few rows for training."""
+"""PLATFORM_DEMO_ROWS for tests that write their own loans. The other domains still need demo rows for training."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The loader on PostgreSQL, MariaDB (also through ODBC) and SQLite, and on SQL Server if a server is configured."""
+"""The SQL loader on PostgreSQL, MariaDB (also through ODBC) and SQLite, and on SQL Server if a server is configured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rows_are_loaded_exactly(place: Place) -> None:
     ]
 
 
-def test_a_second_load_changes_nothing(place: Place) -> None:
+def test_loading_the_same_rows_again_changes_nothing(place: Place) -> None:
     table = place.create()
     place.loader().load(demand(50).to_reader())
     before = place.rows(table)
@@ -64,7 +64,7 @@ def test_a_correction_changes_only_the_corrected_rows(place: Place) -> None:
 
 
 @pytest.mark.parametrize("other", [NAME.upper(), NAME.replace("ó", "o"), NAME + " "])
-def test_a_text_that_differs_in_case_accents_or_blanks_is_updated(place: Place, other: str) -> None:
+def test_a_text_is_updated_even_if_only_case_accents_or_blanks_changed(place: Place, other: str) -> None:
     table = place.create()
     place.loader().load(demand(1).to_reader())
     assert counts(place.loader().load(demand(1, name=other).to_reader())) == (0, 1, 0)
@@ -89,7 +89,7 @@ def test_a_failure_leaves_the_table_unchanged(place: Place) -> None:
     assert place.rows(table) == before
 
 
-def test_chunks_are_staged_one_by_one_and_the_progress_is_reported(place: Place) -> None:
+def test_chunks_are_staged_one_after_the_other_and_progress_is_reported(place: Place) -> None:
     table = place.create()
     lines: list[str] = []
     place.loader().load(demand(2_500).to_reader(max_chunksize=1_000), lines.append)
@@ -103,7 +103,7 @@ def test_chunks_are_staged_one_by_one_and_the_progress_is_reported(place: Place)
     assert len(place.rows(table)) == 2_500
 
 
-def test_two_loads_at_once_lose_no_rows(place: Place) -> None:
+def test_concurrent_loads_lose_no_rows(place: Place) -> None:
     table = place.create()
     failures: list[Exception] = []
 
@@ -150,7 +150,7 @@ def test_one_message_lists_all_faults_of_the_target_table(place: Place) -> None:
     assert told.endswith("Change the table; the loader never changes it")
 
 
-def test_a_unique_constraint_can_be_the_key_and_names_may_differ_in_case(place: Place) -> None:
+def test_the_key_may_be_a_unique_constraint_and_column_names_may_differ_in_case(place: Place) -> None:
     place.create(
         sa.Column("row_number", sa.Integer, sa.Identity(), primary_key=True),
         sa.Column("Name", sa.Unicode(200)),
