@@ -82,7 +82,7 @@ def test_a_failure_leaves_the_table_unchanged(place: Place) -> None:
     table = place.create(*demand_columns(), sa.CheckConstraint("demand_forecast < 40000", "demand_is_plausible"))
     place.loader().load(demand(5).to_reader())
     before = place.rows(table)
-    # The constraint rejects the insert, which follows the update in the same transaction.
+    # The update of five rows succeeds. In the same transaction, the constraint then rejects the insert of two rows.
     rows = pa.concat_tables([demand(5, mw=1.0), demand(2, first=5, mw=50_000.0)])
     with pytest.raises(SqlTargetError, match="violate another constraint of the table"):
         place.loader().load(rows.to_reader())
@@ -146,7 +146,7 @@ def test_one_message_lists_all_faults_of_the_target_table(place: Place) -> None:
     assert "demand_forecast is" in told
     assert "which cannot store double values" in told
     assert "region is NOT NULL without a default" in told
-    assert "no primary key or unique constraint has exactly the columns (id, datetime); its keys: (id)" in told
+    assert "no primary key or unique constraint has exactly the columns (id, datetime); existing keys: (id)" in told
     assert told.endswith("Change the table; the loader never changes it")
 
 
@@ -239,7 +239,7 @@ def test_all_types_are_loaded_exactly(place: Place) -> None:
     assert place.rows(table)[0] == (1, amount[0].as_py(), True, day, "2017-03-26 01:00:00", -(2**31))
 
 
-def test_the_target_is_neither_created_nor_altered(place: Place) -> None:
+def test_the_target_table_is_neither_created_nor_altered(place: Place) -> None:
     def structure() -> list[object]:
         inspector = sa.inspect(place.engine)
         tables = sorted(inspector.get_table_names())
@@ -263,7 +263,7 @@ def test_a_similar_table_is_suggested(place: Place) -> None:
         place.loader().load(demand(1).to_reader())
 
 
-def test_loading_no_rows_succeeds(place: Place) -> None:
+def test_loading_an_empty_reader_succeeds(place: Place) -> None:
     table = place.create()
     assert counts(place.loader().load(demand(0).to_reader())) == (0, 0, 0)
     assert place.rows(table) == []
@@ -276,7 +276,7 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 def odd_user(place: Place) -> Callable[[str], None]:
     """Create the user `loader`, whose password contains special characters.
 
-    Return a function that inserts the name of the user into a statement and runs it.
+    Return a function that replaces `{user}` in a statement by the user's name, and runs the statement.
     """
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
