@@ -124,7 +124,7 @@ def migrate(
         newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
         if newer:
             done.append(
-                f"kept {database.name('platform')} at {listed(newer)}: newer code migrated it, and this code can use it"
+                f"left {database.name('platform')} at {listed(newer)}: newer code migrated it, and this code supports it"
             )
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)

@@ -382,7 +382,7 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
 ) -> None:
     migrate(limited, external, domains)
     shutil.rmtree(domains / "shop")
-    # Tables of a domain that is not in the code are accepted until something must be migrated.
+    # The tables of a domain without code are accepted as long as there is nothing to migrate.
     require_heads(limited, domains)
     write_migration(domains, "bakery_0002_rolls", "select 1")
     for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):

@@ -27,7 +27,7 @@ def domains(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_platforms_branch_comes_first_and_revisions_are_in_numerical_order(domains: Path) -> None:
+def test_the_branch_of_the_platform_comes_first_and_revisions_are_sorted_by_number(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
         "platform": [f"{number:04}" for number in range(1, int(NEWEST) + 1)],
         "bakery_2": ["bakery_2_0001"],
