@@ -123,9 +123,7 @@ def migrate(
         found, wanted = current_heads(connection), wanted_heads(domains)
         newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
         if newer:
-            done.append(
-                f"left {database.name('platform')} at {listed(newer)}: newer code migrated it, and this code supports it"
-            )
+            done.append(f"left {database.name('platform')} at {listed(newer)}, to which newer code migrated it")
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)

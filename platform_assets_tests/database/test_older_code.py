@@ -64,7 +64,7 @@ def test_older_code_accepts_a_database_migrated_by_newer_code_and_does_not_chang
         connection.execute(f"revoke all on shop.prices from {limited.role}".encode())
 
     name = external.name("platform")
-    kept = f"left {name} at {{}}: newer code migrated it, and this code supports it"
+    kept = f"left {name} at {{}}, to which newer code migrated it"
     assert migrate(limited, external) == [kept.format("shop_0002")]
     require_heads(limited)
     (newer / "shop" / "migrations" / "shop_0002_prices.py").unlink()
@@ -130,8 +130,8 @@ def removals(found: list[str]) -> list[str]:
         table = re.match(r"alter table (?:only )?(\S+)", statement)
         if table and table[1] in created:
             return False
-        # Dropping a function is harmless if a new function replaces it. The new function may have an additional argument
-        # with a default.
+        # Dropping a function is harmless if a new function replaces it. The new function may have an additional
+        # argument with a default.
         function = re.match(r"drop function ([^\s(]+)", statement)
         if function and function[1] in functions:
             return False
