@@ -85,7 +85,7 @@ def test_all_results_are_read_if_pages_are_small_and_the_index_changes() -> None
         (status(503), 3, 503, "arXiv returned HTTP 503"),
         (silent, 3, None, "arXiv did not answer within 0.5 s"),
         (dropped, 3, None, "arXiv cannot be reached"),
-        (demo.empty_page, 3, 200, "empty page at position 0, although the search has"),
+        (demo.empty_page, 3, 200, "empty page at position 0, although there are"),
         (truncated, 3, 200, "response that cannot be read: it is not well-formed XML"),
         (demo.entity_bomb, 3, 200, "a document type declaration"),
         (demo.error_entry, 1, 200, "arXiv refused the search: internal error"),
