@@ -34,7 +34,7 @@ OPTIONAL = {
     "release": ("RELEASE_TESTS", ".ci/run runs it"),
     "nightly": ("NIGHTLY_TESTS", "the nightly workflow runs it"),
 }
-"""Tests that are skipped by default: their marker, the variable that enables them, and the place where they run."""
+"""Tests that are skipped by default: their marker, the variable that enables them, and what usually runs them."""
 CHROMIUM = "chromium"
 
 # Ignore the example domain, because its imports work only in the copy of the project in which
@@ -76,7 +76,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium for one test. It ends with the test, because its event loop would disturb other tests."""
+    """Headless Chromium for one test. It is closed after the test, because its event loop would disturb other tests."""
     with started_browser() as browser:
         yield browser
 

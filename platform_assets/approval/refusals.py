@@ -72,7 +72,7 @@ _ABOUT_LEDGER = {
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
     "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",
 }
-_NO_OVERRIDE = "under its policy, no one"
+_NO_OVERRIDE = "under the policy, no one"
 
 
 def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = None) -> LedgerError:

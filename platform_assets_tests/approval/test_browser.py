@@ -94,7 +94,7 @@ def tab_to(page: Page, wanted: str) -> None:
 
 @pytest.fixture
 def challenger(services: Services) -> int:
-    """A request for a version that failed the gate, compared with a champion."""
+    """A request for a version that failed the gate. The version was compared with a champion."""
     champion = proposal(1)
     services.ledger.open_request(champion)
     changes = {"model": champion.model, "evidence": evidence(passed=False), "champion": (1, digest(1))}

@@ -387,7 +387,7 @@ def train(services: Services) -> str:
 
 @pytest.mark.requirement("PRO-7")
 @pytest.mark.parametrize("command", [("rollback", "credit_risk", *ASK), ("decide", "list", "--model", "credit_risk")])
-def test_an_unknown_model_is_refused_with_the_known_names(desk: Desk, command: tuple[str, ...]) -> None:
+def test_the_error_for_an_unknown_model_lists_the_known_models(desk: Desk, command: tuple[str, ...]) -> None:
     refused(desk.do(*command), f"there is no model .credit_risk.; choose one of .*{MODEL}")
 
 

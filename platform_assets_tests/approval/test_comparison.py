@@ -134,7 +134,7 @@ def test_a_criterion_is_uncertain_if_the_interval_contains_its_bound(
         (False, estimate(None), Standing.NOT_MET),
     ],
 )
-def test_a_not_worse_criterion_is_uncertain_if_the_interval_contains_its_margin(
+def test_the_margin_of_a_criterion_is_parsed_from_its_message(
     passed: bool, difference: dict[str, Any] | None, standing: Standing
 ) -> None:
     told = keeps_up(NotWorse("recall", by=0.01), {"recall": Estimate(0.0, -0.02, 0.02)}).told

@@ -56,7 +56,7 @@ def test_sensor_skips_without_a_decision(office: Office) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_sensor_launches_an_approved_request_until_it_is_promoted(office: Office) -> None:
+def test_sensor_launches_the_promotion_until_the_request_is_promoted(office: Office) -> None:
     number = office.works.approve(office.works.train())
     data = office.tick()
     [request] = data.run_requests or []

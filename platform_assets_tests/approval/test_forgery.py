@@ -141,7 +141,7 @@ def decide(connection: psycopg.Connection[Any], number: int, secret: str | None,
 def test_texts_that_the_service_role_can_read_are_not_accepted_as_secrets(
     required: Ledger, role: psycopg.Connection[Any]
 ) -> None:
-    """Decide with each text from the tables of keys and sessions, and with a person's name, as the secret."""
+    """Try to decide, with each text from the tables of keys and sessions as the secret. Also try a person's name."""
     number = required.open_request(proposal(requested_by="anna")).id
     assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"token").hexdigest(), 60) in {True, False}
     required.decide(
@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_can_sign_a_person_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Only the owner can create a key with the scope identify. The token of a session is not accepted instead of it.
+    # Only the owner can create a key with the scope identify. A session token is not accepted in place of this key.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -356,7 +356,7 @@ def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.
 
 
 @pytest.mark.requirement("PRO-9")
-def test_long_texts_from_the_service_are_refused_or_shortened(
+def test_long_texts_from_the_service_role_are_refused_or_shortened(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     digest = hashlib.sha256(b"x").hexdigest()

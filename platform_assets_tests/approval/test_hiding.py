@@ -52,7 +52,7 @@ def sha256(text: str) -> str:
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
 @pytest.mark.parametrize("digest", ["", "x", "../../etc/passwd", "x" * 100_000])
-def test_a_request_with_a_malformed_digest_stops_neither_the_audit_nor_a_promotion(works: Works, digest: str) -> None:
+def test_a_request_with_a_malformed_digest_is_reported_and_cannot_be_promoted(works: Works, digest: str) -> None:
     number = works.ask(works.crown(), digest=digest).id
     [told] = works.promoter.audit_everything()
     assert told.startswith(f"{MODEL}: {digest[:80]!r} is not the digest of a model")

@@ -1,4 +1,4 @@
-"""Copies of the heads of the ledger's hash chains in the lake, and the deletions that the copies reveal."""
+"""The lake's copies of the heads of the ledger's hash chains, and the deletions that the copies reveal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """A ledger whose heads are copied to a folder, and a promoter that compares the copies."""
+    """A ledger whose heads are copied to a folder, and a promoter that compares the copies with the ledger."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.heads = KeptHeads(lambda: ArtefactStore(str(folder)), LedgerQueries(database.pooled))
@@ -75,7 +75,7 @@ def test_deleted_newest_event_is_reported_and_its_copied_head_is_not_overwritten
     before = kept.heads.read()
     cut(owner_url, "delete from platform.approval_events where sequence = 2")
     where = f"{HEADS_FILE} (events)"
-    gone = Finding("event 2", f"missing, although {where} names it: the end of the chain was deleted")
+    gone = Finding("event 2", f"missing, although {where} contains its hash: the end of the chain was deleted")
     assert kept.promoter.audit() == [gone]
     with caplog.at_level(logging.ERROR):
         kept.works.ledger.decide(request.id, "approve", ANNA, "good")

@@ -1,4 +1,4 @@
-"""The ledger on a real PostgreSQL server, connected as the service role."""
+"""The ledger on a real PostgreSQL server. The tests connect as the service role."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def _meet(barrier: Barrier) -> None:
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
     """Decide on each request as one person.
 
-    For each request, return `won` if this person's decision was recorded, otherwise `told`, with the recorded decision.
+    Return two texts for each request: `won` if this decision was recorded, otherwise `told`; and the decision that was
+    recorded.
     """
     outcomes = []
     with psycopg.connect(url) as connection:

@@ -138,7 +138,7 @@ def wait_for_the_end(works: Works, _: Any) -> None:
         (wait_for_the_end, timedelta(seconds=1), "it expired at .* before it was promoted"),
     ],
 )
-def test_stale_approval_fails_and_can_be_requested_again(
+def test_stale_approval_fails_and_its_version_can_be_requested_again(
     works: Works, happens: Callable[[Works, Any], None], lifetime: timedelta, said: str
 ) -> None:
     works.crown("first")

@@ -74,7 +74,7 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
             ("approve", ANNA, "good"),
             "it is unknown who launched the training",
         ),
-        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; under its policy, no one may"),
+        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; under the policy, no one may"),
         ({"evidence": {}}, ("approve", ANNA, "good"), "did not pass the gate"),
         ({"evidence": {"verdict": {"passed": "true"}}}, ("approve", ANNA, "good"), "did not pass the gate"),
         (

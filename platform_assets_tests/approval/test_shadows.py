@@ -1,4 +1,4 @@
-"""Shadows in the ledger: their events, the reasons why they end, and the audit of both."""
+"""Shadows in the ledger: their events, the reasons why they end, and forged events that the audit reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract of all model registries: MLflow on a real PostgreSQL server, the one in memory, and the one in a file."""
+"""The contract of all model registries. It is tested with MLflow on PostgreSQL, in memory, and in a file."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False), sa.Column("whole", sa.BigInteger)
     )
     rows = pa.table({"id": [1, 2], "whole": [5.0, 5.5]})
-    with pytest.raises(SqlTargetError, match="whole of the target cannot store the value '5.5' exactly .the row id=2;"):
+    with pytest.raises(SqlTargetError, match="target column whole cannot store the value '5.5' exactly .the row id=2;"):
         place.loader(key=["id"]).load(rows.to_reader())
     assert place.rows(table) == []
     assert counts(place.loader(key=["id"]).load(rows.slice(0, 1).to_reader())) == (1, 0, 0)
@@ -205,9 +205,9 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
 
 def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
-    with pytest.raises(SqlTargetError, match="the column name has no value in the row id=460, .*NOT NULL"):
+    with pytest.raises(SqlTargetError, match="the row id=460, .* has no value in the column name, but .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
-    with pytest.raises(SqlTargetError, match="the column id has no value .* it belongs to the key"):
+    with pytest.raises(SqlTargetError, match="has no value in the column id, but it belongs to the key"):
         place.loader().load(demand(1, id=None).to_reader())
 
 
@@ -276,7 +276,7 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 def odd_user(place: Place) -> Callable[[str], None]:
     """Create the user `loader`, whose password contains special characters.
 
-    Return a function that replaces `{user}` in a statement by the user's name, and runs the statement.
+    Return a function that replaces `{user}` in a statement with the user's name, and runs the statement.
     """
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
@@ -286,7 +286,7 @@ def odd_user(place: Place) -> Callable[[str], None]:
         place.run(f"CREATE LOGIN loader WITH PASSWORD = N'{literal}'", "CREATE USER loader FOR LOGIN loader")
     else:
         clause = "PASSWORD" if dialect == "postgresql" else "IDENTIFIED BY"
-        # `exec_driver_sql` without values leaves % unchanged with psycopg, and doubles it for pymysql.
+        # Write % as %%, because psycopg and pymysql treat % as the start of a placeholder.
         place.run(f"CREATE USER {name} {clause} '{literal}'".replace("%", "%%"))
     return lambda statement: place.run(statement.format(user=name))
 

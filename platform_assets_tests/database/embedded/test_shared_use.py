@@ -274,7 +274,7 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
         other.listen()
         taken, free = other.getsockname()[1], free_port()
         # Redirect the server's messages to the log file, as a watcher does, because `Server` reads the log to find the
-        # reason of a failed start.
+        # reason for a failed start.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))
