@@ -123,7 +123,8 @@ def migrate(
         found, wanted = current_heads(connection), wanted_heads(domains)
         newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
         if newer:
-            done.append(f"left {database.name('platform')} at {listed(newer)}, to which newer code migrated it")
+            name = database.name("platform")
+            done.append(f"did not change {name}, because newer code already migrated it to {listed(newer)}")
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)

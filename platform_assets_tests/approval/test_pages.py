@@ -195,7 +195,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 @pytest.mark.requirement("PRO-4", "PRO-9")
 def test_unreadable_evidence_is_reported_on_the_page(app: FastAPI, services: Services, people: People) -> None:
-    """The ledger does not check all of the evidence. A person must be able to reject a request with malformed evidence."""
+    """The ledger does not check all of the evidence. A person must be able to reject a request with bad evidence."""
     anna = Visitor(app).sign_in(people.anna)
     for change in UNREADABLE:
         number = services.ledger.open_request(proposal(evidence=evidence(**change))).id

@@ -190,7 +190,7 @@ def test_migrate_revokes_rights_that_the_service_role_had_before(external: Datab
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of missing databases for the service role, and for an owner role with CREATEDB that is not a superuser."""
+    """URLs of databases that do not exist yet: as the service role, and as an owner role that may only create them."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)
@@ -222,7 +222,7 @@ def test_the_service_role_of_an_external_server_cannot_change_the_ledger(
 
 
 @pytest.mark.parametrize(("take", "said"), [("revoke {app} from {owner}", 'owner "{app}"'), ("", "")])
-def test_missing_right_to_hand_over_databases_is_reported_with_the_fix(
+def test_missing_right_to_change_the_owner_of_databases_is_reported_with_the_fix(
     two_roles: tuple[str, str], postgres_server: Database, tmp_path: Path, take: str, said: str
 ) -> None:
     limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)

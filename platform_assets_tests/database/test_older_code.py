@@ -64,7 +64,7 @@ def test_older_code_accepts_a_database_migrated_by_newer_code_and_does_not_chang
         connection.execute(f"revoke all on shop.prices from {limited.role}".encode())
 
     name = external.name("platform")
-    kept = f"left {name} at {{}}, to which newer code migrated it"
+    kept = f"did not change {name}, because newer code already migrated it to {{}}"
     assert migrate(limited, external) == [kept.format("shop_0002")]
     require_heads(limited)
     (newer / "shop" / "migrations" / "shop_0002_prices.py").unlink()
@@ -93,7 +93,7 @@ def test_code_that_needs_a_removed_table_is_refused(external: Database, limited:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_code_without_a_migrated_domain_is_refused_if_it_needs_another_migration(
+def test_migrate_is_refused_if_the_code_lacks_a_domain_of_the_database(
     external: Database, limited: Database, newer: Path
 ) -> None:
     migrate(limited, external, newer)
@@ -194,6 +194,6 @@ def test_replacing_a_constraint_or_function_does_not_break_the_previous_release(
     assert not removals(["create table a (x int)", "alter table a add constraint c check (x > 0)"])
 
 
-def test_the_baseline_migration_requires_code_of_its_own_revision() -> None:
+def test_code_older_than_the_baseline_cannot_use_a_newer_database() -> None:
     path = find_branches()[0].files[BASELINE]
     assert load_python_file(str(path.parent), path.name).oldest_code == BASELINE

@@ -155,7 +155,7 @@ class NoCalls(WorkerCalls):
 
 @pytest.fixture
 def scraped(services: Services, people: People) -> Iterator[Server]:
-    """A web server with the page `/metrics` of a real service, which has handled two requests. It requires no key."""
+    """A web server that returns the metrics of a real service without a key. The service has handled two requests."""
     app = application(services, worker=Worker(1, 2, NoCalls(), lambda: None))
     client = api(app, people.rita)
     with running_web_server() as server:
