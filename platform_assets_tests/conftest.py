@@ -34,7 +34,7 @@ OPTIONAL = {
     "release": ("RELEASE_TESTS", ".ci/run runs it"),
     "nightly": ("NIGHTLY_TESTS", "the nightly workflow runs it"),
 }
-"""Markers of tests that are skipped by default. For each: the variable that enables the tests, and what runs them."""
+"""Tests that are skipped by default: their marker, the variable that enables them, and what usually runs them."""
 CHROMIUM = "chromium"
 
 # Ignore the example domain, because its imports work only in the copy of the project in which
@@ -76,20 +76,20 @@ def real_data() -> Path:
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Headless Chromium for one test. Its event loop ends with the test, because the loop would disturb other tests."""
+    """Headless Chromium for one test. It is closed after the test, because its event loop would disturb other tests."""
     with started_browser() as browser:
         yield browser
 
 
 @contextmanager
 def started_browser() -> Iterator[Browser]:
-    """Run headless Chromium until the context ends; only for modules whose tests need no other event loop."""
+    """Run headless Chromium until the context ends. Use this only in modules whose tests need no other event loop."""
     from playwright.sync_api import sync_playwright
 
     executable = shutil.which(CHROMIUM)
     if executable is None:
         pytest.skip(f"needs a browser: apt-get install {CHROMIUM}")
-    # Chromium cannot use its sandbox if root starts it.
+    # Chromium refuses to start with its sandbox as root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)

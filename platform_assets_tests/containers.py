@@ -1,4 +1,4 @@
-"""Real containers: Docker Compose, and a running project of `docker/compose.yaml` in a separate folder."""
+"""Run projects of `docker/compose.yaml` with Docker Compose, in a copy of the folder `docker`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def lacking(reason: str) -> None:
 
 
 def compose_command(bases: Sequence[str] = BASES) -> list[str]:
-    """Return the command of Docker Compose: the plug-in, or the older program."""
+    """Return the command of Docker Compose: the plug-in `docker compose`, or the older program `docker-compose`."""
     if not succeeds("docker", "info"):
         lacking("needs a running Docker engine (apt packages docker.io and docker-compose)")
     if missing := [base for base in bases if not succeeds("docker", "image", "inspect", base)]:
@@ -80,7 +80,7 @@ class Project:
     tag
         Tag of the images.
     environment
-        Name of the environment, whose settings a test may append to.
+        Name of the environment. Its settings are in `environments/<name>.env`, to which a test may append.
     """
 
     folder: Path
@@ -129,7 +129,7 @@ class Project:
         return self.compose("run", "--rm", "-T", "migrate", *command)
 
     def inside(self, service: str, *command: str, given: str | None = None) -> str:
-        """Run a command in a running container, with the secrets that its process has."""
+        """Run a command in a running container, with the same secrets as the container's own process."""
         return self.compose("exec", "-T", service, "/platform/entrypoint.sh", *command, given=given)
 
     def container(self, service: str) -> str:

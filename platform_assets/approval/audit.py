@@ -222,7 +222,7 @@ def _head_findings(chain: list[Texts], noun: str, where: str, head: str) -> Iter
     found = hashes.get(int(sequence))
     if found is None:
         end = ": the end of the chain was deleted" if int(sequence) > max(hashes, default=0) else ""
-        yield Finding(f"{noun} {sequence}", f"missing, although {where} names it{end}")
+        yield Finding(f"{noun} {sequence}", f"missing, although {where} contains its hash{end}")
     elif found != hashed:
         told = f"differs from the copy in {where}: the chain was rewritten at this point or earlier"
         yield Finding(f"{noun} {sequence}", told)

@@ -78,7 +78,7 @@ def show(context: typer.Context, request: Number) -> None:
     try:
         lines = [*told(found)]
     except UNREADABLE:
-        lines = [f"{found.called}: {found.state}; its evidence cannot be read, so reject or withdraw it"]
+        lines = [f"{found.called}: {found.state}; the evidence cannot be read; reject or withdraw the request"]
     for line in lines:
         say(line)
     section = shadow_section(context.obj.services.shadow_ledger.shadow(request), found, history)
@@ -135,7 +135,7 @@ def audit(context: typer.Context) -> None:
         say(line)
     if found:
         raise typer.Exit(1)
-    say(f"nothing was altered; the newest event: {head or 'none yet'}")
+    say(f"nothing was altered; newest event: {head or 'none'}")
 
 
 def _demand_known(context: Context, model: str) -> None:

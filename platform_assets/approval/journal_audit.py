@@ -171,7 +171,7 @@ def _fault_of_named_key(
 ) -> str:
     kind, actor, at = decision
     if key["owner"] != actor:
-        return f"was decided with a key of {key['owner']}, but names {actor}"
+        return f"was decided with a key of {key['owner']}, but records {actor} as the person who decided"
     if kind not in _WITHOUT_SCOPE and "approve" not in key["scopes"]:
         return "was decided with a key that lacks the scope approve"
     return _fault_of_time(subject, key, at, rows) or _fault_of_sign_in(key, details, at, rows)

@@ -249,7 +249,7 @@ class Ledger(LedgerQueries):
                 if only
                 else "there is no champion yet; approve a version first"
             )
-            raise LedgerError(f"the champion of {model} cannot be rolled back: {found}")
+            raise LedgerError(f"{model} cannot be rolled back: {found}")
         if event is None:
             raise refusal(outcome, thing)
         self.keep_heads()
@@ -346,8 +346,8 @@ def _demand_recorded(
     if outcome.get("why") == "other_delivery":
         known = next(event for event in history if event.sequence == outcome["event"])
         raise DecisionRefused(
-            f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
-            "use a different delivery"
+            f"{request.called}: the idempotency key {delivery!r} was already used for another decision ({known.told}); "
+            "send a different `delivery`"
         )
     if outcome["outcome"] == "refused":
         raise refusal(outcome, request.called, request)
@@ -355,4 +355,4 @@ def _demand_recorded(
 
 def _refuse_delivery(delivery: str | None, thing: str) -> None:
     if delivery is not None and unprintable(delivery):
-        raise DecisionRefused(f"{thing}: the delivery contains control or invisible characters; use plain text")
+        raise DecisionRefused(f"{thing}: the idempotency key contains control or invisible characters; use plain text")

@@ -21,7 +21,7 @@ _PAST = {
     "expire": "expired",
     "supersede": "superseded",
     "promote": "promoted",
-    "fail": "failed",
+    "fail": "marked as failed",
     "roll_back": "rolled back",
     "start_shadow": "shadow started",
     "report_shadow": "shadow reported",

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelRegistry
 
 _FIXES = {
-    State.PENDING: "a person must approve it with `platform-assets decide approve {id}` or on the page",
+    State.PENDING: "a person must approve it with `platform-assets decide approve {id}` or on the approval page",
     State.REJECTED: "train a better version",
-    State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
-    State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
+    State.WITHDRAWN: "open a new request: `platform-assets decide request {model} {version}`",
+    State.EXPIRED: "open a new request: `platform-assets decide request {model} {version}`",
     State.SUPERSEDED: "decide on the newer version, or `platform-assets decide request {model} {version}`",
-    State.FAILED: "request it again with new evidence: `platform-assets decide request {model} {version}`",
-    State.ROLLED_BACK: "request it again: `platform-assets decide request {model} {version}`",
+    State.FAILED: "open a new request with new evidence: `platform-assets decide request {model} {version}`",
+    State.ROLLED_BACK: "open a new request: `platform-assets decide request {model} {version}`",
 }
 
 
@@ -155,7 +155,7 @@ class Promoter:
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)
             if previous and not done and (why := self._unusable(previous.digest)):
-                raise PromotionRefused(f"{model} cannot go back to version {previous.version}: {why}")
+                raise PromotionRefused(f"{model} cannot be rolled back to version {previous.version}: {why}")
             self._ledger.rolled_back(model, actor, reason, delivery=delivery)
             self._reconciler.project(model)
             champion = self._ledger.champion(model)

@@ -86,7 +86,9 @@ class Reconciler:
         if all(version.digest != champion.digest for version in there):
             told.append(f"{model}: the champion ({wanted}) was deleted from the registry")
         if shown is None or shown.digest != champion.digest:
-            told.append(f"{model}: the alias {CHAMPION} points to {found or 'no version'}; the champion is {wanted}")
+            told.append(
+                f"{model}: the alias {CHAMPION} points to {found or 'no version'}, but the champion is {wanted}"
+            )
         else:
             tags = self._tags(champion)
             told += [

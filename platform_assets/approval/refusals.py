@@ -38,13 +38,13 @@ _ABOUT_PEOPLE = {
     "PLATFORM_API_KEY to a key with the scope approve, or sign in on the page",
     "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver can create a key with it: "
     "`platform-assets keys add NAME --scope approve`",
-    "not_an_approver": "{thing}: {name} is not one of its approvers: {approvers}",
+    "not_an_approver": "{thing}: {name} is not one of the policy's approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",
-    "people_unknown": "{thing}: its policy needs the identity of each approver, so an approval needs a key; "
+    "people_unknown": "{thing}: the policy needs the identity of each approver, so an approval needs a key; "
     "set PLATFORM_API_KEY, or sign in on the page",
-    "unknown_launcher": "{thing}: its policy is four-eyes, but it is unknown who launched the training; approve a "
+    "unknown_launcher": "{thing}: the policy is four-eyes, but it is unknown who launched the training; approve a "
     "version that the schedule or the sensor trained",
-    "involved": "{thing}: {name} launched the training or made the request, and its policy is four-eyes; another "
+    "involved": "{thing}: {name} launched the training or made the request, and the policy is four-eyes; another "
     "person must approve it",
     "nothing_to_override": "{thing} passed the gate, so there is nothing to override; approve it without override",
     "gate_failed": "{thing} did not pass the gate; {may_override} may approve it with an override",
@@ -63,16 +63,16 @@ _ABOUT_LEDGER = {
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
     "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
-    "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; request it "
-    "again: `platform-assets decide request MODEL VERSION`",
+    "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; open a new "
+    "request: `platform-assets decide request MODEL VERSION`",
     "no_champion": "{thing}: {model} has no champion, so there are no requests for a shadow to score; approve a "
     "version first",
-    "other_champion": "{thing} was not compared with the current champion; request it again: "
+    "other_champion": "{thing} was not compared with the current champion; open a new request: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
     "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",
 }
-_NO_OVERRIDE = "under its policy, no one"
+_NO_OVERRIDE = "under the policy, no one"
 
 
 def refusal(outcome: Mapping[str, Any], thing: str, request: Request | None = None) -> LedgerError:

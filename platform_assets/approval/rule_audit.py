@@ -208,7 +208,7 @@ def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *,
 
 def _fault_of_seen_report(event: Texts, reports: set[int]) -> str | None:
     seen = json.loads(event[9] or "{}").get("shadow_report")
-    return None if seen is None or seen in reports else "names a shadow report that its request does not have"
+    return None if seen is None or seen in reports else "names a shadow report that does not belong to the request"
 
 
 def _fault_of_identity(event: Texts, journal: list[Texts]) -> str | None:

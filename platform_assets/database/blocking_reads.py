@@ -108,7 +108,7 @@ class Reads:
                 borrowed = self._pool.connect()
             except AllInUseError:
                 raise DatabaseError(
-                    f"the database does not answer: {CONNECTIONS} statements are already waiting for it; "
+                    f"the database does not answer: {CONNECTIONS} statements are already waiting for a response; "
                     "run `platform-assets doctor` to see what is reachable"
                 ) from None
             try:

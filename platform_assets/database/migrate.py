@@ -123,9 +123,8 @@ def migrate(
         found, wanted = current_heads(connection), wanted_heads(domains)
         newer = found - wanted if can_use(wanted, found, supported_revisions(connection)) else frozenset()
         if newer:
-            done.append(
-                f"kept {database.name('platform')} at {listed(newer)}: newer code migrated it, and this code can use it"
-            )
+            name = database.name("platform")
+            done.append(f"did not change {name}, because newer code already migrated it to {listed(newer)}")
         elif found != wanted:
             refuse_unknown(found, database.name("platform"), domains)
             _migrate_platform(owner, domains)

@@ -167,7 +167,8 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
     if not usable:
         refuse_unknown(found, database.name("platform"), domains)
     if not usable or lacking:
-        state = f"is at revision {listed(found) or 'none'}, but this code needs {listed(wanted)}"
+        revision = f"is at revision {listed(found)}" if found else "has no revision"
+        state = f"{revision}, but this code needs {listed(wanted)}"
         if lacking:
-            state = f"is on a server that lacks {' and '.join(database.name(purpose) for purpose in lacking)}"
+            state = f"is on a server without {' and '.join(database.name(purpose) for purpose in lacking)}"
         raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")

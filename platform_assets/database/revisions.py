@@ -77,7 +77,7 @@ def _files_by_revision(folder: Path, prefix: str) -> dict[str, Path]:
         named = re.match(rf"({re.escape(prefix)}\d{{4}})_", path.name)
         if named is None:
             raise DatabaseError(
-                f"the name of the migration {path} does not start with a revision; rename it, for example to "
+                f"the name of the migration {path} does not start with a revision; rename the file, for example to "
                 f"{prefix}0001_{path.name}"
             )
         files[named[1]] = path

@@ -201,7 +201,7 @@ def _of_key(inspector: Inspector, table: tuple[str | None, str], key: Sequence[s
     keys: list[Any] = [columns for columns in (primary, *unique, *indexes) if columns]
     if not any({*columns} == {*key} for columns in keys):
         listed = " and ".join(sorted({f"({', '.join(map(str, columns))})" for columns in keys})) or "none"
-        yield f"no primary key or unique constraint has exactly the columns ({', '.join(key)}); its keys: {listed}"
+        yield f"no primary key or unique constraint has exactly the columns ({', '.join(key)}); existing keys: {listed}"
 
 
 def _is_key(index: Any) -> bool:

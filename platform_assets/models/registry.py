@@ -307,8 +307,10 @@ def refuse_field_tags(name: str, tags: Iterable[str]) -> None:
 def unknown(name: str, number: int, versions: Collection[ModelVersion], names: Iterable[str]) -> RegistryError:
     """Return the error for a missing version. Its message lists the existing versions."""
     if not versions:
-        there = ", ".join(sorted(names)) or "none yet"
-        return RegistryError(f"no model {name} is registered (registered: {there}); train it with the job train_{name}")
+        there = ", ".join(sorted(names)) or "none"
+        return RegistryError(
+            f"no model {name} is registered (registered models: {there}); train it with the job train_{name}"
+        )
     numbers = [str(version.version) for version in versions]
     there = ", ".join(numbers[:_LISTED]) + (", .." if len(numbers) > _LISTED else "")
     return RegistryError(f"{name} has no version {number}; registered versions: {there}")

@@ -155,8 +155,8 @@ def export(ledger: Ledger, artefacts: ArtefactStore, model: str, folder: Path) -
     champion = ledger.champion(model)
     if champion is None:
         raise BundleError(
-            f"{model} has no champion to export; train it, approve its request (`platform-assets decide list` shows "
-            "it), and promote it"
+            f"{model} has no champion to export; train the model, approve its request (`platform-assets decide list` "
+            "shows it), and promote it"
         )
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).exists())):
         raise BundleError(f"{folder} contains files that are not part of a bundle; choose a new or empty folder")

@@ -160,7 +160,7 @@ def test_a_malformed_form_gets_a_client_error(app: FastAPI, people: People, pend
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_refusal_of_a_second_decision_names_the_first(
+def test_second_decision_is_refused_with_a_message_about_the_first(
     app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     path = f"/approvals/{pending}/decision"
@@ -209,7 +209,7 @@ def test_a_decision_that_is_delivered_twice_is_recorded_once(
             {},
             "it is unknown who launched the training",
         ),
-        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "not one of its approvers: bert"),
+        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "not one of the policy's approvers: bert"),
         ({"evidence": evidence(passed=False)}, {}, "did not pass the gate"),
         ({"evidence": evidence(passed=False)}, {"override": True}, "may not override"),
     ],

@@ -1,4 +1,4 @@
-"""The pages in a real browser on a real server."""
+"""The approval pages, opened in a real browser and served by a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
 PATIENCE_MS = 30_000
-# Minimum contrast ratio of text, WCAG 2.2, 1.4.3.
+# Minimum contrast ratio of text (WCAG 2.2, criterion 1.4.3).
 CONTRAST = 4.5
 FAINT_TEXTS = """
 (enough) => {
@@ -82,7 +82,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, wanted: str) -> None:
-    """Press Tab until an element has the focus; the focus must be visible."""
+    """Press Tab until the element with this id or text has the focus; check that its focus outline is visible."""
     for _ in range(80):
         page.keyboard.press("Tab")
         if focused(page) == wanted:
@@ -94,7 +94,7 @@ def tab_to(page: Page, wanted: str) -> None:
 
 @pytest.fixture
 def challenger(services: Services) -> int:
-    """A request for a version that failed the gate, compared with a champion."""
+    """A request for a version that failed the gate. The version was compared with a champion."""
     champion = proposal(1)
     services.ledger.open_request(champion)
     changes = {"model": champion.model, "evidence": evidence(passed=False), "champion": (1, digest(1))}
@@ -102,7 +102,7 @@ def challenger(services: Services) -> int:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_person_can_decide_with_the_keyboard_only(
+def test_a_person_can_decide_using_only_the_keyboard(
     browser: Browser, app: FastAPI, services: Services, people: People, pending: int
 ) -> None:
     with served(app) as address, page_of(browser, DESK) as page:
@@ -170,7 +170,7 @@ def test_pages_fit_the_screen_and_have_enough_contrast(  # noqa: PLR0917 - fixtu
         assert page.evaluate("document.documentElement.scrollWidth") <= width["width"], name
         assert page.evaluate(FAINT_TEXTS, CONTRAST) == [], name
         if width is PHONE:
-            # Minimum size of touch targets except links in sentences, WCAG 2.2, 2.5.8.
+            # WCAG 2.2, 2.5.8: minimum size of touch targets. Links within sentences are exempt.
             for control in page.locator("button, input:not([type=hidden]), textarea, nav a, summary").all():
                 box = control.bounding_box()
                 assert box is None or (box["height"] >= 18 and box["width"] >= 18), f"{name}: {control}"
@@ -213,7 +213,7 @@ def test_a_person_signs_in_at_the_provider_and_approves(browser: Browser, servic
         with closing(others), served(application(others), on=socket), page_of(browser, DESK) as page:
             page.goto(f"{address}/approvals/{pending}")
             page.get_by_role("link", name="Sign in with your organisation").click()
-            # The browser is now on the page of the provider, which is another site.
+            # The browser is now on the page of the identity provider, which is a different site.
             page.get_by_role("link", name="Continue").click()
             page.wait_for_url(f"{address}/approvals/{pending}")
             page.get_by_text("Signed in as anna by OpenID Connect").wait_for()
@@ -231,7 +231,7 @@ def test_a_person_signs_in_at_the_provider_and_approves(browser: Browser, servic
     )
 
 
-def test_a_link_from_another_site_opens_the_page_with_the_session(
+def test_user_stays_signed_in_after_following_a_link_from_another_site(
     browser: Browser, app: FastAPI, people: People, pending: int
 ) -> None:
     with served(app) as address, page_of(browser, DESK) as page:

@@ -198,7 +198,7 @@ def test_decision_is_recorded_with_the_owner_of_the_key(desk: Desk, command: str
 def test_show_reports_unreadable_evidence(desk: Desk) -> None:
     desk.ask(evidence={"verdict": {"passed": True}, "metrics": {"roc_auc": 5}})
     done = desk.do("decide", "show", "1")
-    told = f"request 1 ({MODEL} version 1): PENDING; its evidence cannot be read, so reject or withdraw it"
+    told = f"request 1 ({MODEL} version 1): PENDING; the evidence cannot be read; reject or withdraw the request"
     assert (done.code, done.out.splitlines()[0], done.err) == (0, told, "")
 
 
@@ -272,7 +272,7 @@ def test_unknown_key_is_refused_and_not_printed(desk: Desk) -> None:
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("command", ["approve", "reject", "withdraw"])
-def test_the_refusal_of_a_second_decision_names_the_first(desk: Desk, command: str) -> None:
+def test_second_decision_is_refused_with_a_message_about_the_first(desk: Desk, command: str) -> None:
     desk.ask()
     desk.ledger.decide(1, "reject", ANNA, "worse [/in] the north")
     head = desk.ledger.head()
@@ -299,7 +299,7 @@ def test_reason_is_required(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("PRO-2", "PRO-5")
-def test_failed_gate_needs_an_override_by_a_person_whom_the_policy_allows(desk: Desk) -> None:
+def test_only_a_permitted_person_can_override_a_failed_gate(desk: Desk) -> None:
     anna, bert = (desk.keys.add(name, name, ["approve"]) for name in ("anna", "bert"))
     desk.ask(passed=False, may_override=("bert",))
     refused(
@@ -313,11 +313,11 @@ def test_failed_gate_needs_an_override_by_a_person_whom_the_policy_allows(desk: 
 
 
 @pytest.mark.requirement("PRO-6")
-def test_under_four_eyes_the_requester_may_withdraw_but_not_approve(desk: Desk) -> None:
+def test_four_eyes_policy_lets_the_requester_withdraw_but_not_approve(desk: Desk) -> None:
     secret = desk.keys.add("anna", "anna", ["approve"])
     desk.ask(requested_by=Actor("anna", secret), four_eyes=True)
     refused(
-        desk.do("decide", "approve", "1", *ASK, key=secret), "its policy is four-eyes; another person must approve it"
+        desk.do("decide", "approve", "1", *ASK, key=secret), "the policy is four-eyes; another person must approve it"
     )
     assert desk.do("decide", "withdraw", "1", *ASK, key=secret).code == 0
 
@@ -348,7 +348,7 @@ def test_a_repeated_request_has_new_evidence(mlflow_desk: Desk, tmp_path: Path) 
     assert rows[1] > rows[0]
 
     desk.do("decide", "withdraw", "2", *ASK, key=secret)
-    # Use evidence that passed the gate, because a model that is trained on so few generated loans may fail the gate.
+    # Open the request with evidence of a passed gate, because a model trained on so few demo loans may fail the gate.
     desk.ask(1, digest=trained)
     desk.ledger.decide(3, "approve", ANNA, "good")
     desk.services.promoter.promote(3)
@@ -375,7 +375,7 @@ def publish_loans(services: Services, file: Path, rows: int) -> None:
 
 
 def train(services: Services) -> str:
-    """Train version 1 of the domain's model with the quickest candidate; return the digest of its file."""
+    """Train version 1 of the domain's model with a single, fast candidate; return the digest of the model file."""
     from platform_assets.domains.credit_risk.model import MODEL as SPEC
 
     quick = replace(SPEC, candidates=(replace(SPEC.candidates[0], grid={}),), resamples=50)
@@ -387,14 +387,14 @@ def train(services: Services) -> str:
 
 @pytest.mark.requirement("PRO-7")
 @pytest.mark.parametrize("command", [("rollback", "credit_risk", *ASK), ("decide", "list", "--model", "credit_risk")])
-def test_an_unknown_model_is_refused_with_the_known_names(desk: Desk, command: tuple[str, ...]) -> None:
+def test_the_error_for_an_unknown_model_lists_the_known_models(desk: Desk, command: tuple[str, ...]) -> None:
     refused(desk.do(*command), f"there is no model .credit_risk.; choose one of .*{MODEL}")
 
 
 @pytest.mark.requirement("PRO-7")
 def test_rollback_without_a_previous_champion_is_refused(desk: Desk) -> None:
     done = desk.do("rollback", MODEL, *ASK)
-    refused(done, f"the champion of {MODEL} cannot be rolled back: there is no champion yet; approve a version first")
+    refused(done, f"{MODEL} cannot be rolled back: there is no champion yet; approve a version first")
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
@@ -418,11 +418,11 @@ def test_rollback_restores_the_previous_champion_and_audit_finds_a_moved_alias(m
         "it flags everybody",
     )
     done = desk.do("audit")
-    assert (done.code, done.out) == (0, f"nothing was altered; the newest event: {event.head}\n")
+    assert (done.code, done.out) == (0, f"nothing was altered; newest event: {event.head}\n")
     works.registry.set_alias(MODEL, CHAMPION, 2)
     done = desk.do("audit")
     assert (done.code, done.err) == (1, "")
-    assert done.out == f"{MODEL}: the alias champion points to version 2; the champion is version 1, request 1\n"
+    assert done.out == f"{MODEL}: the alias champion points to version 2, but the champion is version 1, request 1\n"
 
 
 # export
@@ -433,7 +433,7 @@ def test_export_records_the_approver(mlflow_desk: Desk, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     refused(
         mlflow_desk.do("export", MODEL, str(folder)),
-        f"{MODEL} has no champion to export; train it, approve its request",
+        f"{MODEL} has no champion to export; train the model, approve its request",
     )
     services = mlflow_desk.services
     works = Works(services.ledger, MemoryRegistry(), tmp_path, services._lock, services.artefacts)
@@ -456,11 +456,11 @@ def test_export_records_the_approver(mlflow_desk: Desk, tmp_path: Path) -> None:
 
 @pytest.mark.requirement("PRO-5")
 def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
-    assert desk.do("audit").out == "nothing was altered; the newest event: none yet\n"
+    assert desk.do("audit").out == "nothing was altered; newest event: none\n"
     desk.ask()
     desk.ledger.decide(1, "reject", ANNA, "worse")
     done = desk.do("audit")
-    assert (done.code, done.out) == (0, f"nothing was altered; the newest event: {desk.ledger.head()}\n")
+    assert (done.code, done.out) == (0, f"nothing was altered; newest event: {desk.ledger.head()}\n")
     as_owner(
         owner_url,
         "alter table platform.approval_events disable trigger all;"
@@ -470,7 +470,10 @@ def test_audit_names_the_altered_row(desk: Desk, owner_url: str) -> None:
     done = desk.do("audit")
     assert (done.code, done.out, done.err) == (
         1,
-        "event 2: altered after it was written\nevent 2: was decided with a key of anna, but names bert\n",
+        (
+            "event 2: altered after it was written\n"
+            "event 2: was decided with a key of anna, but records bert as the person who decided\n"
+        ),
         "",
     )
 
@@ -495,7 +498,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
     rows = [
         [cell.strip() for cell in line.split("│")[1:-1]] for line in listed.out.splitlines() if line.startswith("│")
     ]
-    # Leave out the key that the fixture created.
+    # Ignore the key that the fixture created.
     rows = [row for row in rows if not row[0].startswith("test-")]
     assert [row[:3] for row in rows] == [
         ["anna-laptop", "Anna [/b] [red]Müller", "approve, read"],
@@ -511,7 +514,7 @@ def test_the_secret_of_a_key_is_printed_only_when_the_key_is_created(desk: Desk)
     [
         (("add", "anna", "--scope", "rule"), "choose from read, predict, label, trace, approve"),
         (("add", "anna smith", "--scope", "read"), "'anna smith' is not a valid name"),
-        (("add", "known", "--scope", "read"), "there is already a key known; choose another name"),
+        (("add", "known", "--scope", "read"), "there is already a key 'known'; choose another name"),
         (("revoke", "nobody"), "there is no key 'nobody'; `platform-assets keys list`"),
     ],
 )
@@ -521,7 +524,7 @@ def test_invalid_key_arguments_are_refused(desk: Desk, arguments: tuple[str, ...
 
 
 @needs_root
-def test_a_user_without_an_entry_in_passwd_gets_a_name_with_the_user_id() -> None:
+def test_user_without_a_passwd_entry_is_named_by_the_user_id() -> None:
     code = "from platform_assets.approval.commands import user_name; print(user_name())"
     variables = {name: value for name, value in os.environ.items() if name not in {"LOGNAME", "USER", "USERNAME"}}
     command = [*AS_NO_USER, sys.executable, "-c", code]
@@ -542,7 +545,7 @@ def test_people_are_enrolled_listed_and_revoked(desk: Desk) -> None:
     assert "anna-laptop" not in desk.do("people", "list").out
     assert "example.com" not in desk.do("keys", "list").out
     refused = desk.do("people", "add", "anna-laptop", "--scope", "read")
-    assert (refused.code, "there is already a key anna-laptop" in refused.err) == (1, True)
+    assert (refused.code, "there is already a key 'anna-laptop'" in refused.err) == (1, True)
     assert desk.do("people", "revoke", person.name).out == f"the access of {person.name} is revoked\n"
     assert not [key for key in desk.keys.list() if key.is_person and not key.revoked_at]
     assert desk.keys.check(secret) is not None

@@ -50,7 +50,9 @@ def test_numbers_are_formatted_for_display(value: float | None, shown: str, with
         ("roc_auc", estimate(None), "undefined"),
     ],
 )
-def test_difference_is_clear_if_its_interval_excludes_0(metric: str, difference: dict[str, Any], reading: str) -> None:
+def test_difference_is_clear_only_if_its_interval_excludes_0(
+    metric: str, difference: dict[str, Any], reading: str
+) -> None:
     (found,) = comparisons({"metrics": {metric: estimate(0.5)}, "difference": {metric: difference}})
     assert found.reading == reading
 
@@ -91,7 +93,7 @@ def test_a_subgroup_may_lack_a_metric() -> None:
     assert found.rows == (("north", (Cell("0.5"),)), ("south", (Cell(NOTHING),)))
 
 
-def test_criteria_that_were_not_met_come_first() -> None:
+def test_unmet_criteria_are_listed_first() -> None:
     assert [one.passed for one in outcomes(evidence(passed=False))] == [False, True]
 
 
@@ -132,7 +134,7 @@ def test_a_criterion_is_uncertain_if_the_interval_contains_its_bound(
         (False, estimate(None), Standing.NOT_MET),
     ],
 )
-def test_the_margin_is_parsed_from_the_message_of_the_gate(
+def test_the_margin_of_a_criterion_is_parsed_from_its_message(
     passed: bool, difference: dict[str, Any] | None, standing: Standing
 ) -> None:
     told = keeps_up(NotWorse("recall", by=0.01), {"recall": Estimate(0.0, -0.02, 0.02)}).told

@@ -1,4 +1,4 @@
-"""The jobs that execute decisions, and the check of the registry, with a real ledger."""
+"""The jobs that carry out approval decisions, and the asset check of the registry, with a real ledger."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def superseded(works: Works) -> int:
 @pytest.mark.parametrize(
     ("prepare", "state", "way_out"),
     [
-        (pending, "PENDING", "`platform-assets decide approve 1` or on the page"),
-        (withdrawn, "WITHDRAWN", f"request it again: `platform-assets decide request {MODEL} 1`"),
+        (pending, "PENDING", "`platform-assets decide approve 1` or on the approval page"),
+        (withdrawn, "WITHDRAWN", f"open a new request: `platform-assets decide request {MODEL} 1`"),
         (superseded, "SUPERSEDED", "decide on the newer version"),
     ],
 )
@@ -169,7 +169,7 @@ def test_stale_approval_fails_and_the_error_names_the_fix(office: Office) -> Non
     result = office.promote(number)
     assert states(result)["promote"] == "failed"
     assert "is version 2, but the approved version was compared with no champion" in failure(result)
-    assert f"request it again with new evidence: `platform-assets decide request {MODEL} 1`" in failure(result)
+    assert f"open a new request with new evidence: `platform-assets decide request {MODEL} 1`" in failure(result)
     assert (office.champion(), office.works.ledger.request(number).state) == (2, State.FAILED)
 
 
@@ -221,7 +221,7 @@ def test_launchpad_decision_is_refused_if_identity_is_required(
     ("job", "said"),
     [("decide", "give a reason"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
 )
-def test_the_template_in_the_launchpad_is_refused_until_it_is_filled_in(office: Office, job: str, said: str) -> None:
+def test_decision_template_is_refused_until_it_is_filled_in(office: Office, job: str, said: str) -> None:
     shown = office.definitions.resolve_job_def(job).run_config
     assert shown is not None
     assert set(shown) == {"ops"}
@@ -244,7 +244,7 @@ def test_incomplete_decision_is_refused(office: Office, others: dict[str, Any], 
 
 
 @pytest.mark.requirement("PRO-5")
-def test_the_refusal_of_a_second_decision_names_the_first(office: Office) -> None:
+def test_second_decision_is_refused_with_a_message_about_the_first(office: Office) -> None:
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))
@@ -334,7 +334,7 @@ def test_registry_check_fails_if_the_alias_was_moved_by_hand(office: Office) -> 
     office.works.registry.set_alias(MODEL, CHAMPION, 2)
     check = office.check()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    told = f"{MODEL}: the alias champion points to version 2; the champion is version 1, request 1"
+    told = f"{MODEL}: the alias champion points to version 2, but the champion is version 1, request 1"
     assert (check.description, check.metadata["drift"].value) == (told, [told])
 
 

@@ -56,7 +56,7 @@ def test_sensor_skips_without_a_decision(office: Office) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_sensor_launches_an_approved_request_until_it_is_promoted(office: Office) -> None:
+def test_sensor_launches_the_promotion_until_the_request_is_promoted(office: Office) -> None:
     number = office.works.approve(office.works.train())
     data = office.tick()
     [request] = data.run_requests or []
@@ -70,7 +70,7 @@ def test_sensor_launches_an_approved_request_until_it_is_promoted(office: Office
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_the_sensor_launches_a_rejection_once(office: Office) -> None:
+def test_sensor_launches_the_run_for_a_rejection_only_once(office: Office) -> None:
     office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse")
     data = office.tick()
     assert (keys(data), data.cursor) == (["event 2, attempt 1"], "2")
@@ -98,7 +98,7 @@ def test_attempt_number_grows_with_the_age_of_the_approval(office: Office, age: 
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_promotion_that_the_registry_does_not_show_is_launched_again(office: Office) -> None:
+def test_promotion_is_launched_again_until_the_registry_shows_it(office: Office) -> None:
     number = office.works.approve(office.works.train())
     registry_goes(office, away=True)
     [failed] = office.follow(office.tick())
@@ -116,7 +116,9 @@ def test_promotion_that_the_registry_does_not_show_is_launched_again(office: Off
 
 @pytest.mark.requirement("PLT-2", "PRO-7")
 @pytest.mark.parametrize("also_the_promotion", [False, True])
-def test_rollback_that_the_registry_does_not_show_is_completed(office: Office, also_the_promotion: bool) -> None:
+def test_sensor_completes_a_rollback_that_failed_to_reach_the_registry(
+    office: Office, also_the_promotion: bool
+) -> None:
     office.works.crown("first")
     registry_goes(office, away=also_the_promotion)
     office.promote(office.works.approve(office.works.train("second")))
@@ -142,7 +144,7 @@ def test_sensor_records_expired_requests(office: Office) -> None:
 
 
 @pytest.mark.requirement("PLT-2", "PRO-3")
-def test_no_promotion_is_repeated_after_dagster_storage_is_lost(office: Office) -> None:
+def test_promotions_are_not_repeated_after_dagster_storage_is_lost(office: Office) -> None:
     rejected = office.works.ledger.decide(pending(office.works), "reject", ANNA, "worse").id
     number = office.works.approve(office.works.train("good"))
     launched = office.tick()
@@ -150,7 +152,7 @@ def test_no_promotion_is_repeated_after_dagster_storage_is_lost(office: Office) 
     head = office.works.ledger.head()
     office.instance.wipe()
     again = office.tick()
-    # The sensor launches the rejection again, which changes nothing.
+    # The sensor launches the run for the rejection again. The run changes nothing.
     assert [request.tags[REQUEST_TAG] for request in again.run_requests or []] == [str(rejected)]
     assert all(result.success for result in office.follow(again))
     # Runs that were queued in the lost storage change nothing either.

@@ -119,7 +119,7 @@ def role(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def required(database_url: str) -> Iterator[PreparedLedger]:
-    """A ledger whose decisions need a key, as in production."""
+    """A ledger that requires a key for each decision, as in production."""
     with ledger_at(database_url) as ledger:
         with owner_at(database_url) as owner:
             write_rules(owner, identity_required=True)
@@ -141,7 +141,7 @@ def decide(connection: psycopg.Connection[Any], number: int, secret: str | None,
 def test_texts_that_the_service_role_can_read_are_not_accepted_as_secrets(
     required: Ledger, role: psycopg.Connection[Any]
 ) -> None:
-    """Try each text in the tables of keys and sessions, and a claimed name, as the secret."""
+    """Try to decide, with each text from the tables of keys and sessions as the secret. Also try a person's name."""
     number = required.open_request(proposal(requested_by="anna")).id
     assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"token").hexdigest(), 60) in {True, False}
     required.decide(
@@ -157,7 +157,7 @@ def test_texts_that_the_service_role_can_read_are_not_accepted_as_secrets(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
+def test_only_the_owner_or_an_approver_can_create_a_key_with_the_scope_approve(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     number = required.open_request(proposal(requested_by="anna", launched_by="dave")).id
@@ -165,11 +165,11 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
     digest = hashlib.sha256(mine.encode()).hexdigest()
     approves = ["read", "approve"]
     assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
-    # The function uses this setting internally to record who vouches for a key.
+    # `add_key` uses this setting internally to record the creator of a key. The caller must not be able to set it.
     role.execute("set platform_assets.vouched_by = 'owner'")
     assert called(role, "add_key", "mine", "anna", approves, digest, None)["why"] == "needs_approver"
     assert called(role, "add_key", "mine", "dave", ["read"], digest, None)["outcome"] == "recorded"
-    # A key that neither the owner nor an approver created is no proof of identity.
+    # A key does not prove an identity if neither the owner nor an approver created it.
     assert called(role, "decide", number, "withdraw", mine, None, "no", False, None)["why"] == "not_authenticated"
     reader = person("rita", "read")
     required._prepare(reader)
@@ -182,7 +182,7 @@ def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(
 
 @pytest.fixture
 def enrolled(database_url: str) -> str:
-    """Enrol Anna as an approver without a key. Return the secret of the service that vouches for her."""
+    """Enrol Anna as an approver without a key. Return the secret of the service's key, which confirms her sign-in."""
     vouching = "pa_vouching"
     with owner_at(database_url) as owner:
         digests = [hashlib.sha256(text).hexdigest() for text in (vouching.encode(), b"nobody knows")]
@@ -199,7 +199,7 @@ def sign_in(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_only_the_key_of_the_service_can_sign_people_in(
+def test_only_the_key_of_the_service_can_sign_a_person_in(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
 ) -> None:
     number = required.open_request(proposal()).id
@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_can_sign_people_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Neither the service role nor an approver can create a key with the scope identify. A session cannot replace it.
+    # Only the owner can create a key with the scope identify. A session token is not accepted in place of this key.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -241,11 +241,11 @@ def test_the_service_role_cannot_enrol_approvers_or_replace_people(
         ("an\u202ena@example.com", ["read"], "unprintable_name"),
     ):
         assert called(role, "add_key", name, "eve", scopes, mine, None, True)["why"] == why
-    # Signing in enrols a reader, whose session does not prove an identity.
+    # An unknown person who signs in is enrolled as a reader. The session does not prove an identity.
     number = required.open_request(proposal()).id
     assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
     assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
-    # If the groups of a person do not grant the scope approve, the person's session cannot create a key that approves.
+    # If a person's groups do not grant the scope approve, the session cannot create a key with that scope either.
     digest = hashlib.sha256(b"ps_reading").hexdigest()
     arguments = ["anna@example.com", ["read"], "proxy", enrolled, digest, 60]
     assert called(role, "sign_in_person", *arguments)["outcome"] == "recorded"
@@ -255,7 +255,7 @@ def test_the_service_role_cannot_enrol_approvers_or_replace_people(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_revoking_the_key_of_the_service_ends_the_sessions_that_it_started(
+def test_revoking_the_key_of_the_service_ends_its_sessions(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str
 ) -> None:
     number = required.open_request(proposal()).id
@@ -278,7 +278,7 @@ def test_revoking_the_key_of_the_service_ends_the_sessions_that_it_started(
         ('details || \'{"identity": "bert@example.com"}\'', "did not sign in"),
     ],
 )
-def test_the_audit_finds_a_decision_without_a_valid_sign_in(
+def test_audit_finds_a_decision_without_a_valid_sign_in(
     required: PreparedLedger, role: psycopg.Connection[Any], enrolled: str, change: str, told: str, database_url: str
 ) -> None:
     """The owner forges the details of a decision by an enrolled person, with correct hashes."""
@@ -308,10 +308,10 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 
 
 @pytest.mark.requirement("PRO-9")
-def test_no_session_or_key_replaces_the_secret_of_another_person(
+def test_sessions_and_keys_cannot_take_over_the_secret_of_another_person(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
-    """The caller chooses the hashes of sessions and keys, and can read the hashes of other people's keys."""
+    """The service role can read the hashes of all keys, and chooses the hash of a new session or key."""
     number = required.open_request(proposal(four_eyes=True, launched_by="anna")).id
     bert = person("bert")
     for one in (ANNA, bert):
@@ -339,7 +339,7 @@ def test_no_session_or_key_replaces_the_secret_of_another_person(
     ],
 )
 def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.Connection[Any], evidence: Any) -> None:
-    """A request cannot be removed, so an unreadable request would break all lists forever."""
+    """One unreadable request would break every list of requests permanently, because requests cannot be removed."""
     required.open_request(proposal(1))
     sys.set_int_max_str_digits(0)
     try:
@@ -356,7 +356,7 @@ def test_unreadable_evidence_is_refused(required: PreparedLedger, role: psycopg.
 
 
 @pytest.mark.requirement("PRO-9")
-def test_long_texts_from_the_service_are_refused_or_shortened(
+def test_long_texts_from_the_service_role_are_refused_or_shortened(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     digest = hashlib.sha256(b"x").hexdigest()
@@ -398,7 +398,7 @@ def test_a_version_is_promoted_only_if_the_approval_has_a_proof_of_identity(
     number = required.open_request(proposal()).id
     assert called(role, "promote", number) == {"outcome": "refused", "why": "stale", "name": None}
     with owner_at(database_url) as owner:
-        # An approval that the owner inserts has no key, so it does not allow a promotion.
+        # The owner inserts an approval. It has no key, so it does not allow a promotion.
         owner.execute(
             "insert into platform.approval_events values"
             " (0, %s, 'APPROVED', 'approve', 'anna', true, 'good', false, null, '{}', now(), '', '', '')",
@@ -423,7 +423,9 @@ def test_a_version_approved_without_a_key_is_not_promoted_after_identity_is_requ
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_revoked_key_is_refused_even_with_an_old_snapshot(required: PreparedLedger, database_url: str) -> None:
+def test_a_revoked_key_is_refused_in_a_transaction_with_an_older_snapshot(
+    required: PreparedLedger, database_url: str
+) -> None:
     number = required.open_request(proposal()).id
     required._prepare(ANNA)
     with psycopg.connect(database_url, autocommit=True) as old, owner_at(database_url) as owner:
@@ -437,7 +439,9 @@ def test_a_revoked_key_is_refused_even_with_an_old_snapshot(required: PreparedLe
 
 
 @pytest.mark.requirement("PRO-9")
-def test_session_settings_do_not_affect_the_functions(required: PreparedLedger, role: psycopg.Connection[Any]) -> None:
+def test_database_session_settings_do_not_affect_the_functions(
+    required: PreparedLedger, role: psycopg.Connection[Any]
+) -> None:
     number = required.open_request(proposal()).id
     required._prepare(ANNA)
     role.execute("create temporary table approval_events (like platform.approval_events)")

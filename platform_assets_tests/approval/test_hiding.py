@@ -52,7 +52,7 @@ def sha256(text: str) -> str:
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
 @pytest.mark.parametrize("digest", ["", "x", "../../etc/passwd", "x" * 100_000])
-def test_a_request_with_a_malformed_digest_stops_neither_the_audit_nor_a_promotion(works: Works, digest: str) -> None:
+def test_a_request_with_a_malformed_digest_is_reported_and_cannot_be_promoted(works: Works, digest: str) -> None:
     number = works.ask(works.crown(), digest=digest).id
     [told] = works.promoter.audit_everything()
     assert told.startswith(f"{MODEL}: {digest[:80]!r} is not the digest of a model")
@@ -77,7 +77,7 @@ def test_a_later_request_does_not_hide_altered_tags_of_an_approved_version(works
 
 
 @pytest.mark.requirement("PRO-9")
-def test_names_in_the_registry_cannot_hide_or_forge_lines_of_the_audit(works: Works) -> None:
+def test_names_in_the_registry_cannot_hide_or_forge_audit_lines(works: Works) -> None:
     works.ask(replace(works.crown(), metrics={f"{CLEAR}\nnothing was altered": 1}), digest="9" * 64)
     works.registry.set_tags(MODEL, 1, {"approval": f"{CLEAR}\nnothing was altered"})
     lines = works.promoter.audit_everything()
@@ -103,7 +103,7 @@ def test_commands_show_control_characters_escaped() -> None:
         pytest.param('{"events": "' + "x" * 1_000_000 + '"}', id="long"),
     ],
 )
-def test_an_unreadable_file_of_heads_stops_neither_a_decision_nor_the_audit(
+def test_an_unreadable_heads_file_stops_neither_a_decision_nor_the_audit(
     database: Database, tmp_path: Path, content: str
 ) -> None:
     ledger = prepared(database)
@@ -121,7 +121,7 @@ def test_an_unreadable_file_of_heads_stops_neither_a_decision_nor_the_audit(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_malformed_head_in_a_tag_gives_one_finding(works: Works) -> None:
+def test_audit_reports_a_malformed_head_in_a_tag(works: Works) -> None:
     version = works.crown()
     works.registry.set_tags(MODEL, version.version, {"ledger_head": "9" * 5_000 + ":x"})
     [found] = works.promoter.audit()
@@ -129,8 +129,8 @@ def test_a_malformed_head_in_a_tag_gives_one_finding(works: Works) -> None:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_shadow_report_cannot_look_like_an_action_of_a_person(works: Works) -> None:
-    """The service role records reports and chooses their content."""
+def test_a_shadow_report_cannot_be_disguised_as_the_action_of_a_person(works: Works) -> None:
+    """The service role records shadow reports, and chooses their content."""
     works.crown()
     number = works.ask(works.train("second")).id
     shadows = ShadowLedger(works.ledger)
@@ -162,7 +162,9 @@ def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: 
 
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("name", ["x\x1b[2J", "x" * 201, "platform", "a b\n"])
-def test_no_argument_bypasses_the_rules_for_names_of_keys(role: psycopg.Connection[Any], name: str) -> None:
+def test_invalid_key_names_are_refused_whether_is_person_is_null_or_false(
+    role: psycopg.Connection[Any], name: str
+) -> None:
     for is_person in (None, False):
         added = called(role, "add_key", name, "eve", ["read"], sha256(name), None, is_person)
         # A person may not have the name `platform`, but a key may.
@@ -171,15 +173,15 @@ def test_no_argument_bypasses_the_rules_for_names_of_keys(role: psycopg.Connecti
 
 @pytest.mark.requirement("PRO-9")
 def test_no_two_keys_have_the_same_id(works: Works, role: psycopg.Connection[Any], database_url: str) -> None:
-    """Decisions name a key by the first 16 characters of its hash, and the caller of `add_key` chooses the hash."""
+    """Decisions identify a key by the first 16 characters of its hash, and the caller of `add_key` chooses the hash."""
     key_id = sha256(ANNA.secret)[:16]
     with owner_at(database_url) as owner:
-        # Add a key as an earlier release could.
+        # Add a key whose hash was chosen by the caller, which earlier releases allowed.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('twin', 'eve', '{read}', %s)",
             [key_id + "0" * 48],
         )
-        # Add Anna's key, whose id is the same.
+        # Add Anna's key, which has the same id.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('anna', 'anna', '{approve}', %s)",
             [sha256(ANNA.secret)],

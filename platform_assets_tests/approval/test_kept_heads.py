@@ -1,4 +1,4 @@
-"""Copies of the heads of the ledger's hash chains in the lake, and the deletions that the copies reveal."""
+"""The lake's copies of the heads of the ledger's hash chains, and the deletions that the copies reveal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Kept:
-    """A ledger whose heads are copied to a folder, and a promoter that compares the copies."""
+    """A ledger whose heads are copied to a folder, and a promoter that compares the copies with the ledger."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.heads = KeptHeads(lambda: ArtefactStore(str(folder)), LedgerQueries(database.pooled))
@@ -66,16 +66,16 @@ def test_the_heads_are_copied_after_every_event(kept: Kept) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_deleted_end_of_the_chain_is_found_and_the_copied_head_is_not_overwritten(
+def test_deleted_newest_event_is_reported_and_its_copied_head_is_not_overwritten(
     kept: Kept, owner_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The deletion is found even after new events have made the chain as long as before."""
+    """The audit reports the deletion even after a new event with the same number was added."""
     request = kept.works.ask(kept.works.train())
     kept.works.ledger.decide(request.id, "reject", ANNA, "worse in the north")
     before = kept.heads.read()
     cut(owner_url, "delete from platform.approval_events where sequence = 2")
     where = f"{HEADS_FILE} (events)"
-    gone = Finding("event 2", f"missing, although {where} names it: the end of the chain was deleted")
+    gone = Finding("event 2", f"missing, although {where} contains its hash: the end of the chain was deleted")
     assert kept.promoter.audit() == [gone]
     with caplog.at_level(logging.ERROR):
         kept.works.ledger.decide(request.id, "approve", ANNA, "good")
@@ -86,7 +86,7 @@ def test_a_deleted_end_of_the_chain_is_found_and_the_copied_head_is_not_overwrit
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_deleted_end_of_the_journal_is_found(kept: Kept, owner_url: str) -> None:
+def test_deleted_newest_journal_entry_is_reported(kept: Kept, owner_url: str) -> None:
     request = kept.works.ask(kept.works.train())
     kept.works.ledger.decide(request.id, "reject", ANNA, "worse")
     with psycopg.connect(owner_url, autocommit=True) as owner:
@@ -103,7 +103,7 @@ def test_a_deleted_end_of_the_journal_is_found(kept: Kept, owner_url: str) -> No
 
 
 @pytest.mark.requirement("PRO-9")
-def test_a_missing_or_damaged_file_of_heads_is_found(kept: Kept) -> None:
+def test_missing_or_damaged_heads_file_is_reported(kept: Kept) -> None:
     kept.works.ask(kept.works.train())
     whole = kept.file.read_text()
     kept.file.unlink()

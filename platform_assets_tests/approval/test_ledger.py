@@ -1,4 +1,4 @@
-"""The ledger on a real PostgreSQL, with the service role."""
+"""The ledger on a real PostgreSQL server. The tests connect as the service role."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_newer_version_supersedes_only_older_pending_requests(ledger: Ledger) ->
     assert (event.kind, event.actor, event.details) == ("supersede", "platform", {"by": newer.id})
 
 
-def test_champion_is_not_requested_again(ledger: Ledger) -> None:
+def test_request_for_the_current_champion_is_refused(ledger: Ledger) -> None:
     promote(ledger, 1)
     with pytest.raises(LedgerError, match="credit_risk_model version 1 is already the champion"):
         ledger.open_request(proposal(1))
@@ -128,7 +128,7 @@ def test_decision_is_recorded_with_person_time_and_reason(ledger: Ledger, verb: 
 
 @pytest.mark.requirement("PRO-5")
 @pytest.mark.parametrize("verb", ["approve", "reject", "withdraw"])
-def test_the_refusal_of_a_second_decision_names_the_first(ledger: Ledger, verb: Verb) -> None:
+def test_second_decision_is_refused_with_a_message_about_the_first(ledger: Ledger, verb: Verb) -> None:
     request = ledger.open_request(proposal())
     ledger.decide(request.id, "reject", SOMEBODY, "worse in the north")
     with pytest.raises(AlreadyDecided) as error:
@@ -141,13 +141,13 @@ def test_the_refusal_of_a_second_decision_names_the_first(ledger: Ledger, verb: 
     assert kinds(ledger, request.id) == ["request", "reject"]
 
 
-def test_after_promotion_the_approval_is_the_closing_event(ledger: Ledger) -> None:
+def test_decision_on_a_promoted_request_is_refused_with_a_message_about_the_approval(ledger: Ledger) -> None:
     number = promote(ledger, 1)
     with pytest.raises(AlreadyDecided, match="approved by anna"):
         ledger.decide(number, "reject", BERT, "no")
 
 
-def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> None:
+def test_decision_repeated_with_its_idempotency_key_is_recorded_once(ledger: Ledger) -> None:
     request = ledger.open_request(proposal(approvals=2))
     first = ledger.decide(request.id, "approve", ANNA, "good", delivery="a")
     assert ledger.decide(request.id, "approve", ANNA, "good", delivery="a") == first
@@ -155,12 +155,12 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
     assert ledger.decide(request.id, "approve", BERT, " good ", delivery="b") == done
     assert (done.state, kinds(ledger, request.id)) == (State.APPROVED, ["request", "approve", "approve"])
     with pytest.raises(
-        DecisionRefused, match="the delivery 'b' was already used for another decision .approved by bert"
+        DecisionRefused, match="the idempotency key 'b' was already used for another decision .approved by bert"
     ):
         ledger.decide(request.id, "reject", BERT, "good", delivery="b")
-    with pytest.raises(DecisionRefused, match="the delivery contains control or invisible"):
+    with pytest.raises(DecisionRefused, match="the idempotency key contains control or invisible"):
         ledger.decide(request.id, "reject", BERT, "good", delivery="\0")
-    # The same delivery can be used for another request.
+    # The same idempotency key can be used for another request.
     other = ledger.open_request(proposal(2))
     assert ledger.decide(other.id, "approve", ANNA, "good", delivery="a").state is State.APPROVED
 
@@ -259,7 +259,7 @@ def test_promotion_needs_an_approval_and_an_unchanged_champion(ledger: Ledger) -
         ledger.promoted(second.id)
 
 
-def test_events_that_the_registry_does_not_show_are_listed(ledger: Ledger) -> None:
+def test_events_not_yet_applied_to_the_registry_are_listed(ledger: Ledger) -> None:
     promote(ledger, 1)
     promote(ledger, 2)
     first, second = ledger.unprojected(MODEL)

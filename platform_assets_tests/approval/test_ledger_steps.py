@@ -44,7 +44,11 @@ def _meet(barrier: Barrier) -> None:
 
 
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
-    """Decide about each request as one person; return whether this decision was recorded, and the recorded decision."""
+    """Decide on each request as one person.
+
+    Return two texts for each request: `won` if this decision was recorded, otherwise `told`; and the decision that was
+    recorded.
+    """
     outcomes = []
     with psycopg.connect(url) as connection:
         ledger = Ledger(lambda: nullcontext(connection))

@@ -162,7 +162,7 @@ def test_invisible_characters_from_older_releases_are_shown_escaped(
 def test_page_without_a_champion_shows_no_comparison(app: FastAPI, services: Services, people: People) -> None:
     number = services.ledger.open_request(proposal(1, evidence=evidence(difference=None))).id
     shown = text_of(Visitor(app).sign_in(people.anna).see(f"/approvals/{number}").text)
-    assert "There was no champion to compare with." in shown
+    assert "There was no champion to compare this version with." in shown
     assert "Conclusion" not in shown
     assert "Challenger" in shown
 
@@ -195,7 +195,7 @@ UNREADABLE: list[dict[str, Any]] = [
 
 @pytest.mark.requirement("PRO-4", "PRO-9")
 def test_unreadable_evidence_is_reported_on_the_page(app: FastAPI, services: Services, people: People) -> None:
-    """The ledger checks only part of the evidence, and a request cannot be removed."""
+    """The ledger does not check all of the evidence. A person must be able to reject a request with bad evidence."""
     anna = Visitor(app).sign_in(people.anna)
     for change in UNREADABLE:
         number = services.ledger.open_request(proposal(evidence=evidence(**change))).id
@@ -206,7 +206,7 @@ def test_unreadable_evidence_is_reported_on_the_page(app: FastAPI, services: Ser
     assert "The evidence cannot be read" not in anna.see(f"/approvals/{readable}").text
 
 
-def test_untrusted_text_is_never_markup(app: FastAPI, services: Services) -> None:
+def test_untrusted_text_is_escaped_in_the_page(app: FastAPI, services: Services) -> None:
     bad = f'{SCRIPT}"onload="x" {{{{1234567*2}}}}'
     frozen = evidence(
         passed=False,
@@ -319,7 +319,7 @@ def test_double_click_records_one_decision(app: FastAPI, services: Services, peo
 @pytest.mark.parametrize(
     ("passed", "allowed", "offered"), [(False, ("Anna",), True), (False, ("bert",), False), (True, ("anna",), False)]
 )
-def test_the_override_is_offered_only_if_the_gate_failed_and_the_policy_allows_it(
+def test_an_override_is_offered_only_if_the_gate_failed_and_the_policy_allows_it(
     app: FastAPI, services: Services, people: People, passed: bool, allowed: tuple[str, ...], offered: bool
 ) -> None:
     policy = ApprovalPolicy(may_override=allowed)
@@ -335,13 +335,17 @@ def test_the_override_is_offered_only_if_the_gate_failed_and_the_policy_allows_i
         assert "overriding the failed gate" in visitor.see(f"/approvals/{number}").text
 
 
-def test_a_person_who_may_only_read_gets_no_form(app: FastAPI, people: People, pending: int) -> None:
+def test_the_decision_form_is_hidden_from_a_person_without_the_scope_approve(
+    app: FastAPI, people: People, pending: int
+) -> None:
     shown = Visitor(app).sign_in(people.rita).see(f"/approvals/{pending}").text
     assert "<textarea" not in shown
     assert "a key that has the scope approve" in shown
 
 
-def test_the_page_shows_the_number_of_approvals(app: FastAPI, services: Services, people: People) -> None:
+def test_the_page_shows_how_many_of_the_required_approvals_were_given(
+    app: FastAPI, services: Services, people: People
+) -> None:
     number = services.ledger.open_request(proposal(1, policy=ApprovalPolicy(approvals=2))).id
     visitor = Visitor(app).sign_in(people.anna)
     visitor.see(f"/approvals/{number}")

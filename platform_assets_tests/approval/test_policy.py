@@ -1,4 +1,4 @@
-"""Approval policies that cannot be fulfilled are refused."""
+"""Refusal of approval policies that no set of approvers could satisfy."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ from platform_assets.approval.policy import ApprovalPolicy
         {"approvers": ("anna", "anna"), "approvals": 2},
     ],
 )
-def test_unsatisfiable_policy_is_refused(fields: dict[str, Any]) -> None:
+def test_a_policy_that_cannot_be_satisfied_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="approv"):
         ApprovalPolicy(**fields)

@@ -138,7 +138,7 @@ def wait_for_the_end(works: Works, _: Any) -> None:
         (wait_for_the_end, timedelta(seconds=1), "it expired at .* before it was promoted"),
     ],
 )
-def test_stale_approval_fails_and_can_be_requested_again(
+def test_stale_approval_fails_and_its_version_can_be_requested_again(
     works: Works, happens: Callable[[Works, Any], None], lifetime: timedelta, said: str
 ) -> None:
     works.crown("first")
@@ -148,7 +148,9 @@ def test_stale_approval_fails_and_can_be_requested_again(
     happens(works, version)
     before = champion(works)
     for _ in range(2):
-        with pytest.raises(PromotionRefused, match=f"it is FAILED, failed by platform .*{said}.*decide request"):
+        with pytest.raises(
+            PromotionRefused, match=f"it is FAILED, marked as failed by platform .*{said}.*decide request"
+        ):
             works.promoter.promote(number)
     assert [event.kind for event in works.ledger.history(number)] == ["request", "approve", "fail"]
     assert champion(works) == before
@@ -256,7 +258,7 @@ def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -
     event = works.ledger.changes(MODEL)[-1]
     assert (event.kind, event.actor, event.reason, event.state) == ("roll_back", "carla", REPORT, State.ROLLED_BACK)
     assert works.registry.version(MODEL, 1).tags[HEAD_TAG] == event.head
-    with pytest.raises(LedgerError, match="cannot be rolled back: version 1 is the only one"):
+    with pytest.raises(LedgerError, match="cannot be rolled back: version 1 is the only champion so far"):
         works.promoter.rollback(MODEL, ANNA, "again")
     assert champion(works) == 1
 
@@ -270,7 +272,7 @@ def test_rollback_restores_the_previous_champion_and_is_recorded(works: Works) -
         (Actor(""), REPORT, "give the name"),
     ],
 )
-def test_rollback_without_a_reason_a_name_or_the_scope_is_refused(
+def test_rollback_requires_a_reason_a_name_and_the_scope_approve(
     works: Works, actor: Actor, reason: str, said: str
 ) -> None:
     works.crown("first")
@@ -281,7 +283,7 @@ def test_rollback_without_a_reason_a_name_or_the_scope_is_refused(
 
 
 @pytest.mark.requirement("PRO-7")
-def test_rollback_that_is_delivered_twice_is_done_once(works: Works) -> None:
+def test_rollback_repeated_with_its_idempotency_key_is_done_once(works: Works) -> None:
     for fingerprint in ("first", "second", "third"):
         works.crown(fingerprint)
     for _ in range(2):
@@ -290,11 +292,11 @@ def test_rollback_that_is_delivered_twice_is_done_once(works: Works) -> None:
 
 
 @pytest.mark.requirement("PRO-7")
-def test_rollback_to_a_damaged_file_is_refused(works: Works) -> None:
+def test_rollback_to_a_version_with_a_damaged_file_is_refused(works: Works) -> None:
     first = works.crown("first")
     works.crown("second")
     alter_file(works, first)
-    with pytest.raises(PromotionRefused, match="cannot go back to version 1: the model file .* was altered"):
+    with pytest.raises(PromotionRefused, match="cannot be rolled back to version 1: the model file .* was altered"):
         works.promoter.rollback(MODEL, ANNA, REPORT)
     assert champion(works) == 2
 

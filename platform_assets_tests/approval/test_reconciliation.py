@@ -1,4 +1,4 @@
-"""Differences between registry and ledger are found and repaired, with a real MLflow."""
+"""Detection and repair of differences between the ledger and a real MLflow registry."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_deleted_mlflow_version_is_restored_from_ledger_and_lake(mlflow_works: W
 
 
 @pytest.mark.requirement("PRO-5")
-def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: Works) -> None:
+def test_moved_alias_and_deleted_champion_are_reported_and_repaired(mlflow_works: Works) -> None:
     works = mlflow_works
     works.train("first")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
@@ -72,7 +72,7 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
     works.crown("second")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
     (told,) = works.promoter.drifted(MODEL)
-    assert "the alias champion points to version 1; the champion is version 2, request 1" in told
+    assert "the alias champion points to version 1, but the champion is version 2, request 1" in told
     works.promoter.reconcile(MODEL)
     assert champion(works) == 2
     client(works).delete_registered_model_alias(MODEL, CHAMPION)
@@ -94,7 +94,7 @@ def test_moved_alias_and_deleted_champion_are_found_and_repaired(mlflow_works: W
 
 
 @pytest.mark.requirement("PRO-5")
-def test_deleted_end_of_the_ledger_is_found_by_the_tags_in_the_registry(works: Works, owner_url: str) -> None:
+def test_tags_in_the_registry_reveal_that_the_newest_events_were_deleted(works: Works, owner_url: str) -> None:
     works.crown("first")
     works.crown("second", "other_model")
     with Database(make_url(owner_url)).connect("platform") as owner:

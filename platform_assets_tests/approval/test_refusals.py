@@ -48,17 +48,21 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
         ({}, ("promote", ANNA, "good"), "must be approve, reject or withdraw"),
         ({}, ("approve", person("anna", "read", "predict"), "good"), "lacks the scope approve"),
         ({}, ("withdraw", person("anna", "read"), "good"), "lacks the scope approve"),
-        ({"approvers": ("bert", "carla")}, ("approve", ANNA, "good"), "anna is not one of its approvers: bert, carla"),
+        (
+            {"approvers": ("bert", "carla")},
+            ("approve", ANNA, "good"),
+            "anna is not one of the policy's approvers: bert, carla",
+        ),
         (
             {"approvers": ("anna",)},
             ("reject", SOMEBODY, "good"),
-            r"anna \(identity not verified\) is not one of its approvers: anna",
+            r"anna \(identity not verified\) is not one of the policy's approvers: anna",
         ),
         ({"four_eyes": True, "launched_by": "Anna "}, ("approve", ANNA, "good"), "another person must approve it"),
         (
             {"four_eyes": True, "requested_by": "anna"},
             ("approve", ANNA, "good"),
-            "made the request, and its policy is four-eyes",
+            "made the request, and the policy is four-eyes",
         ),
         (
             {"four_eyes": True, "launched_by": None},
@@ -70,7 +74,7 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
             ("approve", ANNA, "good"),
             "it is unknown who launched the training",
         ),
-        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; under its policy, no one may"),
+        ({"evidence": FAILED}, ("approve", ANNA, "good"), "did not pass the gate; under the policy, no one may"),
         ({"evidence": {}}, ("approve", ANNA, "good"), "did not pass the gate"),
         ({"evidence": {"verdict": {"passed": "true"}}}, ("approve", ANNA, "good"), "did not pass the gate"),
         (
@@ -139,7 +143,7 @@ def test_unverified_approval_is_refused_if_the_policy_requires_different_people(
 
 @pytest.mark.requirement("PRO-6")
 @pytest.mark.parametrize("name", ["anna", "ANNA"])
-def test_under_four_eyes_an_unverified_requester_may_not_approve(ledger: Ledger, name: str) -> None:
+def test_four_eyes_policy_refuses_an_approval_by_an_unverified_requester(ledger: Ledger, name: str) -> None:
     request = ledger.open_request(proposal(four_eyes=True, requested_by=Actor(name)))
     with pytest.raises(DecisionRefused, match="another person must approve it"):
         ledger.decide(request.id, "approve", ANNA, "good")

@@ -1,4 +1,4 @@
-"""Damaged artifacts and altered tags are found with a real MLflow."""
+"""The audit of a real MLflow registry reports damaged artifacts and altered tags."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_damaged_artifacts_of_champions_and_open_requests_are_found(works: Works) -> None:
+def test_damaged_artifacts_of_champions_and_open_requests_are_reported(works: Works) -> None:
     previous, current, waiting = works.crown("first"), works.crown("second"), works.train("third")
     works.ask(waiting)
     unused = works.train("fourth")
@@ -33,7 +33,7 @@ def test_damaged_artifacts_of_champions_and_open_requests_are_found(works: Works
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-12")
-def test_altered_and_unreadable_tags_are_found_and_do_not_prevent_a_promotion(
+def test_altered_and_unreadable_tags_are_reported_and_do_not_prevent_a_promotion(
     database: Database, tmp_path: Path
 ) -> None:
     registry = MlflowRegistry(database.psycopg2_url("mlflow"), str(tmp_path / "mlflow"), database.lock)

@@ -1,4 +1,4 @@
-"""Shadows in the ledger: their events, when they end, and what the audit finds."""
+"""Shadows in the ledger: their events, the reasons why they end, and forged events that the audit reports."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def test_a_decision_records_which_report_the_person_saw(office: Office) -> None:
 
 
 @pytest.mark.requirement("PRO-6")
-def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office: Office) -> None:
+def test_a_shadow_ends_if_it_is_replaced_or_its_request_closes_or_the_champion_changes(office: Office) -> None:
     office.shadows.start(MODEL, 2, 3, ANNA)
-    # Open a second request for version 1, with another file. It does not supersede the request for version 2.
+    # Open a request for version 1 with a different model file. It does not supersede the request for version 2.
     other = office.ledger.open_request(proposal(1, digest="a" * 64, champion=office.champion)).id
     office.shadows.start(MODEL, 1, 3, ANNA)
     assert office.ended(office.pending) == "replaced by the shadow of version 1"
@@ -127,13 +127,13 @@ def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office:
     ("changes", "ended"),
     [
         ({}, None),
-        ({"now": NOW + timedelta(days=3)}, "its time ended at 2026-03-04 12:00 UTC"),
+        ({"now": NOW + timedelta(days=3)}, "it expired at 2026-03-04 12:00 UTC"),
         ({"state": "SUPERSEDED"}, "its request is SUPERSEDED"),
         ({"current_champion": None}, "the champion changed"),
         ({"stopped_by": "unverified: \x1banna", "replaced_by": 3}, r"stopped by \x1banna"),
     ],
 )
-def test_the_reason_for_the_end_of_a_shadow_is_given(changes: dict[str, Any], ended: str | None) -> None:
+def test_the_reason_why_a_shadow_ended_is_reported(changes: dict[str, Any], ended: str | None) -> None:
     end = NOW + timedelta(days=3)
     now = _Now(end, "a", "PENDING", None, None, "a", NOW, end)
     assert replace(now, **changes).ended == ended
@@ -193,7 +193,7 @@ EVE = "unverified: eve"
         ("stop_shadow", EVE, {"claimed": "eve"}, "was not running"),
         ("start_shadow", "eve", {"days": 3}, "no proof of identity"),
         ("start_shadow", EVE, {"claimed": "eve"}, "with an invalid duration"),
-        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow report that its request does not have"),
+        ("approve", EVE, {"claimed": "eve", "shadow_report": 6}, "shadow report that does not belong to the request"),
     ],
 )
 def test_the_audit_finds_an_event_that_the_owner_added(
@@ -221,7 +221,7 @@ def test_the_service_role_cannot_report_without_a_shadow_or_change_a_report(data
     assert [event.kind for event in office.ledger.history(office.pending)] == ["request"]
 
 
-def test_the_text_about_a_shadow_contains_its_report(office: Office) -> None:
+def test_the_description_of_a_shadow_contains_its_newest_report(office: Office) -> None:
     request = office.ledger.request(office.pending)
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     section = shadow_section(shadow, request, office.ledger.history(office.pending))
@@ -263,7 +263,7 @@ def test_an_unreadable_report_is_shown_as_unreadable(office: Office, report: dic
     assert line.endswith("UTC: its content cannot be read")
 
 
-def test_a_report_without_rows_is_shown(office: Office) -> None:
+def test_a_shadow_report_about_0_rows_is_shown(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     empty: dict[str, Any] = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
     lost = {"dropped": 0, "failed": 7, "reason": "it cannot score a row"}

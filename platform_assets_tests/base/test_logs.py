@@ -1,4 +1,4 @@
-"""Log lines are JSON objects, and secrets are masked in all their parts."""
+"""Log lines are JSON objects, and secrets are masked in each of their fields."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_redact_masks_known_secrets_and_credentials_in_any_text(text: str, secre
         ("postgresql://me:pw@db/x?sslpassword=pw", "postgresql://db/x"),
     ],
 )
-def test_an_address_is_shown_without_credentials(uri: str, expected: str) -> None:
+def test_a_uri_is_shown_without_its_credentials(uri: str, expected: str) -> None:
     assert shown(uri) == expected
 
 
@@ -139,7 +139,7 @@ def test_redaction_removes_a_secret_in_plain_and_url_quoted_form(secret: str, be
         assert form not in redact(f"{before}{form}{after}", [secret])
 
 
-def test_redaction_takes_linear_time_on_a_long_word() -> None:
+def test_redacting_a_very_long_word_takes_linear_time() -> None:
     assert redact("a" * 1_000_000, ["b"]) == "a" * 1_000_000
 
 
@@ -162,7 +162,7 @@ def test_extra_fields_do_not_replace_standard_fields(log: Log) -> None:
     assert "forged" not in log.text
 
 
-def test_values_without_a_json_form_are_written_as_text() -> None:
+def test_values_that_json_cannot_represent_are_logged_as_text() -> None:
     record = logging.makeLogRecord({"msg": "x", "where": ValueError("here")})
     assert json.loads(JsonLines().format(record))["where"] == "here"
 
@@ -243,7 +243,7 @@ def test_secrets_in_a_stack_trace_are_masked() -> None:
     assert "stack_info=True" not in log.text
 
 
-def test_a_second_configuration_replaces_the_secrets_and_adds_no_handler(root: logging.Logger) -> None:
+def test_configuring_logs_again_replaces_the_secrets_and_adds_no_handler(root: logging.Logger) -> None:
     before = len(root.handlers)
     configure_logging(["first"])
     configure_logging(["second"], level="DEBUG")

@@ -1,4 +1,4 @@
-"""Imports under former paths, in a new process and in this one."""
+"""Imports of modules by their former paths, in a new process and in the test process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from platform_assets.base.moved_modules import MOVED
 
 
 @pytest.mark.requirement("PLT-14")
-def test_a_former_path_imports_the_current_module() -> None:
+def test_importing_a_former_path_gives_the_current_module() -> None:
     code = f"""
 from importlib import import_module
 for former, now in {MOVED!r}.items():

@@ -31,11 +31,13 @@ TEXTS = ["a", " \u200b.", "\N{FIRE}", "\u706b", "-", "\u0301", "\u200d\N{FIRE}\u
         ("a\u200bb\ufeff\r\0", True, ["U+0000", "U+000D", "U+200B", "U+FEFF"], r"a\u200bb\ufeff\r\x00"),
         ("x\U000e0041", False, ["U+E0041"], r"x\U000e0041"),
         ("a\ud800", False, ["U+D800"], r"a\ud800"),
-        # Joiners are part of words and emoji.
+        # Zero-width joiners are allowed, because some languages and emoji need them.
         ("नमस्ते क्\u200dष 👩\u200d💻", False, [], "नमस्ते क्\u200dष 👩\u200d💻"),
     ],
 )
-def test_forbidden_characters_are_named_and_escaped(text: str, lines: bool, found: list[str], shown: str) -> None:
+def test_forbidden_characters_are_listed_by_code_point_and_escaped(
+    text: str, lines: bool, found: list[str], shown: str
+) -> None:
     assert unprintable(text, lines=lines) == found
     assert escaped(text, lines=lines) == shown
 
@@ -47,7 +49,7 @@ def owner(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_database_refuses_the_same_characters_as_python_does(owner: psycopg.Connection[Any]) -> None:
+def test_database_and_python_refuse_the_same_characters(owner: psycopg.Connection[Any]) -> None:
     letters = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
     for lines in (False, True):
         refused = owner.execute(
@@ -58,7 +60,7 @@ def test_the_database_refuses_the_same_characters_as_python_does(owner: psycopg.
 
 
 @pytest.mark.requirement("PRO-6", "PRO-9")
-def test_the_database_folds_names_as_python_does(owner: psycopg.Connection[Any]) -> None:
+def test_database_and_python_case_fold_names_equally(owner: psycopg.Connection[Any]) -> None:
     letters = [chr(code) for code in range(1, sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
     names = ["".join(letters), " ANNA ", "STRASSE", "straße", "ǅ", "İ", "ß\u2003", "\u3000\u03a3\u03c2\x1f", ""]
     rows = owner.execute("select name, platform.folded(name) from unnest(%s::text[]) name", [names]).fetchall()
@@ -67,11 +69,11 @@ def test_the_database_folds_names_as_python_does(owner: psycopg.Connection[Any])
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize(("text", "visible"), [*((text, False) for text in BLANKS), *((text, True) for text in TEXTS)])
-def test_only_a_text_with_a_visible_character_is_visible(text: str, visible: bool) -> None:
+def test_a_text_of_invisible_characters_is_not_visible(text: str, visible: bool) -> None:
     assert is_visible(text) is visible
     assert jsonschema_rs.is_valid({"type": "string", "pattern": VISIBLE}, text) is visible
 
 
-def test_numbers_in_texts_are_ordered_by_value() -> None:
+def test_texts_are_sorted_by_the_values_of_their_numbers() -> None:
     texts = ["10", "under 30", "2", "30 to 44", "0"]
     assert sorted(texts, key=numbers_in_order) == ["0", "2", "10", "30 to 44", "under 30"]

@@ -25,7 +25,7 @@ FULL = Path("/dev/full")
 
 def ended(work: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
     """Return exit code, stdout and stderr of a process that passes the function `work` to `call_and_leave`."""
-    # -E ignores PYTHONUNBUFFERED, because the tests need buffered output.
+    # `-E` makes Python ignore PYTHONUNBUFFERED. The tests need buffered output.
     command = [sys.executable, "-E", "-c", PROGRAM.format(work)]
     done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     return done.returncode, done.stdout, done.stderr
@@ -40,7 +40,7 @@ def ended(work: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
         ("sys.exit('no such thing')", 1, "no such thing\n"),
     ],
 )
-def test_the_process_ends_with_the_code_of_system_exit(end: str, code: int, told: str) -> None:
+def test_the_process_ends_with_the_exit_code_given_to_sys_exit(end: str, code: int, told: str) -> None:
     assert ended(f"def work(): {end}") == (code, "", told)
 
 

@@ -50,7 +50,9 @@ def test_the_git_commit_is_the_full_hash(project: Path) -> None:
     provenance.git_commit.cache_clear()
 
 
-def test_an_installed_package_ignores_the_checkout_around_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_ignores_the_git_checkout_that_contains_it(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git(project, "init", "-q")
     git(project, "commit", "-q", "--allow-empty", "-m", "somebody else's")
     (project / "site-packages").mkdir()

@@ -52,14 +52,14 @@ def test_clean_scratch_removes_only_folders_of_killed_processes(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_removes_its_folder_when_it_ends(tmp_path: Path) -> None:
+def test_a_process_removes_its_scratch_folder_when_it_ends(tmp_path: Path) -> None:
     owner, folder = _owner(tmp_path)
     assert folder.exists()
     _end(owner)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_folders_with_the_same_purpose_are_separate(tmp_path: Path) -> None:
+def test_two_scratch_folders_with_the_same_purpose_are_separate(tmp_path: Path) -> None:
     first, second = OwnedFolder(tmp_path, "work"), OwnedFolder(tmp_path, "work")
     assert first.path != second.path
     first.remove()
@@ -68,14 +68,14 @@ def test_two_folders_with_the_same_purpose_are_separate(tmp_path: Path) -> None:
     second.remove()
 
 
-def test_removing_a_folder_twice_is_allowed(tmp_path: Path) -> None:
+def test_a_scratch_folder_can_be_removed_twice(tmp_path: Path) -> None:
     folder = OwnedFolder(tmp_path, "work")
     folder.remove()
     folder.remove()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_forked_child_does_not_remove_the_folder_of_its_parent(tmp_path: Path) -> None:
+def test_a_forked_child_does_not_remove_the_scratch_folder_of_its_parent(tmp_path: Path) -> None:
     folder = OwnedFolder(tmp_path, "work")
     child = os.fork()
     if child == 0:

@@ -18,7 +18,7 @@ PIECES = [
 
 
 def as_in_databases(raw: str) -> str:
-    """Clean a text as the texts of the real archive were cleaned. The rules come from an inspection of the archive."""
+    """Clean a text by the rules that were inferred from the cleaned texts of the real archive."""
     for pattern in (r"http\S*", r"@\S*", r"[^A-Za-z0-9,!?'`()_\n]"):
         raw = re.sub(pattern, " ", raw)
     return raw.lower()
@@ -80,10 +80,10 @@ def test_surrounding_noise_and_letter_case_do_not_change_the_words(text: str, no
 @pytest.mark.parametrize(
     "piece", ["a", "a.", "a-", "http", "@", "&", "&amp;", " amp", "\u00e9", "a.bc/", "'", " ", "www."]
 )
-def test_hostile_texts_take_linear_time(piece: str) -> None:
+def test_cleaning_hostile_texts_takes_linear_time(piece: str) -> None:
     start = time.process_time()
     clean(piece * (1_000_000 // len(piece)))
-    # Linear time takes 0.04 to 0.8 s (measured), and backtracking would take hours.
+    # Cleaning takes 0.04 to 0.8 s (measured). With backtracking, it would take hours.
     assert time.process_time() - start < 20
 
 
@@ -120,7 +120,7 @@ def test_compact_tfidf_gives_the_same_results_as_scikit_learn_with_a_smaller_fil
     assert loaded.vocabulary_ == ours.vocabulary_ == theirs.vocabulary_
     assert (loaded.transform(texts) != theirs.transform(texts)).nnz == 0
     assert loaded.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()
-    # Before fitting, the attribute must be missing, so that scikit-learn raises its own error.
+    # An unfitted estimator must lack the attribute, so that scikit-learn's check raises `NotFittedError`.
     unfitted = skops.io.loads(skops.io.dumps(CompactTfidf(**settings)), trusted=trusted)
     assert not hasattr(unfitted, "vocabulary_")
     assert len(skops.io.dumps(ours)) < len(skops.io.dumps(theirs))

@@ -1,4 +1,4 @@
-"""A registry in a file, for tests that kill processes; a thousand times faster than MLflow."""
+"""A model registry in a file, for tests that kill processes. It is a thousand times faster than MLflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registrations of a small model, for tests."""
+"""Builders of a small model and of its registrations, for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 @cache
 def small_model() -> FittedModel:
-    """Return a forest of five trees on two columns, of which one has nullable integers."""
+    """Return a random forest of five trees, fitted on a column of floats and a column of nullable integers."""
     random = np.random.default_rng(3)
     rows = pd.DataFrame({"amount": random.normal(size=60), "children": pd.array([None, 1, 2] * 20, dtype="Int64")})
     estimator = make_pipeline(SimpleImputer(), RandomForestClassifier(5, random_state=0))

@@ -1,4 +1,4 @@
-"""Contract of all registries: MLflow on a real PostgreSQL, in memory, and in a file."""
+"""The contract of all model registries. It is tested with MLflow on PostgreSQL, in memory, and in a file."""
 
 from __future__ import annotations
 
@@ -169,13 +169,13 @@ def test_errors_for_missing_versions_list_the_registered_versions(registry: Mode
             yield str(caught.value)
 
     for told in answers(NAME, 1):
-        assert re.search(f"no model {NAME} is registered .registered: none yet.; train it", told)
+        assert re.search(f"no model {NAME} is registered .registered models: none.; train it", told)
     registry.register(registration("print-1"))
     registry.register(registration("print-2"))
     for told in answers(NAME, 3):
         assert told == f"{NAME} has no version 3; registered versions: 2, 1"
     for told in answers(OTHER, 1):
-        assert re.search(f"no model {OTHER} is registered .registered: {NAME}.; train it", told)
+        assert re.search(f"no model {OTHER} is registered .registered models: {NAME}.; train it", told)
 
 
 @pytest.mark.requirement("PRO-5", "PRO-7")
@@ -223,7 +223,7 @@ def test_malformed_registrations_are_refused(fields: dict[str, Any], said: str) 
         registration(**{"fingerprint": "print-1", **fields})
 
 
-def test_stored_versions_do_not_share_mappings_with_callers(registry: ModelRegistry) -> None:
+def test_changing_a_mapping_of_the_caller_does_not_change_the_stored_version(registry: ModelRegistry) -> None:
     tables = {"credit_risk/loans": 3}
     made = registry.register(registration(tables=tables))
     tables["credit_risk/loans"] = 4

@@ -1,4 +1,4 @@
-"""The loader on PostgreSQL, MariaDB (also through ODBC) and SQLite, and on SQL Server if a server is configured."""
+"""The SQL loader on PostgreSQL, MariaDB (also through ODBC) and SQLite, and on SQL Server if a server is configured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_rows_are_loaded_exactly(place: Place) -> None:
     ]
 
 
-def test_a_second_load_changes_nothing(place: Place) -> None:
+def test_loading_the_same_rows_again_changes_nothing(place: Place) -> None:
     table = place.create()
     place.loader().load(demand(50).to_reader())
     before = place.rows(table)
@@ -64,7 +64,7 @@ def test_a_correction_changes_only_the_corrected_rows(place: Place) -> None:
 
 
 @pytest.mark.parametrize("other", [NAME.upper(), NAME.replace("ó", "o"), NAME + " "])
-def test_a_text_that_differs_in_case_accents_or_blanks_is_updated(place: Place, other: str) -> None:
+def test_a_text_is_updated_even_if_only_case_accents_or_blanks_changed(place: Place, other: str) -> None:
     table = place.create()
     place.loader().load(demand(1).to_reader())
     assert counts(place.loader().load(demand(1, name=other).to_reader())) == (0, 1, 0)
@@ -82,14 +82,14 @@ def test_a_failure_leaves_the_table_unchanged(place: Place) -> None:
     table = place.create(*demand_columns(), sa.CheckConstraint("demand_forecast < 40000", "demand_is_plausible"))
     place.loader().load(demand(5).to_reader())
     before = place.rows(table)
-    # The constraint rejects the insert, which follows the update in the same transaction.
+    # The update of five rows succeeds. In the same transaction, the constraint then rejects the insert of two rows.
     rows = pa.concat_tables([demand(5, mw=1.0), demand(2, first=5, mw=50_000.0)])
     with pytest.raises(SqlTargetError, match="violate a constraint of the table"):
         place.loader().load(rows.to_reader())
     assert place.rows(table) == before
 
 
-def test_chunks_are_staged_one_by_one_and_the_progress_is_reported(place: Place) -> None:
+def test_chunks_are_staged_one_after_the_other_and_progress_is_reported(place: Place) -> None:
     table = place.create()
     lines: list[str] = []
     place.loader().load(demand(2_500).to_reader(max_chunksize=1_000), lines.append)
@@ -103,7 +103,7 @@ def test_chunks_are_staged_one_by_one_and_the_progress_is_reported(place: Place)
     assert len(place.rows(table)) == 2_500
 
 
-def test_two_loads_at_once_lose_no_rows(place: Place) -> None:
+def test_concurrent_loads_lose_no_rows(place: Place) -> None:
     table = place.create()
     failures: list[Exception] = []
 
@@ -146,11 +146,11 @@ def test_one_message_lists_all_faults_of_the_target_table(place: Place) -> None:
     assert "demand_forecast is" in told
     assert "which cannot store double values" in told
     assert "region is NOT NULL without a default" in told
-    assert "no primary key or unique constraint has exactly the columns (id, datetime); its keys: (id)" in told
+    assert "no primary key or unique constraint has exactly the columns (id, datetime); existing keys: (id)" in told
     assert told.endswith("Change the table; the loader never changes it")
 
 
-def test_a_unique_constraint_can_be_the_key_and_names_may_differ_in_case(place: Place) -> None:
+def test_the_key_may_be_a_unique_constraint_and_column_names_may_differ_in_case(place: Place) -> None:
     place.create(
         sa.Column("row_number", sa.Integer, sa.Identity(), primary_key=True),
         sa.Column("Name", sa.Unicode(200)),
@@ -197,7 +197,7 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False), sa.Column("whole", sa.BigInteger)
     )
     rows = pa.table({"id": [1, 2], "whole": [5.0, 5.5]})
-    with pytest.raises(SqlTargetError, match="whole of the target cannot store the value '5.5' exactly .the row id=2;"):
+    with pytest.raises(SqlTargetError, match="target column whole cannot store the value '5.5' exactly .the row id=2;"):
         place.loader(key=["id"]).load(rows.to_reader())
     assert place.rows(table) == []
     assert counts(place.loader(key=["id"]).load(rows.slice(0, 1).to_reader())) == (1, 0, 0)
@@ -205,9 +205,9 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
 
 def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
-    with pytest.raises(SqlTargetError, match="the column name has no value in the row id=460, .*NOT NULL"):
+    with pytest.raises(SqlTargetError, match="the row id=460, .* has no value in the column name, but .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
-    with pytest.raises(SqlTargetError, match="the column id has no value .* it belongs to the key"):
+    with pytest.raises(SqlTargetError, match="has no value in the column id, but it belongs to the key"):
         place.loader().load(demand(1, id=None).to_reader())
 
 
@@ -239,7 +239,7 @@ def test_all_types_are_loaded_exactly(place: Place) -> None:
     assert place.rows(table)[0] == (1, amount[0].as_py(), True, day, "2017-03-26 01:00:00", -(2**31))
 
 
-def test_the_target_is_neither_created_nor_altered(place: Place) -> None:
+def test_the_target_table_is_neither_created_nor_altered(place: Place) -> None:
     def structure() -> list[object]:
         inspector = sa.inspect(place.engine)
         tables = sorted(inspector.get_table_names())
@@ -263,7 +263,7 @@ def test_a_similar_table_is_suggested(place: Place) -> None:
         place.loader().load(demand(1).to_reader())
 
 
-def test_loading_no_rows_succeeds(place: Place) -> None:
+def test_loading_an_empty_reader_succeeds(place: Place) -> None:
     table = place.create()
     assert counts(place.loader().load(demand(0).to_reader())) == (0, 0, 0)
     assert place.rows(table) == []
@@ -276,7 +276,7 @@ PASSWORD = "p@ss:/wörd?#%41;{}'\"\\ =&+"
 def odd_user(place: Place) -> Callable[[str], None]:
     """Create the user `loader`, whose password contains special characters.
 
-    Return a function that inserts the name of the user into a statement and runs it.
+    Return a function that replaces `{user}` in a statement with the user's name, and runs the statement.
     """
     dialect = place.target.dialect
     literal = PASSWORD.replace("'", "''")
@@ -286,7 +286,7 @@ def odd_user(place: Place) -> Callable[[str], None]:
         place.run(f"CREATE LOGIN loader WITH PASSWORD = N'{literal}'", "CREATE USER loader FOR LOGIN loader")
     else:
         clause = "PASSWORD" if dialect == "postgresql" else "IDENTIFIED BY"
-        # `exec_driver_sql` without values leaves % unchanged with psycopg, and doubles it for pymysql.
+        # Write % as %%, because psycopg and pymysql treat % as the start of a placeholder.
         place.run(f"CREATE USER {name} {clause} '{literal}'".replace("%", "%%"))
     return lambda statement: place.run(statement.format(user=name))
 

@@ -1,4 +1,4 @@
-"""`AsyncReads` on a real PostgreSQL: concurrent statements, lost connections, a slow and an unavailable server."""
+"""`AsyncReads` on a real PostgreSQL server, also if connections are lost or the server is slow or unavailable."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def run(connections: Connections, work: Any, **options: Any) -> Any:
 
 
 async def outcome(asked: Coroutine[Any, Any, list[dict[str, Any]]]) -> Any:
-    """Return the rows, or the type of a psycopg error, or the text of a `DatabaseError`."""
+    """Run a statement. Return its rows, or the type of a psycopg error, or the message of a `DatabaseError`."""
     try:
         return await asked
     except psycopg.Error as error:
@@ -136,7 +136,7 @@ def test_a_refused_statement_does_not_affect_other_statements(connections: Conne
     run(connections, work)
 
 
-def test_text_with_a_nul_is_refused_and_not_truncated(connections: Connections) -> None:
+def test_text_with_a_nul_character_is_refused_and_not_truncated(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         with pytest.raises(psycopg.DataError, match="NUL"):
             await reads.rows(b"select %s as text", ["a\0b"])
@@ -160,7 +160,7 @@ def test_a_lost_connection_is_replaced_and_its_statements_are_repeated(connectio
     assert connections.opened == 3
 
 
-def test_all_statements_in_flight_fail_if_the_server_sends_nothing(connections: Connections) -> None:
+def test_all_statements_in_flight_fail_if_the_server_stops_responding(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         asked = [reads.rows(b"select pg_sleep(30)"), reads.rows(TWICE, [1])]
         told = await asyncio.gather(*map(outcome, asked))
@@ -170,7 +170,7 @@ def test_all_statements_in_flight_fail_if_the_server_sends_nothing(connections: 
     run(connections, work, patience=0.2)
 
 
-def test_a_statement_timeout_of_the_server_raises_a_database_error(
+def test_a_statement_cancelled_by_statement_timeout_raises_a_database_error(
     connections: Connections,
 ) -> None:
     async def work(reads: AsyncReads) -> None:
@@ -181,7 +181,7 @@ def test_a_statement_timeout_of_the_server_raises_a_database_error(
     run(connections, work)
 
 
-def test_every_statement_fails_during_an_outage_and_works_again_afterwards(connections: Connections) -> None:
+def test_statements_fail_during_an_outage_and_succeed_afterwards(connections: Connections) -> None:
     async def work(reads: AsyncReads) -> None:
         connections.away = True
         told = await asyncio.gather(*(outcome(reads.rows(TWICE, [1])) for _ in range(3)))
@@ -222,7 +222,7 @@ def test_an_altered_table_is_read_with_its_new_columns(connections: Connections,
 
 
 @pytest.mark.requirement("SRV-1")
-def test_work_runs_while_a_statement_is_in_flight(connections: Connections) -> None:
+def test_registered_work_runs_while_a_statement_is_in_flight(connections: Connections) -> None:
     done: list[str] = []
 
     async def ask(reads: AsyncReads) -> None:
@@ -239,7 +239,7 @@ def test_work_runs_while_a_statement_is_in_flight(connections: Connections) -> N
     assert done == ["worked", "answered", "worked", "answered", "answered"]
 
 
-def test_an_error_in_the_work_does_not_fail_the_statement(connections: Connections) -> None:
+def test_an_error_in_registered_work_does_not_fail_the_statement(connections: Connections) -> None:
     failed: list[object] = []
 
     def fail() -> None:
@@ -255,7 +255,7 @@ def test_an_error_in_the_work_does_not_fail_the_statement(connections: Connectio
     assert isinstance(error, ValueError)
 
 
-def test_an_application_that_ends_does_not_remove_the_work_of_another_application(connections: Connections) -> None:
+def test_an_ending_application_does_not_unregister_the_work_of_another(connections: Connections) -> None:
     done: list[str] = []
 
     async def work(reads: AsyncReads) -> None:
@@ -271,7 +271,7 @@ def test_an_application_that_ends_does_not_remove_the_work_of_another_applicatio
     assert done == ["second"]
 
 
-def test_work_does_not_run_on_another_event_loop(connections: Connections) -> None:
+def test_registered_work_does_not_run_on_another_event_loop(connections: Connections) -> None:
     done: list[int] = []
 
     async def read(reads: AsyncReads) -> None:

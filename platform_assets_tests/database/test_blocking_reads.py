@@ -1,4 +1,4 @@
-"""`Reads` on a real PostgreSQL, also during network failures."""
+"""`Reads` on a real PostgreSQL server, also during network failures."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_pooled_connection_is_idle_after_a_statement(database: Database, url: 
     assert row == ("idle",)
 
 
-def test_refused_statements_do_not_use_up_the_pool(database: Database) -> None:
+def test_refused_statements_return_their_connections_to_the_pool(database: Database) -> None:
     for _ in range(2 * CONNECTIONS):
         with pytest.raises(psycopg.errors.UndefinedTable):
             database.reads.rows(b"select from nowhere")
@@ -111,7 +111,7 @@ def test_a_connection_whose_backend_was_terminated_is_replaced_without_an_error(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_statements_fail_at_once_during_an_outage_and_work_again_afterwards(database: Database, gate: Gate) -> None:
+def test_statements_fail_at_once_during_an_outage_and_succeed_afterwards(database: Database, gate: Gate) -> None:
     assert database.reads.rows(ONE) == [(1,)]
     gate.shut()
     for _ in range(2 * CONNECTIONS):
@@ -124,14 +124,14 @@ def test_statements_fail_at_once_during_an_outage_and_work_again_afterwards(data
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_statement_fails_if_the_server_sends_nothing(database: Database, gate: Gate) -> None:
+def test_a_statement_fails_if_the_server_stops_responding(database: Database, gate: Gate) -> None:
     reads = hasty(database)
     assert reads.rows(ONE) == [(1,)]
     gate.hang()
     with pytest.raises(DatabaseError, match=r"sent nothing for 0.3 s.*platform-assets doctor"):
         reads.rows(ONE)
     gate.open()
-    # A late result of the first statement must not be returned for this statement.
+    # The late result of `select 1` must not be returned for this statement.
     assert reads.rows(b"select 2") == [(2,)]
     reads.close()
 
@@ -150,7 +150,7 @@ def test_a_statement_that_waits_too_long_for_a_connection_fails(database: Databa
     with ThreadPoolExecutor(CONNECTIONS) as threads:
         busy = [threads.submit(reads.rows, b"select 1 from pg_sleep(0.6)") for _ in range(CONNECTIONS)]
         time.sleep(0.3)
-        with pytest.raises(DatabaseError, match=r"8 statements are already waiting for it"):
+        with pytest.raises(DatabaseError, match=r"8 statements are already waiting for a response"):
             reads.rows(ONE)
         assert [one.result() for one in busy] == [[(1,)]] * CONNECTIONS
     reads.close()

@@ -34,8 +34,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.mark.requirement("PRO-9")
-def test_statements_about_databases_use_no_operators_of_other_roles(database: Database) -> None:
-    """The search path excludes `public`, where every role may define operators on PostgreSQL 14."""
+def test_maintenance_connections_cannot_run_operators_of_other_roles(database: Database) -> None:
+    """The search path must exclude `public`, because every role may define operators there on PostgreSQL 14."""
     with contextlib.closing(database.maintenance()) as connection:
         assert connection.execute("show search_path").fetchone() == ("pg_catalog, pg_temp",)
 
@@ -98,7 +98,7 @@ def test_synchronous_commits_are_off_only_for_dagster_on_the_embedded_server(dat
 
 
 def kill_server(home: Path) -> int:
-    """Kill the embedded server as the system does when memory runs out; return its port."""
+    """Kill the embedded server with SIGKILL, as Linux does when memory runs out. Return the port of the server."""
     address = json.loads((home / "postgres" / "server.json").read_text())
     os.kill(address["server"], signal.SIGKILL)
     wait_until(lambda: not (home / "postgres" / "server.json").exists(), "the watcher noticed the crash")
@@ -120,7 +120,7 @@ def responds(database: Database) -> bool:
 
 @pytest.mark.requirement("SRV-3")
 @pytest.mark.parametrize("is_taken", [False, True], ids=["the same port", "another port"])
-def test_a_killed_embedded_server_is_restarted_and_connections_use_its_port(
+def test_a_killed_embedded_server_is_restarted_and_reached_on_the_same_or_another_port(
     embedded_home: Path, is_taken: bool
 ) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
@@ -132,7 +132,7 @@ def test_a_killed_embedded_server_is_restarted_and_connections_use_its_port(
         assert (database.url("platform").port == port) is not is_taken
 
 
-def test_connections_use_the_port_of_a_server_that_another_process_restarted(embedded_home: Path) -> None:
+def test_connections_use_the_new_port_after_another_process_restarted_the_server(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database, contextlib.ExitStack() as kept:
         kept.enter_context(socket.create_server(("127.0.0.1", kill_server(embedded_home))))
         with contextlib.closing(open_database("", embedded_home)) as other:
@@ -140,7 +140,7 @@ def test_connections_use_the_port_of_a_server_that_another_process_restarted(emb
             assert database.url("platform") == other.url("platform")
 
 
-def test_opening_a_connection_does_not_wait_for_the_restart(embedded_home: Path) -> None:
+def test_connecting_to_a_killed_server_fails_without_waiting_for_its_restart(embedded_home: Path) -> None:
     with contextlib.closing(open_database("", embedded_home)) as database:
         kill_server(embedded_home)
         with pytest.raises(DatabaseError, match="cannot open the database"):

@@ -1,4 +1,4 @@
-"""Rights on the ledger, rules recorded by its owner, and the upgrade of a ledger that contains decisions."""
+"""Database rights on the ledger, the rules that its owner records, and the upgrade of a ledger with decisions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def insert_event(owner: psycopg.Connection[Any], number: int, state: str, kind: 
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9", "PLT-4")
-def test_decisions_from_an_earlier_release_keep_their_hashes_and_still_count(
+def test_decisions_from_an_earlier_release_keep_their_hashes_and_stay_valid(
     external: Database, limited: Database
 ) -> None:
     alembic(external, command.downgrade, "0003")
@@ -90,7 +90,7 @@ def test_decisions_from_an_earlier_release_keep_their_hashes_and_still_count(
     champion = ledger.champion(MODEL)
     assert champion is not None
     assert champion.version == 1
-    # The same person has voted before; the key spells the name differently.
+    # The owner of the key is `Anna`, and the earlier approval is by `anna`. Both are the same person.
     with pytest.raises(Exception, match="Anna has already approved it; it has 1 of 2 approvals"):
         ledger.decide(waiting, "approve", Actor("", OLD_SECRET), "good")
     assert ledger.decide(waiting, "reject", Actor("", OLD_SECRET), "worse").state is State.REJECTED
@@ -114,7 +114,7 @@ def test_a_version_approved_in_an_earlier_release_can_be_promoted(external: Data
 
 
 @pytest.mark.requirement("PRO-9")
-def test_migrate_records_rules_once_and_again_when_they_change(external: Database, limited: Database) -> None:
+def test_migrate_records_rules_again_only_after_they_changed(external: Database, limited: Database) -> None:
     policies = {"b_model": STRICT, "a_model": policy_as_json(ApprovalPolicy())}
     assert migrate(limited, external, rules=Rules(True, policies)) == [
         "recorded that decisions require a key",
@@ -186,7 +186,7 @@ def test_settings_that_differ_from_the_recorded_rules_are_refused_until_a_migrat
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_error_for_a_role_that_cannot_create_the_ledgers_role_contains_the_statement_to_run(
+def test_if_migrate_may_not_create_the_ledger_role_the_error_contains_the_statement(
     external: Database, database_url: str
 ) -> None:
     name = f"{external.name('platform')}_poor"

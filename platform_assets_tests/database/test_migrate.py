@@ -76,7 +76,7 @@ def test_concurrent_migrations_create_missing_databases_once(external: Database,
 
 @pytest.mark.requirement("PRO-9", "PLT-12")
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_is_not_in_utf_8_is_refused_with_a_one_sentence_error(
+def test_a_database_that_is_not_encoded_in_utf_8_is_refused_without_a_traceback(
     external: Database, encoding: str
 ) -> None:
     name = external.name("mlflow")
@@ -95,7 +95,7 @@ def test_a_database_that_is_not_in_utf_8_is_refused_with_a_one_sentence_error(
 
 
 @pytest.mark.requirement("PRO-5")
-def test_library_databases_are_handed_over_to_the_service_role(external: Database, database_url: str) -> None:
+def test_the_service_role_becomes_the_owner_of_the_library_databases(external: Database, database_url: str) -> None:
     limited = Database(make_url(database_url))
     role = sql.Identifier(external.role)
     names = {"dagster": "event_logs", "mlflow": "registered_models"}
@@ -118,7 +118,7 @@ def test_library_databases_are_handed_over_to_the_service_role(external: Databas
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
 @pytest.mark.parametrize("purpose", ["dagster", "mlflow"])
-def test_code_of_the_platform_role_does_not_run_with_the_rights_of_the_owner(
+def test_migrate_runs_no_code_of_the_platform_role_with_the_rights_of_the_owner(
     external: Database, database_url: str, purpose: Purpose
 ) -> None:
     """In its own databases, the platform's role may create operators that take precedence over PostgreSQL's own."""
@@ -190,7 +190,7 @@ def test_migrate_revokes_rights_that_the_service_role_had_before(external: Datab
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of missing databases for the service role, and for an owner role with CREATEDB that is not a superuser."""
+    """URLs of databases that do not exist yet: for the service role, and for an owner role that is not a superuser."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)
@@ -222,7 +222,7 @@ def test_the_service_role_of_an_external_server_cannot_change_the_ledger(
 
 
 @pytest.mark.parametrize(("take", "said"), [("revoke {app} from {owner}", 'owner "{app}"'), ("", "")])
-def test_missing_right_to_hand_over_databases_is_reported_with_the_fix(
+def test_missing_right_to_change_the_owner_of_databases_is_reported_with_the_fix(
     two_roles: tuple[str, str], postgres_server: Database, tmp_path: Path, take: str, said: str
 ) -> None:
     limited, owner = open_database(two_roles[0], tmp_path, migrated=False), open_owner(two_roles[1], tmp_path)
@@ -382,7 +382,7 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
 ) -> None:
     migrate(limited, external, domains)
     shutil.rmtree(domains / "shop")
-    # Tables of a domain that is not in the code are accepted until something must be migrated.
+    # The tables of a domain without code are accepted as long as there is nothing to migrate.
     require_heads(limited, domains)
     write_migration(domains, "bakery_0002_rolls", "select 1")
     for use in (lambda: migrate(limited, external, domains), lambda: require_heads(limited, domains)):
@@ -400,7 +400,7 @@ def test_tables_of_a_deleted_domain_are_reported_with_the_fix(
     assert heads_of(external) == {NEWEST, "bakery_0002"}
 
 
-def test_domain_branch_is_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
+def test_a_domain_branch_can_be_downgraded_alone(external: Database, limited: Database, domains: Path) -> None:
     migrate(limited, external, domains)
     alembic(external, command.downgrade, "shop@base", domains)
     assert heads_of(external) == {NEWEST, "bakery_0001"}

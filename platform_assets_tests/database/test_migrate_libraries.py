@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.requirement("PLT-14")
 @pytest.mark.parametrize("purpose", ["dagster", "mlflow"])
-def test_an_unknown_revision_of_a_library_raises_a_one_line_error(
+def test_an_unknown_revision_of_a_library_database_raises_a_one_line_error(
     external: Database, purpose: Literal["dagster", "mlflow"]
 ) -> None:
     with external.connect(purpose) as connection:

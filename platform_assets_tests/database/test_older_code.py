@@ -1,4 +1,4 @@
-"""Older code on a database that newer code migrated, and the rule that migrations make only additions."""
+"""Older code on a database that newer code migrated, and the rule that migrations must not break older code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BASELINE = "0013"
-"""Migrations of the platform's branch after this revision must make only additions."""
+"""Migrations of the platform's branch after this revision must not break the previous release."""
 NOTHING = "select 1"
 CREATE = "create schema if not exists shop; create table shop.orders (id bigint)"
 NOT_ADDITIVE = (
@@ -54,7 +54,7 @@ def newer(tmp_path: Path) -> Path:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_older_code_uses_and_keeps_a_database_that_newer_code_migrated(
+def test_older_code_accepts_a_database_migrated_by_newer_code_and_does_not_change_it(
     external: Database, limited: Database, newer: Path
 ) -> None:
     migrate(limited, external, newer)
@@ -64,7 +64,7 @@ def test_older_code_uses_and_keeps_a_database_that_newer_code_migrated(
         connection.execute(f"revoke all on shop.prices from {limited.role}".encode())
 
     name = external.name("platform")
-    kept = f"kept {name} at {{}}: newer code migrated it, and this code can use it"
+    kept = f"did not change {name}, because newer code already migrated it to {{}}"
     assert migrate(limited, external) == [kept.format("shop_0002")]
     require_heads(limited)
     (newer / "shop" / "migrations" / "shop_0002_prices.py").unlink()
@@ -93,7 +93,7 @@ def test_code_that_needs_a_removed_table_is_refused(external: Database, limited:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_code_that_lacks_a_branch_and_needs_a_migration_is_refused(
+def test_migrate_is_refused_if_the_code_lacks_a_domain_of_the_database(
     external: Database, limited: Database, newer: Path
 ) -> None:
     migrate(limited, external, newer)
@@ -106,7 +106,7 @@ def test_code_that_lacks_a_branch_and_needs_a_migration_is_refused(
 
 @contextlib.contextmanager
 def recorded(database: Database) -> Iterator[list[str]]:
-    """Yield a list of the statements that the engine has executed, in lower case and with single spaces."""
+    """Yield a list to which each executed statement is added, in lower case and with single spaces."""
     found: list[str] = []
 
     def record(_connection: Any, _cursor: Any, text: str, *_: Any) -> None:
@@ -130,11 +130,12 @@ def removals(found: list[str]) -> list[str]:
         table = re.match(r"alter table (?:only )?(\S+)", statement)
         if table and table[1] in created:
             return False
-        # A function that replaces a function of the same name may have an additional argument with a default.
+        # Dropping a function is harmless if a new function replaces it. The new function may have an additional
+        # argument with a default.
         function = re.match(r"drop function ([^\s(]+)", statement)
         if function and function[1] in functions:
             return False
-        # A constraint that replaces a constraint of the same name may allow more values.
+        # Adding a constraint is harmless if it replaces one of the same name. The new constraint may allow more values.
         constraint = re.search(r"\badd constraint (\S+)", statement)
         return bool(constraint and constraint[1] not in dropped) or any(
             re.search(one, statement) for one in NOT_ADDITIVE
@@ -144,7 +145,7 @@ def removals(found: list[str]) -> list[str]:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_migrations_after_the_baseline_make_only_additions(external: Database) -> None:
+def test_migrations_after_the_baseline_do_not_break_the_previous_release(external: Database) -> None:
     platform, *domains = find_branches()
     for branch in domains:
         alembic(external, command.downgrade, f"{branch.label}@base")
@@ -183,16 +184,16 @@ def test_migrations_after_the_baseline_make_only_additions(external: Database) -
         ("update shop.orders set price = 0", False),
     ],
 )
-def test_statements_that_remove_something_are_recognised(statement: str, is_removal: bool) -> None:
+def test_statements_that_break_the_previous_release_are_recognised(statement: str, is_removal: bool) -> None:
     assert removals([statement]) == ([statement] if is_removal else [])
 
 
-def test_a_replaced_constraint_or_function_and_a_new_table_are_additions() -> None:
+def test_replacing_a_constraint_or_function_does_not_break_the_previous_release() -> None:
     assert not removals(["drop function a.f(text)", "create function a.f(text, int default 0) returns int"])
     assert not removals(["alter table a drop constraint c", "alter table a add constraint c check (x > 0)"])
     assert not removals(["create table a (x int)", "alter table a add constraint c check (x > 0)"])
 
 
-def test_the_baseline_is_the_oldest_code_that_a_newer_database_supports() -> None:
+def test_code_older_than_the_baseline_cannot_use_a_newer_database() -> None:
     path = find_branches()[0].files[BASELINE]
     assert load_python_file(str(path.parent), path.name).oldest_code == BASELINE

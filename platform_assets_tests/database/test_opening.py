@@ -20,11 +20,11 @@ if TYPE_CHECKING:
             "delete from platform.alembic_version; insert into platform.alembic_version values ('0002')",
             "is at revision 0002, but this code needs",
         ),
-        ("drop schema platform cascade", "is at revision none, but this code needs"),
-        ("drop database {mlflow}", "is on a server that lacks {mlflow}"),
+        ("drop schema platform cascade", "has no revision, but this code needs"),
+        ("drop database {mlflow}", "is on a server without {mlflow}"),
     ],
 )
-def test_an_external_database_that_is_not_migrated_is_refused(external: Database, statement: str, message: str) -> None:
+def test_an_external_database_is_refused_until_it_is_migrated(external: Database, statement: str, message: str) -> None:
     names = {"mlflow": external.name("mlflow")}
     with external.connect("platform") as connection:
         connection.execute(statement.format(**names).encode())
@@ -60,7 +60,7 @@ def test_the_error_for_an_unreachable_server_shows_no_password() -> None:
     assert "PLATFORM_DATABASE_URL" in str(error.value)
 
 
-def test_the_error_for_a_missing_database_advises_to_run_migrate(external: Database) -> None:
+def test_the_error_for_a_missing_database_names_the_command_migrate(external: Database) -> None:
     url = external.url("platform").set(database="never_made").render_as_string(hide_password=False)
     with pytest.raises(DatabaseError, match="^the database never_made on 127.0.0.1 does not exist; run `platform"):
         open_database(url, Path("unused"))

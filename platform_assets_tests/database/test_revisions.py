@@ -21,13 +21,13 @@ def domains(tmp_path: Path) -> Path:
         (tmp_path / "shop" / "migrations" / name).touch()
     (tmp_path / "bakery_2" / "migrations").mkdir(parents=True)
     (tmp_path / "bakery_2" / "migrations" / "bakery_2_0001_loaves.py").touch()
-    # Add the leftover folder of a deleted domain, and a domain without tables; both must be ignored.
+    # Add the remaining folder of a deleted domain, and a domain without tables. Both must be ignored.
     (tmp_path / "gone" / "migrations" / "__pycache__").mkdir(parents=True)
     (tmp_path / "plain").mkdir()
     return tmp_path
 
 
-def test_the_platforms_branch_comes_first_and_revisions_are_in_numerical_order(domains: Path) -> None:
+def test_the_branch_of_the_platform_comes_first_and_revisions_are_sorted_by_number(domains: Path) -> None:
     assert {branch.label: list(branch.files) for branch in find_branches(domains)} == {
         "platform": [f"{number:04}" for number in range(1, int(NEWEST) + 1)],
         "bakery_2": ["bakery_2_0001"],
@@ -44,7 +44,8 @@ def test_a_migration_without_a_revision_in_its_file_name_is_refused(domains: Pat
     with pytest.raises(DatabaseError) as error:
         find_branches(domains)
     assert str(error.value) == (
-        f"the name of the migration {path} does not start with a revision; rename it, for example to shop_0001_{name}"
+        f"the name of the migration {path} does not start with a revision; rename the file, for example to "
+        f"shop_0001_{name}"
     )
 
 

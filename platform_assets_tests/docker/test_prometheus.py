@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard, checked by Prometheus' own tools and by a real Prometheus on loopback."""
+"""The alert rules and the dashboard, checked with `promtool` and with a real Prometheus server."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_promtool_accepts_the_rules_and_the_configuration(tmp_path: Path) -> Non
 
 
 @pytest.mark.requirement("MON-3")
-def test_each_rule_fires_when_its_condition_has_lasted_long_enough(tmp_path: Path) -> None:
+def test_each_alert_fires_after_its_condition_has_lasted_long_enough(tmp_path: Path) -> None:
     promtool = program("promtool")
     cases = [(case.partition(",")[0], *given) for case, given in FIRING.items()]
     assert {case[0] for case in cases} == set(rules())
@@ -143,7 +143,7 @@ def fires(alert: str, minute: int, times: int) -> dict[str, Any]:
 
 
 class NoCalls(WorkerCalls):
-    """Calls to other workers, which never answer."""
+    """A stub for calls to other worker processes: no worker ever answers."""
 
     def __init__(self) -> None: ...
 
@@ -155,7 +155,7 @@ class NoCalls(WorkerCalls):
 
 @pytest.fixture
 def scraped(services: Services, people: People) -> Iterator[Server]:
-    """A web server that returns the metrics of a real service's first worker after some requests, without a key."""
+    """A web server that returns the metrics of a real service without a key. The service has handled two requests."""
     app = application(services, worker=Worker(1, 2, NoCalls(), lambda: None))
     client = api(app, people.rita)
     with running_web_server() as server:
@@ -181,7 +181,7 @@ def test_rules_and_dashboard_use_only_metrics_that_the_service_exposes(scraped: 
 
 
 @pytest.mark.requirement("MON-1")
-def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_path: Path) -> None:
+def test_prometheus_accepts_every_query_of_the_dashboard(scraped: Server, tmp_path: Path) -> None:
     prometheus, port = program("prometheus"), free_port()
     configuration = {
         "global": {"scrape_interval": "1s"},
@@ -202,7 +202,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     def has_two_samples() -> bool:
         try:
             return bool(ask('rate(process_cpu_seconds_total{job="platform"}[5m])'))
-        except requests.RequestException:  # Prometheus does not listen yet, or answers 503 without JSON
+        except requests.RequestException:  # Prometheus does not listen yet, or returns 503 without JSON
             return False
 
     try:
@@ -222,7 +222,7 @@ def test_prometheus_answers_every_query_of_the_dashboard(scraped: Server, tmp_pa
     }
 
 
-def test_each_rule_has_a_runbook() -> None:
+def test_each_alert_has_a_runbook() -> None:
     for name, rule in rules().items():
         assert rule["annotations"]["runbook"] == f"docs/alerts.md#{name.lower()}"
     assert set(rules()) <= runbooks()

@@ -78,7 +78,7 @@ def test_approvals_on_the_page_change_the_champion_and_a_rejection_does_not(
 
     [told] = failures(platform.promote(first.id))
     assert f"request {first.id} (credit_risk_model version 1) cannot be promoted: it is PENDING" in told
-    assert f"a person must approve it with `platform-assets decide approve {first.id}` or on the page" in told
+    assert f"a person must approve it with `platform-assets decide approve {first.id}` or on the approval page" in told
     nameless = platform.command("decide", "approve", str(first.id), "--reason", "fine")
     assert (nameless.code, "is not authenticated" in nameless.err) == (1, True)
     assert platform.follow_decisions() == []

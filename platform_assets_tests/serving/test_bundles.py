@@ -101,7 +101,9 @@ def test_a_second_export_replaces_the_bundle_and_leaves_one_model_file(works: Wo
 
 
 def test_a_model_without_a_champion_is_not_exported(works: Works, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="other_model has no champion to export; train it, approve its request"):
+    with pytest.raises(
+        BundleError, match="other_model has no champion to export; train the model, approve its request"
+    ):
         export(works.ledger, works.artefacts, "other_model", tmp_path / "bundle")
 
 

@@ -117,7 +117,9 @@ def test_revoked_key_is_refused_even_if_its_name_is_reused(keys: Keys) -> None:
     new = keys.check(again)
     assert new is not None
     assert (new.owner, new.id != key.id) == ("somebody else", True)
-    with pytest.raises(KeysError, match="there is already a key robot; choose another name, or revoke that key first"):
+    with pytest.raises(
+        KeysError, match="there is already a key 'robot'; choose another name, or revoke that key first"
+    ):
         keys.add("robot", "robot", ["read"])
     keys.revoke("robot")
     assert keys.check(again) is None
@@ -151,7 +153,7 @@ def test_invalid_key_is_refused(keys: Keys, name: str, owner: str, scopes: Any, 
 
 
 @pytest.mark.requirement("PRO-9")
-def test_only_the_owner_or_an_approver_can_create_a_key_that_approves(database_url: str, keys: Keys) -> None:
+def test_only_the_owner_or_an_approver_can_create_a_key_with_the_scope_approve(database_url: str, keys: Keys) -> None:
     with closing(Database(make_url(database_url))) as database:
         service = Keys(database.pooled, database.reads.rows, None)  # type: ignore[arg-type]
         reader, approver = keys.add("rita", "rita", ["read"]), keys.add("anna", "anna", ["approve"])

@@ -118,7 +118,7 @@ class Arxiv:
             feed = _feed(answer)
             if not feed.papers and start < min(feed.total, most):
                 raise TemporaryError(
-                    f"{NAME} returned an empty page at position {start}, although it reported {feed.total:,} results",
+                    f"{NAME} returned an empty page at position {start}, although there are {feed.total:,} results",
                     answer.status,
                 )
             return feed

@@ -106,7 +106,7 @@ def read_saved_searches(file: Path = FILE) -> list[SavedSearch]:
         try:
             assert search.query  # noqa: S101 - evaluating `query` checks the values
         except SearchRefused as error:
-            raise SourceError(f"{file}: the search {search.name} is invalid: {error}") from None
+            raise SourceError(f"{file}: the search {search.name!r} is invalid: {error}") from None
     return searches
 
 

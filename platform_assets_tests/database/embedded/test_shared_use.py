@@ -24,7 +24,9 @@ from platform_assets_tests.postgres import is_watched, processes_of, wait_until,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-linux = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, to list the processes that are left")
+linux = pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc, to list the processes that are still running"
+)
 
 USER = """
 import sys
@@ -108,7 +110,7 @@ def test_six_processes_that_start_concurrently_share_one_server_until_the_last_h
 
 @linux
 @pytest.mark.requirement("PLT-3")
-def test_a_process_killed_while_the_server_starts_leaves_no_server(embedded_home: Path) -> None:
+def test_no_server_remains_if_the_process_is_killed_while_the_server_starts(embedded_home: Path) -> None:
     with user(embedded_home, "early") as process:
         wait_until(lambda: processes_of(embedded_home), "the watcher ran")
         process.kill()
@@ -181,7 +183,7 @@ def test_a_server_starts_despite_an_empty_pid_file(embedded_home: Path) -> None:
 
 @linux
 @pytest.mark.requirement("PLT-14")
-def test_the_error_for_a_database_migrated_by_newer_code_is_one_sentence(embedded_home: Path) -> None:
+def test_the_error_for_a_database_migrated_by_newer_code_is_one_line_and_names_the_fix(embedded_home: Path) -> None:
     with contextlib.closing(open_owner("", embedded_home)) as owner, owner.connect("platform") as connection:
         connection.execute("update platform.alembic_version set version_num = '0999' where version_num !~ '_'")
     wait_until_stopped(embedded_home)
@@ -223,7 +225,7 @@ def test_the_watcher_ends_when_its_server_dies(embedded_home: Path) -> None:
 
 
 @linux
-def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_home: Path) -> None:
+def test_a_forked_child_does_not_keep_the_server_of_its_killed_parent_running(embedded_home: Path) -> None:
     with user(embedded_home, script=FORKING_USER) as process:
         child = int(first_line(process))
         process.kill()
@@ -242,7 +244,7 @@ def test_a_forked_child_does_not_keep_the_server_of_a_killed_process(embedded_ho
 def test_a_failed_start_reports_the_reason_without_waiting_for_the_timeout(
     tmp_path: Path, file: str, content: str, message: str
 ) -> None:
-    # No other file is needed in the data folder, because PostgreSQL reads this one first and fails.
+    # The data folder needs no other file, because PostgreSQL reads this file first and fails.
     data = tmp_path / "postgres" / "data"
     data.mkdir(parents=True)
     (data / file).write_text(content)
@@ -271,7 +273,8 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken, free = other.getsockname()[1], free_port()
-        # Redirect the server's messages to the log, as a watcher does, because `Server` reads them there.
+        # Redirect the server's messages to the log file, as a watcher does, because `Server` reads the log to find the
+        # reason for a failed start.
         ports = iter([taken, free])
         with folder.log.open("ab") as log, redirected_stderr(log.fileno()):
             server = Server(folder, ports=lambda: next(ports))
@@ -295,7 +298,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(os.geteuid() != 0, reason="tests that root may start the server: run the tests as root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="tests that root can start the server: run the tests as root")
 def test_root_starts_the_server_as_an_unprivileged_user_even_in_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""A server with sample papers, and services that search it and use a real database."""
+"""A simulated arXiv server with sample papers, and services that search it and use a real database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLENTY = 30.0
 
 @pytest.fixture
 def server() -> Iterator[DemoServer]:
-    """A server like arXiv's, with the sample papers."""
+    """A server that simulates arXiv's API and has the sample papers."""
     with demo.server() as server:
         yield server
 
@@ -42,14 +42,14 @@ def arxiv(server: DemoServer) -> Iterator[Arxiv]:
 
 @contextmanager
 def quick_client(server: DemoServer) -> Iterator[Arxiv]:
-    """A client that retries after milliseconds."""
+    """Yield a client of the server that waits only milliseconds before it retries."""
     with HttpClient("arXiv", {}, QUICK, keep_connections=False) as http:
         yield Arxiv(http, server.url + demo.PATH, "test")
 
 
 @pytest.fixture
 def wait_seconds() -> float:
-    """Time for which `POST /arxiv` waits; a module or test may override it."""
+    """Seconds for which `POST /arxiv` waits for its search. A module or test may override this fixture."""
     return 1
 
 

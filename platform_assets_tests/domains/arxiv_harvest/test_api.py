@@ -1,4 +1,4 @@
-"""The routes, over a real database and a server like arXiv's."""
+"""The routes of the domain, with a real database and a simulated arXiv server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FORMAT = re.escape("yyyy-MM-dd'T'HH:mm:ss")
 
 @pytest.fixture
 def program(own_services: Services) -> TestClient:
-    """A program with a key."""
+    """A client that sends an API key with the scope predict."""
     return api(application(own_services), keys_of(own_services).add("shop", "shop", {"predict"}))
 
 
@@ -246,7 +246,7 @@ def test_results_are_returned_in_pages(program: TestClient) -> None:
         (None, None),
     ],
 )
-def test_cells_that_a_spreadsheet_would_execute_are_escaped(value: Any, cell: Any) -> None:
+def test_csv_cells_that_a_spreadsheet_would_run_as_formulas_are_escaped(value: Any, cell: Any) -> None:
     assert _cell(value) == cell
 
 

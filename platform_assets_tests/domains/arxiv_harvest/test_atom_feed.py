@@ -149,7 +149,7 @@ def test_a_body_that_is_not_a_feed_is_refused(body: str, said: str) -> None:
 
 
 @pytest.mark.requirement("ARX-2")
-def test_recorded_answers_are_parsed_completely(real_data: Path) -> None:
+def test_recorded_responses_are_parsed_completely(real_data: Path) -> None:
     known = json.loads((real_data / "arxiv" / "index.json").read_text())
     feeds = {one["file"]: one for one in known if one["file"].endswith(".xml")}
     assert len(feeds) > 10

@@ -1,4 +1,4 @@
-"""Searches against a server like arXiv's: paging, order, and each fault of the server."""
+"""Searches on a simulated arXiv server: paging, order, and each fault of the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MATCHING = [paper for paper in demo.papers() if "superfluid helium" in paper.tit
 
 
 def numbered(count: int) -> list[demo.SamplePaper]:
-    """Papers with one title, so that a search finds all of them."""
+    """Return papers with the same title, so that one search finds all of them."""
     day = demo.FIRST_DAY
     return [demo.SamplePaper(f"9901.{one:05d}v1", "same", ("A",), "", "c", day, day) for one in range(count)]
 
@@ -66,7 +66,8 @@ def test_all_results_are_read_if_pages_are_small_and_the_index_changes() -> None
 
     def first_ten(request: Request) -> Reply:
         start = int(request.query["start"])
-        # A new paper is inserted before the second page, so that the last paper of the first page is repeated.
+        # Add a new first paper before the second page is read, so that the second page repeats the last paper of the
+        # first page.
         shown = known if start == 0 else [known[0], *known]
         return demo.reply_with(QUERY, len(shown), start, 10, shown[start : start + 10])
 
@@ -84,7 +85,7 @@ def test_all_results_are_read_if_pages_are_small_and_the_index_changes() -> None
         (status(503), 3, 503, "arXiv returned HTTP 503"),
         (silent, 3, None, "arXiv did not answer within 0.5 s"),
         (dropped, 3, None, "arXiv cannot be reached"),
-        (demo.empty_page, 3, 200, "empty page at position 0, although it reported"),
+        (demo.empty_page, 3, 200, "empty page at position 0, although there are"),
         (truncated, 3, 200, "response that cannot be read: it is not well-formed XML"),
         (demo.entity_bomb, 3, 200, "a document type declaration"),
         (demo.error_entry, 1, 200, "arXiv refused the search: internal error"),
@@ -93,7 +94,7 @@ def test_all_results_are_read_if_pages_are_small_and_the_index_changes() -> None
         (oversized(2 << 30), 1, 200, "arXiv sent more than 67,108,864 bytes"),
     ],
 )
-def test_a_fault_is_reported_with_its_status(
+def test_a_fault_of_arxiv_is_reported_with_its_http_status(
     arxiv: Arxiv, server: DemoServer, fault: object, attempts: int, upstream_status: int | None, said: str
 ) -> None:
     server.constant_fault = fault  # type: ignore[assignment]  # a fault of the table above

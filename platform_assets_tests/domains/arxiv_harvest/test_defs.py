@@ -1,4 +1,4 @@
-"""The harvest in Dagster, with the real definitions."""
+"""The assets, checks and schedule of the harvest in Dagster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL = [defs.queries, defs.papers, defs.every_query_has_its_results]
 
 
 def harvested(services: Services, *assets: Any) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
-    """Materialise assets; return the result, and all metadata by name."""
+    """Materialise assets. Return the result of the run, and the metadata of all assets by name."""
     with empty_instance() as instance:
         given = resources(lambda: services)
         result = dg.materialize(list(assets), resources=given, instance=instance, raise_on_error=False)
@@ -34,7 +34,7 @@ def harvested(services: Services, *assets: Any) -> tuple[dg.ExecuteInProcessResu
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_harvest_of_sample_papers_has_counts_plots_and_checks(database_url: str, tmp_path: Path) -> None:
+def test_a_harvest_of_sample_papers_records_counts_plots_and_check_results(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with closing(Services(settings, (ArxivSettings(),))) as services:
         result, metadata = harvested(services, *ALL)
@@ -70,7 +70,7 @@ def test_the_check_of_a_harvest_fails_if_all_searches_fail(database_url: str, tm
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_missing_contact_fails_the_step_with_a_one_sentence_error(database_url: str, tmp_path: Path) -> None:
+def test_a_missing_contact_setting_fails_the_step_with_a_clear_error(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url), sources="live")
     with closing(Services(settings, (ArxivSettings(),))) as services:
         result, _ = harvested(services, defs.queries)

@@ -17,7 +17,7 @@ def test_the_same_seed_gives_the_same_papers() -> None:
     assert demo.papers(50)[:20] != demo.papers(50, 1)[:20]
 
 
-def test_the_sample_papers_have_the_irregularities_of_arxiv() -> None:
+def test_the_sample_papers_have_the_irregularities_of_real_papers() -> None:
     feed = parse_feed(answer(search_query='all:"a"', max_results="2000")[1])
     titles = [paper.title for paper in parse_feed(answer(search_query='all:"o"', max_results="2000")[1]).papers]
     assert feed.total > len(demo.papers()) / 2
@@ -27,7 +27,7 @@ def test_the_sample_papers_have_the_irregularities_of_arxiv() -> None:
     assert sum(not paper.journal for paper in demo.papers()) > len(demo.papers()) / 2
 
 
-def test_the_server_answers_searches_like_arxiv() -> None:
+def test_the_sample_server_responds_to_searches_as_arxiv_does() -> None:
     status, body = answer(search_query='au:"maestro" AND ti:"drift"', sortBy="lastUpdatedDate", start="1")
     feed = parse_feed(body)
     assert status == 200

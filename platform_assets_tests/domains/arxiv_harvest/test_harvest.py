@@ -1,4 +1,4 @@
-"""Saved searches: incremental, independent of each other, and read from a checked file."""
+"""Harvests of saved searches. They store only what is new, and a failed search does not affect the others."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_failed_search_does_not_stop_other_searches(stored: Searches, arxiv: A
     assert "arXiv returned HTTP 429" in str(failed.error)
     assert (fine.name, fine.status, fine.new_results, fine.error) == ("maestro", 200, 5, None)
     assert stored.count() == 2
-    # A failed search stores nothing, so the next harvest finds all of its papers.
+    # A failed search stores nothing, so the next harvest stores all papers of this search.
     again, _ = harvest(arxiv, stored, [HELIUM, MAESTRO])
     assert again.new_results == again.total
 
@@ -75,14 +75,14 @@ def test_the_saved_searches_of_the_domain_are_valid() -> None:
     [
         ("searches: [", "is not valid YAML"),
         ("", "file: Input should be"),
-        ("searches: [{name: a}]", "the search a is invalid: Give at least one of"),
+        ("searches: [{name: a}]", "the search 'a' is invalid: Give at least one of"),
         ("searches: [{name: a, title: x}, {name: a, title: y}]", "used more than once: a"),
         ("searches: [{name: A b, title: x}]", "searches.0.name: String should match pattern"),
         ("searches: [{name: a, titel: x}]", "searches.0.titel: Extra inputs are not permitted"),
         ("searches: [{name: a, title: x, max_results: 2001}]", "searches.0.max_results: .*less than or equal to 2000"),
     ],
 )
-def test_an_invalid_file_of_searches_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_file_of_saved_searches_is_refused(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "searches.yaml"
     file.write_text(text)
     with pytest.raises(SourceError, match=said):

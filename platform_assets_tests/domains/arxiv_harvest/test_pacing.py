@@ -32,7 +32,7 @@ def search_often() -> None:
 
 
 @pytest.mark.requirement("ARX-5")
-def test_two_processes_together_keep_the_interval_and_send_one_request_at_a_time(
+def test_two_processes_share_one_interval_and_never_send_two_requests_at_once(
     database_url: str, tmp_path: Path, warm: WarmParent
 ) -> None:
     with demo.server() as server:

@@ -27,7 +27,7 @@ PHRASES = re.compile(r'^(au|ti|jr):"[^"\\]+"( AND (au|ti|jr):"[^"\\]+")*$')
         ({"author": "Erdős & Rényi"}, 'au:"Erdős & Rényi"'),
     ],
 )
-def test_values_become_phrases_joined_by_and(values: dict[str, str], expected: str) -> None:
+def test_search_string_is_the_quoted_values_joined_with_and(values: dict[str, str], expected: str) -> None:
     assert search_string(**values) == expected
 
 
@@ -42,7 +42,7 @@ def test_values_become_phrases_joined_by_and(values: dict[str, str], expected: s
         ({"title": "a\ud800"}, "title", "half of a surrogate pair"),
     ],
 )
-def test_values_that_cannot_be_searched_for_are_refused(values: dict[str, str], field: str, said: str) -> None:
+def test_missing_long_and_undecodable_values_are_refused(values: dict[str, str], field: str, said: str) -> None:
     with pytest.raises(SearchRefused, match=said) as caught:
         search_string(**values)
     assert caught.value.field == field

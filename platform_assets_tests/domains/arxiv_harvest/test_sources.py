@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         ("https://mirror/other/query", "https://mirror/other/query"),
     ],
 )
-def test_the_address_of_the_api_is_built_from_the_setting(base: str, url: str) -> None:
+def test_the_url_of_the_api_is_derived_from_the_base_url(base: str, url: str) -> None:
     assert api_url(ArxivSettings(arxiv_base_url=base).arxiv_base_url) == url
 
 
@@ -40,15 +40,17 @@ def test_the_address_of_the_api_is_built_from_the_setting(base: str, url: str) -
         ("demo", "http://127.0.0.1:1", "127.0.0.1:1"),
     ],
 )
-def test_the_setting_takes_precedence_over_sample_papers(tmp_path: Path, sources: str, base: str, name: str) -> None:
+def test_a_base_url_in_the_settings_takes_precedence_over_sample_papers(
+    tmp_path: Path, sources: str, base: str, name: str
+) -> None:
     settings = Settings.model_validate({"home": tmp_path, "sources": sources})
     assert server_name(Sources(settings, (ArxivSettings(arxiv_base_url=base),))) == name
 
 
 @pytest.mark.requirement("ARX-5")
-def test_requests_to_arxiv_need_a_contact(tmp_path: Path) -> None:
+def test_requests_to_arxiv_require_a_contact_address(tmp_path: Path) -> None:
     services = Services(Settings(home=tmp_path, sources="live"), (ArxivSettings(),))
-    # A missing setting is reported before anything is opened.
+    # The missing setting is reported before a connection is opened.
     with pytest.raises(SourceError, match="PLATFORM_ARXIV_CONTACT is not set"):
         open_arxiv(services.sources, None).__enter__()  # type: ignore[arg-type]  # never used
     assert user_agent("me@example.org").endswith(" (mailto:me@example.org)")

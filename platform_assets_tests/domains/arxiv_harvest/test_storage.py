@@ -121,7 +121,7 @@ def test_all_pages_together_contain_all_results_in_order(stored: Searches) -> No
 @pytest.mark.requirement("ARX-4")
 @pytest.mark.parametrize("reads", [50, pytest.param(1_000, marks=pytest.mark.release)])
 def test_readers_never_see_a_partly_stored_query(stored: Searches, reads: int) -> None:
-    """Pages are read while two threads store queries of seven results."""
+    """Read pages while two threads store queries with seven results each."""
     per_query = 7
     done = threading.Event()
 

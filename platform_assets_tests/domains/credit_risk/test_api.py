@@ -135,7 +135,7 @@ def test_predictions_are_in_request_order_and_mark_unknown_clients(shop: TestCli
 
 
 @pytest.mark.parametrize("ids", [[], [credit.NOBODY]])
-def test_a_list_may_be_empty_or_contain_only_unknown_clients(shop: TestClient, ids: list[int]) -> None:
+def test_a_list_of_clients_may_be_empty_or_contain_only_unknown_clients(shop: TestClient, ids: list[int]) -> None:
     response = shop.post(PREDICTIONS, json={"client_ids": ids})
     assert response.json() == {"predictions": [{"client_id": client, "error": "not_found"} for client in ids]}
 
