@@ -53,7 +53,7 @@ class Arxiv:
     Parameters
     ----------
     http
-        Sends requests.
+        HTTP client that sends the requests.
     url
         Address of the API, without query.
     server

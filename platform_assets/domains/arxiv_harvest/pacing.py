@@ -32,8 +32,8 @@ _MARK = (
 class Pace:
     """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
-    A process takes a PostgreSQL advisory lock for its request. The lock ends with the connection, so a killed
-    process does not block others. The time of the last request is stored, by the clock of the database server.
+    A process holds a PostgreSQL advisory lock during its request. The lock ends with the connection, so a killed
+    process does not block others. The time of the last request is stored, measured by the clock of the database server.
 
     Parameters
     ----------
