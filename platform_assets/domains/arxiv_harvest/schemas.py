@@ -37,7 +37,9 @@ PAPERS = TableSchema(
         Column("updated_at_utc", "timestamp", "Submission time of this version; null if missing.", "UTC"),
         Column("first_stored_at_utc", "timestamp", "Time at which the paper was first stored.", "UTC"),
         Column(
-            "saved_searches", "string", "Names of the saved searches that found it, separated by a comma and a space."
+            "saved_searches",
+            "string",
+            "Names of the saved searches that found the paper, separated by a comma and a space.",
         ),
         Column("is_demo", "boolean", "Whether the paper is sample data, found only on the demo server."),
     ),
