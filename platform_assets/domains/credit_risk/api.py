@@ -82,7 +82,7 @@ class UnknownClient(NothingFound):
     client_id: ClientId
 
     def problem(self) -> NotFound:
-        """Return the 404 error for a request that asks for this client only."""
+        """Return the error (404) for a request for this single client."""
         return NotFound(f"There is no client {self.client_id}: the source contains no valid loan for this client.")
 
 
