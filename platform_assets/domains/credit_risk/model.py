@@ -135,7 +135,7 @@ MODEL = ModelSpec(
         data="One row per loan, with features as of the loan's date. The profile, not the client number, identifies a "
         "person.",
         limits=(
-            "The model has no data on income, debts and payment history. Do not base a decision on its score alone.",
+            "The model has no data on income, debts or payment history. Do not base a decision on its score alone.",
             "The model was trained on granted loans only. For other applicants, it extrapolates.",
             "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
             "Do not use the model for other products, countries or currencies than those of the training loans.",
