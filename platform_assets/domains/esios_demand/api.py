@@ -21,7 +21,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _plain_day(value: Any) -> Any:
-    # pydantic alone would also accept a number, and read it as a time in seconds.
+    # pydantic alone would also accept a number, and interpret it as Unix time.
     if isinstance(value, str) and not _DAY.fullmatch(value):
         raise ValueError("Send a local date as YYYY-MM-DD, for example 2018-01-15.")
     return value
