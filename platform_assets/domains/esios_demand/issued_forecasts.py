@@ -1,4 +1,4 @@
-"""The issued forecasts in PostgreSQL. Rows are only added: a day that has a forecast keeps it."""
+"""The issued forecasts in PostgreSQL. Rows are only added, so the forecast of a day is never replaced."""
 
 from __future__ import annotations
 
