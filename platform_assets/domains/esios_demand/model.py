@@ -118,7 +118,7 @@ MODEL = ModelSpec(
             at_least=0.3,
             why="A model that is little better than the naive forecast is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Errors require balancing energy. Above 4 %, schedules miss peaks."),
+        Criterion("mape", at_most=0.04, why="Errors cost balancing energy. Above 4 %, plans miss the peaks."),
         Criterion(
             "interval_coverage",
             at_least=0.85,
@@ -146,7 +146,8 @@ MODEL = ModelSpec(
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(
             "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
-            "The model learns holidays from its training data. On its first Christmas Day, the mean error was 13 %.",
+            "The model learns holidays from its training data. On the first Christmas Day that it forecast, the mean "
+            "error was 13 %.",
             "The model forecasts the peninsula only, and one day ahead only.",
             "The intervals assume errors like those of cross-validation, and are widened after larger errors.",
         ),
