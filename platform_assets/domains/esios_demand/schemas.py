@@ -78,7 +78,7 @@ RELATIVE = (
         "Mean demand in the same hour of the three newest complete days with the same `day_type`.",
         MW,
     ),
-    Column("newest_hour_mw", "float64", "Demand in the last hour before the cut-off, from 09:00.", MW),
+    Column("newest_hour_mw", "float64", "Demand in the last hour before the cut-off (09:00 to 10:00).", MW),
     Column("morning_1d_mw", "float64", "Mean demand in the hours 0 to 9 of the day before.", MW),
     Column("morning_2d_mw", "float64", "Mean demand in the hours 0 to 9, two days before.", MW),
     Column("morning_8d_mw", "float64", "Mean demand in the hours 0 to 9, eight days before.", MW),
@@ -111,7 +111,9 @@ DEMAND_FEATURES = TableSchema(
         Column("datetime_utc", "timestamp", "Start of the hour.", "UTC"),
         Column("local_day", "date", "Local day of the hour."),
         Column(
-            "day_type", "string", "workday, saturday or sunday. A holiday of most of the population counts as a Sunday."
+            "day_type",
+            "string",
+            "workday, saturday or sunday. A day on which most people have a public holiday is a sunday.",
         ),
         *FEATURES,
         NAIVE_D1,
