@@ -25,14 +25,14 @@ LARGEST_EXACT = 1 << 53
 
 
 class Facts:
-    """Facts about the values of a column, learned part by part.
+    """Facts about the values of a column, collected part by part.
 
     Parameters
     ----------
     kind
         Type of the values.
     remembers
-        Whether to collect the distinct values, as long as values repeat.
+        Whether to collect the distinct values. Collecting stops if the values hardly repeat.
     """
 
     def __init__(self, kind: pa.DataType, *, remembers: bool = True) -> None:
@@ -225,9 +225,9 @@ class Form:
     size
         Bytes of the whole column.
     encode
-        Function that encodes some values.
+        Function that encodes a part of the values.
     finish
-        Function that turns all encoded values into the final array.
+        Function that converts the array of all encoded values to the final array.
     """
 
     name: str
