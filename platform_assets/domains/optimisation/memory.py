@@ -129,7 +129,7 @@ class _Plan:
         return without_idle_mask(self._encoded_texts.take(places))
 
     def add(self, column: pa.Array, path: Path) -> None:
-        """Encode and keep some more values.
+        """Encode and store the next values.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class _Plan:
             self._nested.append(encoded)
 
     def column(self, name: str) -> SmallColumn:
-        """Return everything that was kept."""
+        """Return the column of all stored values."""
         import pyarrow as pa
 
         facts = self.facts

@@ -73,7 +73,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
 
 
 def _distances(rows: Expression, engine: Engine) -> Expression:
-    """Compute the distance by `source_line`; null if a coordinate is missing or not a number."""
+    """Return a table with each row's `source_line` and distance; null if a coordinate is missing or not a number."""
     import ibis
     import numpy as np
     import pyarrow as pa
