@@ -39,7 +39,7 @@ class Author:
 
 @dataclass(frozen=True)
 class Link:
-    """A link of a paper: its page, the PDF, or the DOI."""
+    """A link of a paper to its page, its PDF or its DOI."""
 
     href: str
     rel: str
@@ -60,7 +60,7 @@ class Paper:
     title, summary, comment, journal, doi
         Text of the element; None if the entry has no such element. Most papers have no journal reference.
     published_at, updated_at
-        Submission of the first version and of this version, in UTC.
+        Submission times of the first version and of this version, in UTC.
     """
 
     arxiv_id: str
@@ -94,11 +94,11 @@ class Feed:
     updated_at
         Time at which the results were last updated, in UTC.
     total
-        Number of all results of the search (`totalResults`).
+        Total number of results of the search (`totalResults`).
     start
         Position of the first entry among all results.
     per_page
-        Largest number of entries of a page.
+        Maximum number of entries per page.
     papers
         The entries of this page.
     error

@@ -28,7 +28,7 @@ class ArxivSettings(DomainSettings):
         Field(
             ge=0,
             description="Minimum time between two requests to arXiv, in seconds, across all processes. For arxiv.org, "
-            "a smaller value than 3 is raised to 3, because arXiv's terms of use require it.",
+            "values below 3 are raised to 3, as arXiv's terms of use require.",
         ),
     ] = 3.0
     arxiv_wait_seconds: Annotated[

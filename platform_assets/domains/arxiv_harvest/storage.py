@@ -1,7 +1,7 @@
 """Storage of searches: queries, papers and results in PostgreSQL.
 
 A search is stored in one transaction, so readers see all of its results or none. Results are numbered without gaps in
-the order of storage. A page is therefore a range of numbers, and reading a late page takes no longer than the first.
+the order of storage. A page is therefore a range of numbers, and reading any page takes the same time.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Searches:
         Returns
         -------
         int
-            Number of the papers found whose arXiv identifier was not stored before.
+            Number of papers whose arXiv identifier was not stored before.
         """
         papers = list({_digest(paper): paper for paper in search.papers}.items())
         with self._engine().begin() as connection:
@@ -167,7 +167,7 @@ class Searches:
             batch = self._rows(ordered.where(position > tuple_(last.asked_at, last.id)))
 
     def versions(self, saved_search: str, server: str, arxiv_ids: Sequence[str]) -> set[tuple[str, int | None]]:
-        """Return (identifier, version) of those given papers that a saved search has already found on a server."""
+        """Return (identifier, version) of the given papers' versions that a saved search has found on a server."""
         statement = (
             select(PAPERS.c.arxiv_id, PAPERS.c.version)
             .join(RESULTS, RESULTS.c.paper_id == PAPERS.c.id)

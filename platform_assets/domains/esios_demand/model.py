@@ -146,7 +146,7 @@ MODEL = ModelSpec(
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(
             "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
-            "The model learns holidays from its training data. The mean error of its first forecast of 25 December was 13 %.",
+            "The model learns holidays from training data. Its first forecast of 25 December had a mean error of 13 %.",
             "The model forecasts the peninsula only, and one day ahead only.",
             "The intervals assume errors like those of cross-validation, and are widened after larger errors.",
         ),
