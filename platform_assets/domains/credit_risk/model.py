@@ -114,13 +114,13 @@ MODEL = ModelSpec(
         Criterion(
             "calibration_error",
             at_most=0.03,
-            why="Credit limits depend on the probability. Sampling noise alone gives up to 0.02 on 1,000 loans.",
+            why="Credit limits depend on the probability. Sampling noise alone can reach 0.02 on 1,000 loans.",
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must not rank applicants worse than the champion."),
     card=Card(
         purpose="How likely is it that this client does not pay a loan on time?",
-        acted_on_by="Credit officers review applications above the threshold before granting them.",
+        acted_on_by="Credit officers review applications above the threshold before a loan is granted.",
         business_kpi=Kpi(
             name="share of granted loans that are not paid on time",
             owner="head of credit risk",
