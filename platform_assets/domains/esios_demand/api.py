@@ -38,7 +38,7 @@ class ForecastHour(BaseModel):
     """The forecast of one hour."""
 
     datetime_utc: Annotated[datetime, Field(description="Start of the hour, UTC.")]
-    demand_mw: Annotated[float, Field(description="Forecast mean demand of the peninsula in this hour, in MW.")]
+    demand_mw: Annotated[float, Field(description="Forecast of the peninsula's mean demand in this hour, in MW.")]
     lower_mw: Annotated[float, Field(description="Lower bound of the 90 % prediction interval, in MW.")]
     upper_mw: Annotated[float, Field(description="Upper bound of the 90 % prediction interval, in MW.")]
 
