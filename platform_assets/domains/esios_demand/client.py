@@ -97,7 +97,7 @@ class Esios:
     Parameters
     ----------
     http
-        Sends requests, with the headers `x-api-key` and `Accept`.
+        HTTP client that sends the headers `x-api-key` and `Accept`.
     url
         Address of the API.
     series

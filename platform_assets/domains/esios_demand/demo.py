@@ -69,7 +69,7 @@ class DemoSeries:
     Attributes
     ----------
     quarter_hourly
-        Whether there is a value every 15 minutes, as today, or every hour, as in 2017.
+        True for a value every 15 minutes, as today; False for a value every hour, as in 2017.
     now
         Function that returns the current time. The values end seven days later.
     changed
@@ -77,7 +77,7 @@ class DemoSeries:
     missing
         Hours without a value.
     updated_at
-        Time of the last update; None for this morning.
+        Time of the last update; None means this morning.
     """
 
     quarter_hourly: bool = True
