@@ -54,9 +54,10 @@ BY_MONTH = (1.075, 1.03, 0.98, 0.91, 0.94, 1.04, 1.045, 1.02, 0.975, 0.94, 1.005
 """Demand by month, relative to the mean."""
 HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)})
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
-"""Parameters of a day's random deviation from the usual demand, which is a weighted sum of one random number per day.
+"""Parameters of a day's random deviation from the usual demand.
 
-In this order: ratio of the weights of a day and the next day, number of days, spread, and limit of the deviation.
+The deviation is a weighted sum of random numbers, one for the day and one for each of the days before. The parameters
+are: ratio of a weight to the next larger weight, number of days, spread, and limit of the deviation.
 """
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000

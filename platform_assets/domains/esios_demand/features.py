@@ -195,7 +195,7 @@ def _mean(values: ir.FloatingColumn, hours: int, window: ir.WindowBuilder | None
 
 
 _OF_HOURS = ("local_hour", "is_summer_time")
-"""Calendar columns that differ within a day."""
+"""Calendar columns whose values differ between the hours of a day."""
 
 
 def _types(*names: str) -> dict[str, str]:

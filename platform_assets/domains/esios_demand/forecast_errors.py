@@ -35,7 +35,7 @@ BETTER_THAN_NAIVE, BIAS_IS_SMALL, WITHIN_INTERVALS = (
     "demand_is_within_intervals",
 )
 CHECKS = {
-    BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of the naive forecast (the demand a week before).",
+    BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of the naive forecast (same hour a week before).",
     BIAS_IS_SMALL: f"The bias is at most {LARGEST_BIAS:.0%} of the mean demand.",
     WITHIN_INTERVALS: f"Between {LOWEST_COVERAGE:.0%} and {HIGHEST_COVERAGE:.0%} of hours are within their intervals.",
 }
@@ -136,7 +136,7 @@ def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Check the recent forecasts. Return the reason of each failure by name of the check; an empty text if it passes.
+    """Check the recent forecasts. Return the reason for the failure of each check by name; empty if the check passes.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def faults(errors: Frame) -> dict[str, str]:
     skill, coverage = found[f"skill_over_{NAIVE[0]}"], found["interval_coverage"]
     bias = found["bias"] / newest["demand_mw"].mean()
     return {
-        BETTER_THAN_NAIVE: f"the skill over the naive forecast (the demand a week before) is {skill:.2f}"
+        BETTER_THAN_NAIVE: f"the skill over the naive forecast (same hour a week before) is {skill:.2f}"
         if skill <= 0
         else "",
         BIAS_IS_SMALL: f"the bias is {bias:+.1%} of the mean demand" if abs(bias) > LARGEST_BIAS else "",

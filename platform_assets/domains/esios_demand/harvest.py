@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 JOB = "load_esios_demand"
 """Name of the job that harvests, writes the CSV file and loads the target table."""
 MOST_CORRECTIONS = 20
-"""Largest number of corrections in the metadata."""
+"""Maximum number of corrections in the metadata."""
 NEW, CORRECTED, UNCHANGED = "new", "corrected", "unchanged"
 NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
 
