@@ -118,7 +118,9 @@ MODEL = ModelSpec(
             at_least=0.3,
             why="A model that is little better than the naive forecast is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Errors cost balancing energy. Above 4 %, plans miss the peaks."),
+        Criterion(
+            "mape", at_most=0.04, why="Balancing energy must cover each error. Above 4 %, plans miss demand peaks."
+        ),
         Criterion(
             "interval_coverage",
             at_least=0.85,
@@ -148,7 +150,7 @@ MODEL = ModelSpec(
             "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
             "The model learns holidays from training data. Its first forecast of 25 December had a mean error of 13 %.",
             "The model forecasts the peninsula only, and one day ahead only.",
-            "The intervals assume errors like those of cross-validation, and are widened after larger errors.",
+            "The intervals assume that errors are as large as in cross-validation. They are widened after larger errors.",
         ),
     ),
     retraining=Retraining(cron="0 11 * * 1", min_new_rows=5_000),
