@@ -48,7 +48,7 @@ class CalendarDay:
     day_type
         `workday`, `saturday` or `sunday`. A day on which most people have a public holiday is a `sunday`.
     weekday
-        1 for Monday to 7 for Sunday.
+        Day of the week, from 1 (Monday) to 7 (Sunday).
     is_holiday
         1 on a national holiday, else 0.
     is_bridge

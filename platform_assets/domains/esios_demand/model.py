@@ -150,7 +150,7 @@ MODEL = ModelSpec(
             "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
             "The model learns holidays from training data. Its first forecast of 25 December had a mean error of 13 %.",
             "The model forecasts the peninsula only, and one day ahead only.",
-            "The intervals assume that errors are as large as in cross-validation. They are widened after larger errors.",
+            "The intervals assume errors as large as those in cross-validation. They are widened after larger errors.",
         ),
     ),
     retraining=Retraining(cron="0 11 * * 1", min_new_rows=5_000),

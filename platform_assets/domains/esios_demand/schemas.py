@@ -88,7 +88,7 @@ RELATIVE = (
 """Lags and rolling means. The model uses them relative to `LEVEL`."""
 CALENDAR = (
     Column("local_hour", "int32", "Hour of the local day, 0 to 23."),
-    Column("weekday", "int32", "Day of the week, 1 Monday to 7 Sunday."),
+    Column("weekday", "int32", "Day of the week, from 1 (Monday) to 7 (Sunday)."),
     Column("is_summer_time", "int32", "1 in daylight saving time, 0 in winter time."),
     Column("is_holiday", "int32", "1 on a national holiday, else 0."),
     Column("is_bridge", "int32", "1 on a working day between two days off, else 0."),
@@ -102,7 +102,7 @@ FEATURES = (*CALENDAR, LEVEL, *RELATIVE)
 NAIVE_D1 = Column(
     "naive_d1_mw",
     "float64",
-    "Naive forecast: `lag_newest_mw`, corrected by the difference between the two weekdays a week before.",
+    "Naive forecast: `lag_newest_mw`, plus the difference between the same two weekdays one week earlier.",
     MW,
 )
 DEMAND_FEATURES = TableSchema(
@@ -113,7 +113,7 @@ DEMAND_FEATURES = TableSchema(
         Column(
             "day_type",
             "string",
-            "workday, saturday or sunday. A day on which most people have a public holiday is a sunday.",
+            "workday, saturday or sunday. A day on which most people have a public holiday counts as sunday.",
         ),
         *FEATURES,
         NAIVE_D1,
