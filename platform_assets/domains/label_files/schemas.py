@@ -18,7 +18,7 @@ LABELS_INCOMING = TableSchema(
         ),
         Column("place", "int64", "Index of the prediction in the request, from 0; null if it is the only prediction."),
         Column("subject", "string", "Id of the labelled item, such as a client; null if not needed."),
-        Column("at", "timestamp('UTC')", "Time to which the label of a subject applies; null with `request_id`."),
+        Column("at", "timestamp('UTC')", "Time to which the label of a subject applies; null if `request_id` is set."),
         Column(
             "label",
             "float64",
