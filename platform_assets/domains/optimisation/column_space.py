@@ -66,8 +66,8 @@ class ColumnSpace:
         else:
             _, places, letters = (values.fill_null("") if values.null_count else values).buffers()
             kind = self._offsets.dtype
-            # An array without nulls may be a slice of a larger buffer, so start at the slice. An array with nulls was
-            # copied by `fill_null`, and starts at 0.
+            # An array without nulls may be a slice of a larger buffer, so start at its offset. An array with nulls was
+            # copied by `fill_null`, so its offset is 0.
             new = np.frombuffer(places, kind, rows + 1, values.offset * kind.itemsize if not values.null_count else 0)
             self._offsets[self._at + 1 : self._at + rows + 1] = new[1:] - new[0] + self._used
             taken = int(new[-1] - new[0])

@@ -52,7 +52,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     Parameters
     ----------
     path
-        The file to write, atomically.
+        The file, which is written completely or not at all.
     rows
         Lines after the header, including bad lines.
     seed
@@ -81,7 +81,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
     Parameters
     ----------
     path
-        The file to write, atomically.
+        The file, which is written completely or not at all.
     rows
         Lines after the header, including bad lines.
     seed
@@ -107,7 +107,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
-    """Return (good lines, indexes of the lines that are to be made odd)."""
+    """Return (valid lines, indexes of the lines that the caller makes odd)."""
     import numpy as np
 
     if rows < 1:
