@@ -28,7 +28,7 @@ PIECE = 1 << 17
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""Minimum number of batches of a CSV file in the first pass. For small files, the factor is reduced to reach it."""
+"""Minimum number of batches of a CSV file in the first pass. Small files need a smaller factor for this."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TableFile:
     unread
         Lines read so far that could not be parsed as rows.
     jumps
-        Index and line of each row that does not begin on the line after the previous row's first line.
+        Index and line of each row whose first line is not the previous row's first line plus 1.
     """
 
     names: list[str]

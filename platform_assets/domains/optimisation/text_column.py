@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = ("", "#N/A", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-"""Texts that mean a missing value in a column of inferred numbers. In a text column, only the empty text does."""
+"""Texts that mean a missing value if the column is inferred as numeric. In a text column, only the empty text does."""
 _WHOLE = r"^(0|-?[1-9][0-9]*)$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _TRUE, _FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")
