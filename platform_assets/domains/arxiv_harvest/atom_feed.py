@@ -39,7 +39,7 @@ class Author:
 
 @dataclass(frozen=True)
 class Link:
-    """A link of a paper: its page, the PDF, or the DOI."""
+    """A link of a paper to its page, its PDF or its DOI."""
 
     href: str
     rel: str
@@ -49,7 +49,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper, as an entry of a feed describes it. White space in texts is normalised to single blanks.
+    """A paper, parsed from an entry of a feed. Each run of white space in a text is replaced by a single space.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class Paper:
     version
         Version of the paper; None if the entry does not give one.
     title, summary, comment, journal, doi
-        None if the entry does not have it. Most papers have no journal reference.
+        Text of the element; None if the entry has no such element. Most papers have no journal reference.
     published_at, updated_at
-        Submission of the first version and of this version, in UTC.
+        Submission times of the first version and of this version, in UTC.
     """
 
     arxiv_id: str
@@ -94,11 +94,11 @@ class Feed:
     updated_at
         Time at which the results were last updated, in UTC.
     total
-        Number of all results of the search (`totalResults`).
+        Total number of results of the search (`totalResults`).
     start
         Position of the first entry among all results.
     per_page
-        Largest number of entries of a page.
+        Maximum number of entries per page.
     papers
         The entries of this page.
     error
@@ -212,7 +212,7 @@ def _normalised(text: str | None) -> str | None:
 def _number(root: Element, path: str) -> int:
     text = _text(root, path) or ""
     if not (text.isascii() and text.isdigit() and len(text) <= 15):  # noqa: PLR2004 - fits any integer type
-        raise MalformedFeed(f"its {path.partition(':')[2]} is {text!r} instead of a number")
+        raise MalformedFeed(f"the value of {path.partition(':')[2]} is {text!r} instead of a number")
     return int(text)
 
 
@@ -224,4 +224,4 @@ def _time(element: Element, path: str) -> datetime | None:
         moment = datetime.fromisoformat(text)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise MalformedFeed(f"its {path.partition(':')[2]} is {text!r} instead of a time") from None
+        raise MalformedFeed(f"the value of {path.partition(':')[2]} is {text!r} instead of a time") from None

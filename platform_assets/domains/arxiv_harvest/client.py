@@ -24,7 +24,7 @@ Order = Literal["relevance", "lastUpdatedDate"]
 PAGE_SIZE = 500
 """Results per request. 2,000 results then take four requests, which fit into 30 s at one request every 3 s."""
 MOST_RESULTS = 2_000
-"""Largest number of results of one search."""
+"""Maximum number of results of one search."""
 NAME = "arXiv"
 
 
@@ -37,7 +37,7 @@ class Found:
     status
         HTTP status of arXiv's last response.
     total
-        Number of all results that arXiv has (`totalResults`).
+        Total number of results that arXiv has (`totalResults`).
     papers
         The results in arXiv's order, each paper once.
     """
@@ -53,7 +53,7 @@ class Arxiv:
     Parameters
     ----------
     http
-        Sends requests.
+        HTTP client that sends the requests.
     url
         Address of the API, without query.
     server
@@ -80,11 +80,11 @@ class Arxiv:
         query
             Search string, not yet encoded.
         most
-            Largest number of results.
+            Maximum number of results.
         seconds
-            Longest time for all pages together.
+            Time limit for all pages together.
         order
-            Sort order, descending.
+            Name of the order of the results. The order is always descending.
         enough
             Function that is called with each page, and returns whether to stop after this page.
 

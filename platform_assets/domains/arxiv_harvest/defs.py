@@ -61,7 +61,7 @@ def papers(
 @dg.asset_check(
     asset=schemas.QUERIES.name.split("/"),
     name="every_query_has_its_results",
-    description="`num_results` of each query is its number of stored results, and results are numbered without gaps.",
+    description="`num_results` of each query equals its number of stored results; results are numbered without gaps.",
 )
 def every_query_has_its_results(database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
     """Compare the counts in the table of queries with the stored results."""

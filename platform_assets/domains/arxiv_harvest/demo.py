@@ -1,6 +1,7 @@
-"""Sample papers, and a local server that answers with them like the arXiv API, in the layout of 2026.
+"""Sample papers, and a local server that returns them in the arXiv API's layout of 2026.
 
-The papers are invented. Their identifiers begin with 9901, which no real paper in the scheme YYMM.number can have.
+The papers are invented. Their identifiers begin with 9901 (January 1999). No real paper has such an identifier, because
+arXiv has used the scheme YYMM.number only since 2007.
 """
 
 from __future__ import annotations

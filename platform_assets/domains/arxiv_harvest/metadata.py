@@ -26,7 +26,10 @@ def of_harvest(harvested: Sequence[Harvested], server: str, stored_queries: int)
 
 
 def check_of_harvest(harvested: Sequence[Harvested], spec: dg.AssetCheckSpec) -> dg.AssetCheckResult:
-    """Return the result of the check that arXiv answered all searches. If all of them failed, its severity is ERROR."""
+    """Return the result of the check that no saved search failed.
+
+    The severity is ERROR if all searches failed, otherwise WARN.
+    """
     failed = [one for one in harvested if one.error is not None]
     all_failed = bool(failed) and len(failed) == len(harvested)
     return dg.AssetCheckResult(

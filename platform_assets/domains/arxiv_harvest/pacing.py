@@ -32,8 +32,8 @@ _MARK = (
 class Pace:
     """Rate limiter for all processes that share a database: one request at a time, with a pause between requests.
 
-    A process takes a PostgreSQL advisory lock for its request. The lock ends with the connection, so a killed
-    process does not block others. The time of the last request is stored, by the clock of the database server.
+    A process holds a PostgreSQL advisory lock during its request. The lock ends with the connection, so a killed
+    process does not block others. The time of the last request is stored, measured by the clock of the database server.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Pace:
         with closing(self._database.connect("platform")) as connection:
             self._lock(connection, seconds)
             found = connection.execute(_WAIT, [self._interval, self._server]).fetchone()
-            # Limit the wait, because otherwise a clock that was set back would stop all requests.
+            # Wait at most one interval. If the server's clock was set back, the calculated wait could be hours.
             wait = min(max(0.0, found[0]), self._interval) if found else 0.0
             if wait > deadline - time.monotonic():
                 raise self._too_late(seconds)
@@ -77,13 +77,13 @@ class Pace:
             try:
                 yield
             finally:
-                # Record the end of the request too, because the request may reach the server late.
+                # Record the time again at the end, because the request may have reached the server late.
                 connection.execute(_MARK, [self._server])
 
     def _lock(self, connection: psycopg.Connection[object], seconds: float) -> None:
         from psycopg import errors
 
-        # Set at least 1 ms, because a time-out of 0 would mean no limit.
+        # Set at least 1 ms, because PostgreSQL treats 0 as no time-out.
         connection.execute(f"set lock_timeout = {max(1, round(seconds * 1000))}".encode())
         try:
             connection.execute(_LOCK, [f"arxiv_harvest request to {self._server}"])

@@ -64,7 +64,7 @@ def papers_table(engine: Engine) -> pa.Table:
 
 
 def papers_per_search(engine: Engine) -> dict[str, int]:
-    """Return the number of stored papers of each saved search, the largest first."""
+    """Return the number of stored papers of each saved search, in descending order."""
     from sqlalchemy import text
 
     with engine.connect() as connection:
@@ -72,7 +72,7 @@ def papers_per_search(engine: Engine) -> dict[str, int]:
 
 
 def papers_per_month(table: pa.Table) -> dict[str, int]:
-    """Return the number of papers by month of first submission (`yyyy-mm`), in order of time."""
+    """Return the number of papers by month of first submission (`yyyy-mm`), in chronological order."""
     months = Counter(f"{moment:%Y-%m}" for moment in table["published_at_utc"].to_pylist() if moment)
     return dict(sorted(months.items()))
 

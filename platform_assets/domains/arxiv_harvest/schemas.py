@@ -15,7 +15,7 @@ QUERIES = TableSchema(
         Column("saved_search", "string", "Name of the saved search; null for other searches."),
         Column("asked_at", "timestamp", "Time of the query.", "UTC"),
         Column("status", "int64", "HTTP status of arXiv's response; null if there was none."),
-        Column("total_results", "int64", "Number of results on arXiv; null if the search failed."),
+        Column("total_results", "int64", "Total number of results that arXiv has; null if the search failed."),
         Column("num_results", "int64", "Number of stored results."),
         Column("error", "string", "Error of a failed search; null if it succeeded."),
     ),
@@ -37,7 +37,9 @@ PAPERS = TableSchema(
         Column("updated_at_utc", "timestamp", "Submission time of this version; null if missing.", "UTC"),
         Column("first_stored_at_utc", "timestamp", "Time at which the paper was first stored.", "UTC"),
         Column(
-            "saved_searches", "string", "Names of the saved searches that found it, separated by a comma and a space."
+            "saved_searches",
+            "string",
+            "Names of the saved searches that found the paper, separated by a comma and a space.",
         ),
         Column("is_demo", "boolean", "Whether the paper is sample data, found only on the demo server."),
     ),

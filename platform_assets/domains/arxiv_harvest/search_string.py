@@ -15,11 +15,11 @@ from platform_assets.base.printable_text import FORBIDDEN
 FIELDS = {"author": "au", "title": "ti", "journal": "jr"}
 """Prefix of each field in a search string."""
 LONGEST = 500
-"""Maximum characters of a value. A search string is part of an address, and servers limit its length."""
+"""Maximum characters of a value. The search string is part of the URL, and servers limit the length of a URL."""
 SEARCHABLE = rf"""[^\s"\\{FORBIDDEN}]"""
-"""Pattern of a character that can be searched for. Python and JavaScript read it in the same way."""
-# A quote ends a phrase, and a backslash may escape a quote. Control and invisible formatting characters cannot be part
-# of a phrase. Tabs and line feeds become blanks too, because a phrase is split at them.
+"""Pattern of a character that can be searched for. It has the same meaning in Python and JavaScript."""
+# Characters that become blanks. A quote would end the phrase, a backslash could escape a quote, and control and
+# invisible formatting characters cannot be searched for. Tabs and line feeds separate words, as blanks do.
 _SPECIAL = re.compile(rf"""["\\{FORBIDDEN}]""")
 
 

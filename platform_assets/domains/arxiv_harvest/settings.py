@@ -15,8 +15,8 @@ class ArxivSettings(DomainSettings):
     arxiv_base_url: Annotated[
         str,
         Field(
-            description="Address of the arXiv API. Default: with `PLATFORM_SOURCES=demo` a local server with sample "
-            "papers, with `live` `https://export.arxiv.org/api/query`."
+            description="Address of the arXiv API. Default: `https://export.arxiv.org/api/query` if "
+            "`PLATFORM_SOURCES=live`; a local server with sample papers if `PLATFORM_SOURCES=demo`."
         ),
     ] = ""
     arxiv_contact: Annotated[
@@ -28,7 +28,7 @@ class ArxivSettings(DomainSettings):
         Field(
             ge=0,
             description="Minimum time between two requests to arXiv, in seconds, across all processes. For arxiv.org, "
-            "at least 3 is used, as its terms require.",
+            "values below 3 are raised to 3, as arXiv's terms of use require.",
         ),
     ] = 3.0
     arxiv_wait_seconds: Annotated[

@@ -42,7 +42,7 @@ def search_arxiv(
     author, title, journal
         Phrases. At least one must not be empty.
     max_query_results
-        Largest number of results, from 1 to 2,000.
+        Maximum number of results, from 1 to 2,000.
 
     Returns
     -------
@@ -73,14 +73,16 @@ def search_arxiv(
 
 @contextmanager
 def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
-    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, open a local server with sample papers.
+    """Return a client of the configured server.
+
+    With `PLATFORM_SOURCES=demo` and no configured address, start a local server with sample papers.
 
     Parameters
     ----------
     sources
         Source of the settings.
     database
-        Database in which processes coordinate the pace of their requests.
+        Database through which all processes limit their requests to arXiv.
 
     Raises
     ------
@@ -96,7 +98,8 @@ def open_arxiv(sources: Sources, database: Database) -> Iterator[Arxiv]:
             url, interval = api_url(settings.arxiv_base_url), _interval(settings, server)
         pace = Pace(database, server, interval)
         headers = {"User-Agent": user_agent(settings.arxiv_contact), "Accept": "application/atom+xml"}
-        # Close the connection after each request. Otherwise two could be open when another process sends a request.
+        # Close the connection after each request. arXiv allows one connection at a time, and the next request may come
+        # from another process.
         http = stack.enter_context(HttpClient("arXiv", headers, turn=pace.turn, keep_connections=False))
         yield Arxiv(http, url, server)
 
@@ -119,7 +122,7 @@ API = DeclaredApi("arXiv", _described)
 
 
 def api_url(base: str) -> str:
-    """Return the address of the API: the base address, completed by arXiv's path if it has none."""
+    """Return the address of the API. If the configured address lacks the path `/api/query`, it is added."""
     if not base:
         return ARXIV
     path = urlsplit(base).path.rstrip("/")

@@ -1,7 +1,7 @@
 """Storage of searches: queries, papers and results in PostgreSQL.
 
 A search is stored in one transaction, so readers see all of its results or none. Results are numbered without gaps in
-the order of storage, so a page of results is found by its first number, and every page takes the same time.
+the order of storage. A page is therefore a range of numbers, and reading any page takes the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH_ROWS = 1_000
 
 @dataclass(frozen=True)
 class Search:
-    """A search that was carried out, or that failed.
+    """A search, with its results or its error.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Search:
     papers
         The results to store, in arXiv's order.
     error
-        Reason of a failed search.
+        Error message of a failed search; None if the search succeeded.
     saved_search
         Name of the saved search; None for other searches.
     """
@@ -99,7 +99,7 @@ class Searches:
         Returns
         -------
         int
-            Number of its papers whose arXiv identifier was not stored before.
+            Number of papers whose arXiv identifier was not stored before.
         """
         papers = list({_digest(paper): paper for paper in search.papers}.items())
         with self._engine().begin() as connection:
@@ -167,7 +167,7 @@ class Searches:
             batch = self._rows(ordered.where(position > tuple_(last.asked_at, last.id)))
 
     def versions(self, saved_search: str, server: str, arxiv_ids: Sequence[str]) -> set[tuple[str, int | None]]:
-        """Return identifier and version of the given papers that a saved search has already stored from a server."""
+        """Return (identifier, version) of the given papers' versions that a saved search has found on a server."""
         statement = (
             select(PAPERS.c.arxiv_id, PAPERS.c.version)
             .join(RESULTS, RESULTS.c.paper_id == PAPERS.c.id)

@@ -1,4 +1,4 @@
-"""The domain's tables in PostgreSQL, for SQLAlchemy. The folder `migrations` creates and describes them.
+"""SQLAlchemy definitions of the domain's PostgreSQL tables. The scripts in `migrations` create and describe the tables.
 
 Import this module and `storage.py` inside functions, because SQLAlchemy takes time to import.
 """

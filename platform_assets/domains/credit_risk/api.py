@@ -82,7 +82,7 @@ class UnknownClient(NothingFound):
     client_id: ClientId
 
     def problem(self) -> NotFound:
-        """Return the 404 error for a request that asks for this client only."""
+        """Return the 404 error, for a request that names only this client."""
         return NotFound(f"There is no client {self.client_id}: the source contains no valid loan for this client.")
 
 
@@ -93,7 +93,7 @@ class Predictions(BaseModel):
 
 
 class Clients(OneOrMany):
-    """One client, or up to 1,000."""
+    """Request for the prediction of one client, or of up to 1,000 clients."""
 
     client_id: ClientId = 0
     client_ids: UpTo1000[ClientId] = Field(default_factory=list)

@@ -2,7 +2,7 @@
 
 No value comes from a real person. The sample has these irregularities of the real file:
 
-- About 4 % of the loans share client and day with another loan, and `loan_id` does not follow the dates.
+- About 4 % of the loans have the same client and date as another loan. `loan_id` does not increase with the date.
 - 16.5 % of the loans belong to pensioners, with `days_employed` 365243 and thus `job_start_date` 3021-09-18.
 - A client has 1 to 61 loans, with a median of about 18. The file is ordered by date, not by client.
 - Several client ids share one profile: birthday, income, flags and all other personal columns.
@@ -12,8 +12,8 @@ No value comes from a real person. The sample has these irregularities of the re
 - One line in 200 is bad on purpose: a negative amount, an unknown flag, an invalid date, a missing client, a repeated
   line, a loan with two different amounts, or a surplus field. A sample of 1,400 rows or more contains every kind.
 
-The label depends on the five features. Young clients, short jobs, no car, few previous loans and large previous
-amounts raise the risk. About 8 % of all loans are not paid on time.
+The label depends on the five features. The risk is higher for clients who are young, have had their job for a short
+time, own no car, or had few or large previous loans. About 8 % of all loans are not paid on time.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LOAN_DAYS = 730
 NO_JOB_DAYS = 365_243
 FIRST_LOAN_ID = 1_000
 FIRST_CLIENT_ID = 5_000_001
-# Fewer than the 3.7 clients per profile of the real file. Otherwise a small sample would have too few profiles, and the
-# result of the gate would be unreliable.
+# The real file has 3.7 clients per profile. With that many, a small sample would have too few profiles for a reliable
+# result of the gate.
 CLIENTS_PER_PROFILE = 1.5
 MOST_LOANS = 61
 SHARE_OF_PENSIONERS = 0.165
@@ -140,7 +140,7 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
 
 
 def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
-    """Return the client of each loan: numbers from 0, in ascending order."""
+    """Return the client number of each loan, counted from 0, in ascending order."""
     import numpy as np
 
     sizes = 1 + (MOST_LOANS * random.beta(1.0, 2.0, rows)).astype(int)
@@ -155,7 +155,7 @@ def _profiles(random: np.random.Generator, count: int) -> Columns:
         return random.choice(np.array(list(shares)), size=count, p=np.array(list(shares.values())))
 
     def dealt(share: float) -> NDArray[Any]:
-        # Choose a fixed number of people, because independent draws could choose nobody in a small sample.
+        # Choose a fixed number of people, at least one. In a small sample, independent draws might choose none.
         return random.permutation(count) < max(1, round(count * share))
 
     def flag(share: float) -> NDArray[Any]:

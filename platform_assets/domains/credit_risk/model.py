@@ -114,13 +114,13 @@ MODEL = ModelSpec(
         Criterion(
             "calibration_error",
             at_most=0.03,
-            why="Credit limits depend on the probability. On 1,000 loans, sampling noise alone reaches 0.02.",
+            why="Credit limits depend on the probability. Sampling noise alone can reach 0.02 on 1,000 loans.",
         ),
     ),
-    not_worse=NotWorse("roc_auc", by=0.02, why="A new version must not rank applicants worse."),
+    not_worse=NotWorse("roc_auc", by=0.02, why="A new version must not rank applicants worse than the champion."),
     card=Card(
         purpose="How likely is it that this client does not pay a loan on time?",
-        acted_on_by="Credit officers review applications above the threshold before granting them.",
+        acted_on_by="Credit officers review applications above the threshold before a loan is granted.",
         business_kpi=Kpi(
             name="share of granted loans that are not paid on time",
             owner="head of credit risk",
@@ -132,9 +132,10 @@ MODEL = ModelSpec(
             "Class-balanced loss, followed by calibration to the true base rate. The threshold is the highest with a "
             "recall of 70 % on out-of-fold scores."
         ),
-        data="One row per loan, with features as of its date. A person is identified by profile, not client number.",
+        data="One row per loan, with features as of the loan's date. The profile, not the client number, identifies a "
+        "person.",
         limits=(
-            "The model has no data on income, debts and payment history. Do not base a decision on its score alone.",
+            "The model has no data on income, debts or payment history. Do not base a decision on its score alone.",
             "The model was trained on granted loans only. For other applicants, it extrapolates.",
             "Age is a feature, gender is not. Check whether the law allows age in credit decisions.",
             "Do not use the model for other products, countries or currencies than those of the training loans.",

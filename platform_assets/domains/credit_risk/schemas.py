@@ -101,14 +101,14 @@ PERSON = tuple(
 )
 """Columns that describe the person, not the loan."""
 
-CLIENT_ID = Column("client_id", "int64", "Id of the client, `id` in `loans`.")
+CLIENT_ID = Column("client_id", "int64", "Id of the client; the column `id` of `loans`.")
 
 FEATURES = (
     Column("nb_previous_loans", "int64", "Number of loans granted to the client before this one.", LOANS_UNIT),
     Column(
         "avg_amount_loans_previous",
         "float64",
-        "Average amount of the loans granted to the client before this one; null for the first.",
+        "Average amount of the loans granted to the client before this one; null for the first loan.",
         CURRENCY,
     ),
     Column("age", "int32", "Age of the client on the loan's date, in completed years.", YEARS),

@@ -137,7 +137,7 @@ def parse(answer: Answer, kind: type[Model]) -> Model:
     TemporaryError
         The body is not JSON.
     UpstreamError
-        The status is an error, or a field is missing or has another type. The message names the status or the field.
+        The status is an error, or a field is missing or has the wrong type. The message names the status or the field.
     """
     if answer.status != HTTPStatus.OK:
         raise refusal(answer)

@@ -21,7 +21,7 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _plain_day(value: Any) -> Any:
-    # pydantic alone would also accept a number, and read it as a time in seconds.
+    # pydantic alone would also accept a number, and interpret it as Unix time.
     if isinstance(value, str) and not _DAY.fullmatch(value):
         raise ValueError("Send a local date as YYYY-MM-DD, for example 2018-01-15.")
     return value
@@ -38,7 +38,7 @@ class ForecastHour(BaseModel):
     """The forecast of one hour."""
 
     datetime_utc: Annotated[datetime, Field(description="Start of the hour, UTC.")]
-    demand_mw: Annotated[float, Field(description="Forecast mean demand of the peninsula in this hour, in MW.")]
+    demand_mw: Annotated[float, Field(description="Forecast of the peninsula's mean demand in this hour, in MW.")]
     lower_mw: Annotated[float, Field(description="Lower bound of the 90 % prediction interval, in MW.")]
     upper_mw: Annotated[float, Field(description="Upper bound of the 90 % prediction interval, in MW.")]
 

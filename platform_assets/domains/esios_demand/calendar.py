@@ -46,9 +46,9 @@ class CalendarDay:
     local_day
         The date.
     day_type
-        `workday`, `saturday` or `sunday`. A holiday of most people counts as a Sunday.
+        `workday`, `saturday` or `sunday`. A day on which most people have a public holiday is a `sunday`.
     weekday
-        1 Monday to 7 Sunday.
+        Day of the week, from 1 (Monday) to 7 (Sunday).
     is_holiday
         1 on a national holiday, else 0.
     is_bridge
@@ -56,7 +56,8 @@ class CalendarDay:
     holiday_share
         Share of the population with a public holiday.
     day_off_before, day_off_after, day_off_2d_before, day_off_7d_before
-        Share of the population that is off on a nearby day; 1 on Saturdays and Sundays.
+        Share of the population that has the day off one day earlier, one day later, or two or seven days earlier; 1 if
+        that day is a Saturday or Sunday.
     """
 
     local_day: date
@@ -92,7 +93,7 @@ def calendar(first: date, last: date) -> Iterator[CalendarDay]:
             local_day=day,
             day_type=_day_type(day, share(day)),
             weekday=day.isoweekday(),
-            # 0 for a holiday on a Sunday that is moved to another day, because the library omits it.
+            # The library omits the original date of a Sunday holiday that is moved. The value is then 0 on that Sunday.
             is_holiday=int(day in national),
             is_bridge=_is_bridge(day, off),
             holiday_share=share(day),

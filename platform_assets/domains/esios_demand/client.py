@@ -72,7 +72,7 @@ class Answered:
     updated_at
         Time of the series' last update; None if the API has no values for the month.
     unknown_fields
-        Fields of the response that the client does not declare.
+        Fields of the response that are not declared in `answers.py`.
     outside
         Number of values outside the month. They are not in `hours`.
     """
@@ -97,7 +97,7 @@ class Esios:
     Parameters
     ----------
     http
-        Sends requests, with the headers `x-api-key` and `Accept`.
+        HTTP client that sends the headers `x-api-key` and `Accept`.
     url
         Address of the API.
     series

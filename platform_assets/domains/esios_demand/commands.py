@@ -38,8 +38,8 @@ def backfill(
 ) -> None:
     """Load the months of a period, up to twelve per run.
 
-    If the command is interrupted, run it again within a day to continue. If the backfill was finished, all months are
-    loaded again.
+    If the command is interrupted, run it again within a day to continue. After a finished backfill, the same command
+    loads all months again.
     """
     if start > end:
         raise PlatformError(f"START {start:%Y-%m-%d} is after END {end:%Y-%m-%d}; swap them")

@@ -177,7 +177,7 @@ load_esios_demand = dg.define_asset_job(
     cron_schedule=SCHEDULE,
     execution_timezone=ZONE,
     name="load_esios_demand_daily",
-    description=f"Run `{JOB}` every day for the months of recent and coming days, to store corrections.",
+    description=f"Run `{JOB}` every day for the months around the current date, to load new and corrected values.",
 )
 def load_esios_demand_daily(context: dg.ScheduleEvaluationContext, sources: dg.ResourceParam[Sources]) -> dg.RunRequest:
     """Request a run for the months around today."""

@@ -54,7 +54,11 @@ BY_MONTH = (1.075, 1.03, 0.98, 0.91, 0.94, 1.04, 1.045, 1.02, 0.975, 0.94, 1.005
 """Demand by month, relative to the mean."""
 HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6), (12, 8), (12, 25)})
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
-"""Random deviation of a day, as a weighted sum: ratio of successive weights, number of days, spread, and limit."""
+"""Parameters of a day's random deviation from the usual demand.
+
+The deviation is a weighted sum of random numbers, one for the day and one for each of the days before. The parameters
+are: ratio of a weight to the next larger weight, number of days, spread, and limit of the deviation.
+"""
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
 
@@ -66,7 +70,7 @@ class DemoSeries:
     Attributes
     ----------
     quarter_hourly
-        Whether there is a value every 15 minutes, as today, or every hour, as in 2017.
+        True for a value every 15 minutes, as today; False for a value every hour, as in 2017.
     now
         Function that returns the current time. The values end seven days later.
     changed
@@ -74,7 +78,7 @@ class DemoSeries:
     missing
         Hours without a value.
     updated_at
-        Time of the last update; None for this morning.
+        Time of the last update; None means this morning.
     """
 
     quarter_hourly: bool = True
@@ -136,7 +140,7 @@ def _profile(day: date) -> tuple[int, ...]:
 
 
 def _season(day: date) -> float:
-    """Return the demand relative to the mean of the year, interpolated between the middles of two months."""
+    """Return the demand relative to the mean of the year, interpolated from the values at the middle of each month."""
     place = day.month - 1 + (day.day - 15) / 30
     month = math.floor(place)
     return BY_MONTH[month % 12] + (place - month) * (BY_MONTH[(month + 1) % 12] - BY_MONTH[month % 12])

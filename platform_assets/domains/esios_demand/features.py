@@ -26,7 +26,10 @@ CUT_OFF = 10
 MEASURED_SHARE = 0.8
 """Minimum share of the hours of a rolling mean that must be known. With fewer, the mean is null."""
 _EXACT = "decimal(38, 6)"
-"""Type of sums. A sum of decimals does not depend on the order of addition, so later hours cannot change its bits."""
+"""Type in which values are summed. A sum of decimals does not depend on the order of addition.
+
+Therefore later hours cannot change the last bits of an earlier mean.
+"""
 
 
 def demand_features(demand_forecast: ir.Table) -> ir.Table:
@@ -72,7 +75,7 @@ def demand_features(demand_forecast: ir.Table) -> ir.Table:
 
 
 def _bounds(demand_forecast: ir.Table) -> tuple[date, date, datetime]:
-    """Return the first stored day, the last day (the day after the newest harvest), and the time of that harvest."""
+    """Return (first stored day, day after the newest harvest, time of the newest harvest)."""
     [found] = (
         demand_forecast.aggregate(
             first=demand_forecast["datetime"].min(),
@@ -192,7 +195,7 @@ def _mean(values: ir.FloatingColumn, hours: int, window: ir.WindowBuilder | None
 
 
 _OF_HOURS = ("local_hour", "is_summer_time")
-"""Calendar columns that differ within a day."""
+"""Calendar columns whose values differ between the hours of a day."""
 
 
 def _types(*names: str) -> dict[str, str]:

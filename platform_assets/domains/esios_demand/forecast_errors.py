@@ -28,14 +28,14 @@ NAIVE = ("naive_d7_mw", "naive_d1_mw")
 COPIED = ("datetime_utc", "local_hour", "is_holiday", "demand_mw", "updated_at")
 """Columns of `demand_features` that the errors need."""
 BREAKDOWNS = ("horizon_hours", "local_hour", "is_holiday", "model_version")
-"""Columns by whose values the errors are also summarised."""
+"""Columns by which the summary of the errors is broken down."""
 BETTER_THAN_NAIVE, BIAS_IS_SMALL, WITHIN_INTERVALS = (
     "forecasts_are_better_than_naive",
     "bias_is_small",
     "demand_is_within_intervals",
 )
 CHECKS = {
-    BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of a naive forecast, the same hour a week before.",
+    BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of the naive forecast (same hour a week before).",
     BIAS_IS_SMALL: f"The bias is at most {LARGEST_BIAS:.0%} of the mean demand.",
     WITHIN_INTERVALS: f"Between {LOWEST_COVERAGE:.0%} and {HIGHEST_COVERAGE:.0%} of hours are within their intervals.",
 }
@@ -116,7 +116,7 @@ def labels_of(errors: Frame) -> list[Label]:
 
 
 def summary(errors: Frame) -> dict[str, float]:
-    """Return the metrics of some forecasts, by their names in `evaluation/regression_metrics.py`.
+    """Return the metrics of the given forecasts by name. The names are those of `evaluation/regression_metrics.py`.
 
     Undefined metrics are NaN.
 
@@ -131,12 +131,12 @@ def summary(errors: Frame) -> dict[str, float]:
 
 
 def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
-    """Return the summary of each value of a column, in the order of the values."""
+    """Return the summary of the errors for each value of a column, in the order of the values."""
     return {str(value): summary(part) for value, part in errors.groupby(column)}
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Return the reason why each check of the recent forecasts fails, by name; an empty text for a check that passes.
+    """Check the recent forecasts. Return the reason for the failure of each check by name; empty if the check passes.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def faults(errors: Frame) -> dict[str, str]:
     skill, coverage = found[f"skill_over_{NAIVE[0]}"], found["interval_coverage"]
     bias = found["bias"] / newest["demand_mw"].mean()
     return {
-        BETTER_THAN_NAIVE: f"the skill over the naive forecast, the same hour a week before, is {skill:.2f}"
+        BETTER_THAN_NAIVE: f"the skill over the naive forecast (same hour a week before) is {skill:.2f}"
         if skill <= 0
         else "",
         BIAS_IS_SMALL: f"the bias is {bias:+.1%} of the mean demand" if abs(bias) > LARGEST_BIAS else "",

@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 JOB = "load_esios_demand"
 """Name of the job that harvests, writes the CSV file and loads the target table."""
 MOST_CORRECTIONS = 20
-"""Largest number of corrections in the metadata."""
+"""Maximum number of corrections in the metadata."""
 NEW, CORRECTED, UNCHANGED = "new", "corrected", "unchanged"
 NOT_RETURNED, OLDER = "not_returned_any_more", "older_than_stored"
 
@@ -91,7 +91,10 @@ def harvest(esios: Esios, tables: TableStore, keys: Sequence[str]) -> Rows:
 
 
 def read_stored(tables: TableStore, keys: Sequence[str], series: Series, *, demo: bool) -> dict[datetime, Any]:
-    """Check the source and series of the table; return the stored value and update time of each hour of some months."""
+    """Return the stored value and update time of each hour of the given months.
+
+    Raise an error if the table contains another series, or data from the other kind of source.
+    """
     name = DEMAND_FORECAST.name
     version = tables.current(name)
     if version is None or not version.rows:
@@ -116,7 +119,7 @@ def has_sample_data(tables: TableStore) -> bool:
 
 
 def hours_of_months(tables: TableStore, months: Sequence[Month]) -> dict[datetime, float]:
-    """Return the stored values by the start of their hour, for some months and the month before each of them."""
+    """Return the stored values by start of the hour, for the given months and the month before each of them."""
     days = {month.first - timedelta(days=1) for month in months}
     keys = [month.key for month in months_of([*days, *(month.first for month in months)])]
     rows = tables.scan(DEMAND_FORECAST.name, partitions=keys).select("datetime", "demand_forecast")

@@ -1,4 +1,4 @@
-"""The issued forecasts in PostgreSQL. Rows are only added: a day that has a forecast keeps it."""
+"""The issued forecasts in PostgreSQL. Rows are only added, so the forecast of a day is never replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = tuple(column.name for column in FORECASTS.columns)
 _TIMES = {column.name for column in FORECASTS.columns if column.type == "timestamp"}
-# Convert times, because PostgreSQL stores instants, but the lake and this module use UTC without an offset.
+# Convert the times: PostgreSQL stores them with time zone, but the lake and this module use UTC without time zone.
 _READ = ", ".join(f"{name} at time zone 'UTC' as {name}" if name in _TIMES else name for name in COLUMNS)
 _WRITE = ", ".join("%s at time zone 'UTC'" if name in _TIMES else "%s" for name in COLUMNS)
 _INSERT = (

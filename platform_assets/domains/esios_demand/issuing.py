@@ -74,14 +74,14 @@ def issue(
     issued: IssuedForecasts,
     now: datetime,
 ) -> Issue:
-    """Issue the forecast of the day after the newest harvest, unless the day has one or has begun.
+    """Issue the forecast of the day after the newest harvest, unless that day has a forecast or has already begun.
 
     Parameters
     ----------
     demand_features
         One row per hour, with the columns of `schemas.DEMAND_FEATURES`.
     inputs
-        Version of the table that these rows were read from, by table. It is stored with the forecast.
+        Version of each table that these rows were read from, by name of the table. Stored with the forecast.
     champions
         Loads the champion.
     issued
@@ -140,7 +140,7 @@ def adopt_lost(issued: IssuedForecasts, tables: TableStore) -> None:
 
 
 def batch_number(forecasts: pa.Table) -> int:
-    """Return the batch number of these forecasts: the ordinal number of their newest day; 0 if there are none."""
+    """Return the batch number of forecasts: `date.toordinal` of their newest day; 0 if there are no forecasts."""
     import pyarrow.compute as pc
 
     newest: date | None = pc.max(forecasts["local_day"]).as_py()
@@ -154,7 +154,7 @@ def next_day(demand_features: Expression) -> Frame:
 
 
 def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) -> list[dict[str, Any]]:
-    """Return the forecasts of some hours, with the columns of `schemas.FORECASTS`.
+    """Return the forecasts of the given hours, with the columns of `schemas.FORECASTS`.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def forecast_rows(rows: Frame, live: LiveModel, factor: float, now: datetime) ->
 
 
 def missed_shares(issued: Frame, demand_features: Expression) -> list[float]:
-    """Return the share of the hours outside the interval, for each day whose demand is known, in order.
+    """Return the share of the hours outside their interval, for each day whose demand is known, in order of the days.
 
     Parameters
     ----------

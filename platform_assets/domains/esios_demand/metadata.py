@@ -18,7 +18,7 @@ from platform_assets.serving.assets import WAITS
 from platform_assets.training.metadata import image, table
 
 MOST_NAMED = 20
-"""Largest number of hours that a check lists."""
+"""Maximum number of hours that a check lists."""
 ASSET = DEMAND_FORECAST.name.split("/")
 _PERIOD = (
     f"Computed over the last {forecast_errors.RECENT.days} days. "
@@ -89,7 +89,7 @@ def of_issue(issue: Issue) -> dict[str, Any]:
 
 
 def of_errors(errors: Frame) -> dict[str, Any]:
-    """Return the metrics of the recent forecasts, the errors by hour and other columns, and the plots."""
+    """Return the metrics of the recent forecasts, their errors broken down by hour and other columns, and the plots."""
     newest = forecast_errors.recent(errors)
     if newest.empty:
         return {}

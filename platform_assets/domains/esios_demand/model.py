@@ -118,7 +118,9 @@ MODEL = ModelSpec(
             at_least=0.3,
             why="A model that is little better than the naive forecast is not worth maintaining.",
         ),
-        Criterion("mape", at_most=0.04, why="Errors require balancing energy. Above 4 %, schedules miss peaks."),
+        Criterion(
+            "mape", at_most=0.04, why="Balancing energy must cover each error. Above 4 %, plans miss demand peaks."
+        ),
         Criterion(
             "interval_coverage",
             at_least=0.85,
@@ -146,9 +148,9 @@ MODEL = ModelSpec(
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(
             "The model has no temperature data. In the hot June of 2017, its errors were 1.3 times those of the year.",
-            "The model learns holidays from its training data. On its first Christmas Day, the mean error was 13 %.",
+            "The model learns holidays from training data. Its first forecast of 25 December had a mean error of 13 %.",
             "The model forecasts the peninsula only, and one day ahead only.",
-            "The intervals assume errors like those of cross-validation, and are widened after larger errors.",
+            "The intervals assume errors as large as those in cross-validation. They are widened after larger errors.",
         ),
     ),
     retraining=Retraining(cron="0 11 * * 1", min_new_rows=5_000),

@@ -79,13 +79,13 @@ def today(now: datetime) -> date:
 
 
 def months_around(now: datetime, days_back: int, days_ahead: int) -> list[Month]:
-    """Return the months from `days_back` days before the local date of `now` to `days_ahead` days after it."""
+    """Return the months that contain the days from `days_back` before the local date of `now` to `days_ahead` after."""
     days = (today(now) + timedelta(days=number) for number in range(-days_back, days_ahead + 1))
     return months_of(days)
 
 
 def months_of(days: Iterable[date]) -> list[Month]:
-    """Return the distinct months of some days, in order."""
+    """Return the distinct months of the given days, in order."""
     return sorted({Month.of(day) for day in days})
 
 

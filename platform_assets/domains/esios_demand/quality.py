@@ -1,4 +1,4 @@
-"""Checks of the hours of some months: missing hours, jumps and flat lines."""
+"""Checks of hourly values: missing hours, jumps and flat lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAT_HOURS = 6
 
 @dataclass(frozen=True)
 class Findings:
-    """Problems in the hours of some months.
+    """Problems found in the hourly values of the examined months.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Findings:
 
 
 def examine(values: Mapping[datetime, float], months: Sequence[Month], now: datetime) -> Findings:
-    """Examine the hours of some months.
+    """Find missing hours, jumps and flat lines in the given months.
 
     Every hour of a past month is expected. In the current month, the hours until the end of yesterday (local time) are
     expected. Later hours are allowed.
@@ -47,7 +47,7 @@ def examine(values: Mapping[datetime, float], months: Sequence[Month], now: date
     Parameters
     ----------
     values
-        Value by start of the hour in UTC, for the hours of the months and the hours before each month.
+        Value by start of the hour in UTC, for the hours of the months and the last hours before each month.
     months
         The months to examine.
     now
@@ -70,7 +70,7 @@ def _jumps(values: Mapping[datetime, float], examined: Sequence[datetime]) -> li
 
 
 def _flat_lines(values: Mapping[datetime, float], examined: Sequence[datetime]) -> list[tuple[datetime, int]]:
-    """Return the first hour and the length of each run of equal consecutive hours that contains an examined hour."""
+    """Return the first hour and the length of each flat line that contains an examined hour."""
     found: dict[datetime, int] = {}
     for at in examined:
         first = at

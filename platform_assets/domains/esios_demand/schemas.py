@@ -78,7 +78,7 @@ RELATIVE = (
         "Mean demand in the same hour of the three newest complete days with the same `day_type`.",
         MW,
     ),
-    Column("newest_hour_mw", "float64", "Demand in the last hour before the cut-off, from 09:00.", MW),
+    Column("newest_hour_mw", "float64", "Demand in the last hour before the cut-off (09:00 to 10:00).", MW),
     Column("morning_1d_mw", "float64", "Mean demand in the hours 0 to 9 of the day before.", MW),
     Column("morning_2d_mw", "float64", "Mean demand in the hours 0 to 9, two days before.", MW),
     Column("morning_8d_mw", "float64", "Mean demand in the hours 0 to 9, eight days before.", MW),
@@ -88,7 +88,7 @@ RELATIVE = (
 """Lags and rolling means. The model uses them relative to `LEVEL`."""
 CALENDAR = (
     Column("local_hour", "int32", "Hour of the local day, 0 to 23."),
-    Column("weekday", "int32", "Day of the week, 1 Monday to 7 Sunday."),
+    Column("weekday", "int32", "Day of the week, from 1 (Monday) to 7 (Sunday)."),
     Column("is_summer_time", "int32", "1 in daylight saving time, 0 in winter time."),
     Column("is_holiday", "int32", "1 on a national holiday, else 0."),
     Column("is_bridge", "int32", "1 on a working day between two days off, else 0."),
@@ -102,7 +102,7 @@ FEATURES = (*CALENDAR, LEVEL, *RELATIVE)
 NAIVE_D1 = Column(
     "naive_d1_mw",
     "float64",
-    "Naive forecast: `lag_newest_mw`, corrected by the difference between the two weekdays a week before.",
+    "Naive forecast: `lag_newest_mw`, plus the difference between the same two weekdays one week earlier.",
     MW,
 )
 DEMAND_FEATURES = TableSchema(
@@ -111,7 +111,9 @@ DEMAND_FEATURES = TableSchema(
         Column("datetime_utc", "timestamp", "Start of the hour.", "UTC"),
         Column("local_day", "date", "Local day of the hour."),
         Column(
-            "day_type", "string", "workday, saturday or sunday. A holiday of most of the population counts as a Sunday."
+            "day_type",
+            "string",
+            "workday, saturday or sunday. A day on which most people have a public holiday counts as sunday.",
         ),
         *FEATURES,
         NAIVE_D1,

@@ -17,8 +17,8 @@ class EsiosSettings(DomainSettings):
     esios_base_url: Annotated[
         str,
         Field(
-            description="Address of the ESIOS API. Default: with `PLATFORM_SOURCES=demo` a local server with sample "
-            f"data, with `live` `{ESIOS}`."
+            description=f"Address of the ESIOS API. Default: `{ESIOS}` if `PLATFORM_SOURCES=live`; a local server with "
+            "sample data if `PLATFORM_SOURCES=demo`."
         ),
     ] = ""
     esios_token: Annotated[
@@ -42,7 +42,8 @@ class EsiosSettings(DomainSettings):
         int,
         Field(
             ge=0,
-            description="Number of past days whose months the daily schedule reads again, to pick up corrections.",
+            description="Number of past days. The daily schedule reads the months of these days again, to load "
+            "corrected values.",
         ),
     ] = 10
 
@@ -59,6 +60,6 @@ class EsiosSettings(DomainSettings):
         text = token.get_secret_value()
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise ValueError(
-                "must be a token in ASCII without spaces and line breaks, because it is sent in an HTTP header"
+                "must be a token in ASCII without spaces or line breaks, because it is sent in an HTTP header"
             )
         return token

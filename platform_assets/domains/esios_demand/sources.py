@@ -26,7 +26,9 @@ LIMITS = Limits(read_seconds=60.0)
 
 @contextmanager
 def open_esios(sources: Sources, limits: Limits = LIMITS) -> Iterator[Esios]:
-    """Open the configured server; with `PLATFORM_SOURCES=demo` and no address, open a local server with sample data.
+    """Return a client of the configured server.
+
+    With `PLATFORM_SOURCES=demo` and no configured address, start a local server with sample data.
 
     Parameters
     ----------

@@ -40,6 +40,7 @@ def load(
     """
     domain, table = DEMAND_FORECAST_ESIOS.name.split("/")
     loader = SqlLoader(target, table, DEMAND_FORECAST_ESIOS.key, domain if target.is_own else None)
-    # Stage the rows first. A query whose result is read slowly would block all other queries of the engine.
+    # Stage the rows first. Otherwise the load would read the query result slowly, and thereby block all other queries
+    # of the engine.
     with engine.stage(forecast) as staged:
         return loader.load(staged.read(CHUNK_ROWS), report, demo=demo)

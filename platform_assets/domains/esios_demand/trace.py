@@ -1,6 +1,6 @@
-"""The issued forecasts, the features of each hour, and the demand that the features were computed from.
+"""Traces an issued forecast to the features of each hour, and to the demand that the features were computed from.
 
-Answers are identified by their local day, for example `2018-01-15`. There is one answer for each hour of the day.
+A forecast is identified by its local day, for example `2018-01-15`, and has one value for each hour of the day.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LAGS = tuple(timedelta(days=number) for number in (1, 2, 7, 8, 9, 14))
-"""Lags of the features that use the same hour of an earlier day. Other features use further hours of earlier weeks."""
+"""Lags of the features that are the demand in the same hour of an earlier day.
+
+Other features also use other hours of the last weeks. The trace does not list those hours.
+"""
 
 
 def features_of_hour(demand_features: ir.Table, answer: Mapping[str, Any]) -> ir.Table:
@@ -28,7 +31,7 @@ def features_of_hour(demand_features: ir.Table, answer: Mapping[str, Any]) -> ir
 
 
 def demand_of_lags(demand_forecast: ir.Table, answer: Mapping[str, Any]) -> ir.Table:
-    """Return the demand of the same hour on earlier days."""
+    """Return the demand in the same hour of the earlier days in `LAGS`."""
     return demand_forecast.filter(demand_forecast["datetime"].isin([_hour(answer) - lag for lag in LAGS]))
 
 

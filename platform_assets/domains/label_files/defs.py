@@ -55,10 +55,10 @@ def labels_incoming(
 @dg.asset_check(
     asset=labels_incoming,
     name="every_label_is_stored",
-    description="No label in a landed file was refused, for example because its model or its prediction is unknown.",
+    description="No label in a landed file was refused. A label is refused, for example, if its model is unknown.",
 )
 def every_label_is_stored(labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResult:
-    """Count the refused labels, and show the last ones."""
+    """Count the refused labels, and show the newest of them."""
     with plain_failures():
         count, told = refusals(labels, MOST_SHOWN)
     return dg.AssetCheckResult(

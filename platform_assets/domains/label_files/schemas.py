@@ -16,9 +16,9 @@ LABELS_INCOMING = TableSchema(
             "string",
             "Id of the request whose prediction is labelled; null if `subject` and `at` identify the label.",
         ),
-        Column("place", "int64", "Index of the prediction in the request, from 0; null if the request has only one."),
+        Column("place", "int64", "Index of the prediction in the request, from 0; null if it is the only prediction."),
         Column("subject", "string", "Id of the labelled item, such as a client; null if not needed."),
-        Column("at", "timestamp('UTC')", "Time to which the label of a subject applies; null with a request id."),
+        Column("at", "timestamp('UTC')", "Time to which the label of a subject applies; null if `request_id` is set."),
         Column(
             "label",
             "float64",

@@ -15,9 +15,9 @@ class LabelFilesSettings(DomainSettings):
     labels_landing_uri: Annotated[
         str,
         Field(
-            description="Folder to load label files from: a path, or any fsspec URI of a folder. Default: with "
-            "`PLATFORM_SOURCES=demo` the folder `landing/labels` in `PLATFORM_HOME`, which is empty at first; with "
-            "`live` no folder, so no label files are loaded."
+            description="Folder to load label files from: a path, or any fsspec URI of a folder. Default: "
+            "`landing/labels` in `PLATFORM_HOME` (empty at first) if `PLATFORM_SOURCES=demo`; if it is `live`, no "
+            "folder, so no label files are loaded."
         ),
     ] = ""
     labels_settle_seconds: Annotated[

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def no_samples(_: Path) -> Iterable[Path]:
-    """Write no file, because sample labels would refer to predictions that do not exist."""
+    """Write no sample file, because sample labels would refer to predictions that do not exist."""
     return ()
 
 

@@ -37,7 +37,7 @@ def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Mapping[s
     zone
         The zone of the files.
     rows
-        Rows of `schemas.LABELS_INCOMING`. Files without any row in this table wait for a later run.
+        Rows of `schemas.LABELS_INCOMING`. Files without a row in this table are left for a later run.
     labels
         Store of the labels.
     models
@@ -67,7 +67,7 @@ def store_landed(zone: Zone, rows: Expression, labels: Labels, models: Mapping[s
 
 
 def refusals(labels: Labels, most: int) -> tuple[int, list[str]]:
-    """Return the number of refused labels, and the last ones with their reasons.
+    """Return the number of refused labels, and the newest of them with their reasons.
 
     Raises
     ------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ColumnSpace:
     """Memory of a column, allocated once and filled part by part.
 
-    Keeping the parts and joining them at the end would need the memory twice.
+    Keeping the parts and joining them at the end would need twice the memory.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class ColumnSpace:
         return bool(is_flat)
 
     def add(self, values: pa.Array) -> None:
-        """Append a copy of some values."""
+        """Append a copy of the given values."""
         import numpy as np
         import pyarrow as pa
 
@@ -66,8 +66,8 @@ class ColumnSpace:
         else:
             _, places, letters = (values.fill_null("") if values.null_count else values).buffers()
             kind = self._offsets.dtype
-            # Without nulls, the array may be a slice, so read its offsets from the slice's start. `fill_null` makes a
-            # copy without such an offset.
+            # An array without nulls may be a slice of a larger buffer, so start at its offset. An array with nulls was
+            # copied by `fill_null`, so its offset is 0.
             new = np.frombuffer(places, kind, rows + 1, values.offset * kind.itemsize if not values.null_count else 0)
             self._offsets[self._at + 1 : self._at + rows + 1] = new[1:] - new[0] + self._used
             taken = int(new[-1] - new[0])
@@ -86,7 +86,7 @@ class ColumnSpace:
 
 
 def _put_bits(target: NDArray[np.uint8], at: int, truths: pa.Array) -> None:
-    """Write truth values as bits from position `at` on, where all bits are still 0."""
+    """Write booleans as bits, starting at bit `at`. The bits from there on must still be 0."""
     import numpy as np
 
     start, shift = divmod(at, 8)

@@ -1,4 +1,4 @@
-"""The assets of the optimisations. `sources.py` makes their rows."""
+"""The assets of the optimisations. `sources.py` reads the sources and computes the rows."""
 
 import dagster as dg
 

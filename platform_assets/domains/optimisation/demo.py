@@ -1,7 +1,7 @@
 """Invented hotels with the format and the irregularities of the two real files.
 
-- The same hotels repeat row by row, so a table of thousands of rows contains few different values.
-- Coordinates have five significant decimals, rates four, all followed by zeros.
+- Each hotel occurs in many rows, so a table of thousands of rows contains few distinct values.
+- Coordinates have five decimals and rates have four, followed by zeros.
 - All hotels are in one state. Some postal codes have a dash, and some star ratings are missing.
 - The file for `compact_table` is in cp1252, with bytes that are not UTF-8.
 - One line in 200 is odd. In the file for `compact_table` it has an unusual name or a surplus field. In the file for
@@ -52,7 +52,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     Parameters
     ----------
     path
-        The file to write, atomically.
+        The file, which is written completely or not at all.
     rows
         Lines after the header, including bad lines.
     seed
@@ -81,7 +81,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
     Parameters
     ----------
     path
-        The file to write, atomically.
+        The file, which is written completely or not at all.
     rows
         Lines after the header, including bad lines.
     seed
@@ -107,7 +107,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
-    """Make good lines, and choose the places of the odd lines."""
+    """Return (valid lines, indexes of the lines that the caller makes odd)."""
     import numpy as np
 
     if rows < 1:

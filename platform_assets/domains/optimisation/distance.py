@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Kernel = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], None]
 
 PIECE = 1 << 18
-"""Rows per piece of work. For fewer rows, a second thread costs more than it saves."""
+"""Rows that a thread processes at a time. For fewer rows, a second thread costs more than it saves."""
 FAR = 1e5
 """Largest angle for which the range reduction is exact. Beyond it, the C library's sine and cosine are used."""
 
@@ -110,8 +110,8 @@ def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], row
         for start in left:
             kernel(*(array[start : start + PIECE] for array in arrays))
 
-    # Use Python threads, because the kernel releases the GIL. numba's parallel loops abort the process if two threads
-    # enter them, or after a fork. Each thread takes the next piece, so a busy processor delays only one piece.
+    # Use Python threads, because the kernel releases the GIL. numba's parallel loops would abort the process if it was
+    # forked, or if two threads ran such a loop. Each thread takes the next piece, so a busy core delays only one piece.
     with ThreadPoolExecutor(helpers) as pool:
         futures = [pool.submit(fill) for _ in range(helpers)]
         fill()

@@ -25,14 +25,14 @@ LARGEST_EXACT = 1 << 53
 
 
 class Facts:
-    """Facts about the values of a column, learned part by part.
+    """Facts about the values of a column, collected part by part.
 
     Parameters
     ----------
     kind
         Type of the values.
     remembers
-        Whether to collect the distinct values, as long as values repeat.
+        Whether to collect the distinct values. Collecting stops if the values hardly repeat.
     """
 
     def __init__(self, kind: pa.DataType, *, remembers: bool = True) -> None:
@@ -42,7 +42,7 @@ class Facts:
         self.weight = 0
         """Total bytes of the texts."""
         self.distinct: pa.Array | None = None
-        """The different values, encoded by `bits_of`; None if values hardly repeat."""
+        """The distinct values, encoded by `bits_of`; None if values hardly repeat."""
         self._remembers = remembers
         self._low: int | float = 0
         self._high: int | float = 0
@@ -52,7 +52,7 @@ class Facts:
         self._is_date = True
 
     def add(self, values: pa.Array) -> None:
-        """Update the facts with more values."""
+        """Update the facts with the next values."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -78,7 +78,7 @@ class Facts:
             self._remembers, self.distinct = False, None
 
     def measure(self, values: pa.Array) -> None:
-        """Rule out the forms that cannot hold these values, which do not contain nulls."""
+        """Rule out the forms that cannot hold the given values. The values must not contain nulls."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -225,9 +225,9 @@ class Form:
     size
         Bytes of the whole column.
     encode
-        Function that encodes some values.
+        Function that encodes a part of the values.
     finish
-        Function that turns all encoded values into the final array.
+        Function that converts the array of all encoded values to the final array.
     """
 
     name: str

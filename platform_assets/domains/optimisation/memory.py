@@ -42,7 +42,7 @@ def shrink(frame: Frame) -> SmallTable:
 def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.DataType] | None = None) -> SmallTable:
     """Read a CSV or parquet file; only the small table and a small part of the file are in memory at a time.
 
-    The file is read twice: first to infer the column types, then to fill the columns. Without a stated type, a text
+    The file is read twice: first to infer the column types, then to fill the columns. If no type is given, a text
     column is converted to integers, float64 or booleans, or stays text, as in pandas. Unlike in pandas, no value is
     lost: `NA` in a text column stays text, a column of numbers with leading zeros or of integers beyond uint64 stays
     text, and an integer column with missing values stays integer.
@@ -129,7 +129,7 @@ class _Plan:
         return without_idle_mask(self._encoded_texts.take(places))
 
     def add(self, column: pa.Array, path: Path) -> None:
-        """Encode and keep some more values.
+        """Encode and store the next values.
 
         Raises
         ------
@@ -147,7 +147,7 @@ class _Plan:
             self._nested.append(encoded)
 
     def column(self, name: str) -> SmallColumn:
-        """Return everything that was kept."""
+        """Return the column of all stored values."""
         import pyarrow as pa
 
         facts = self.facts

@@ -28,7 +28,7 @@ PIECE = 1 << 17
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""Minimum number of pieces of a CSV file in the first pass. The factor is reduced for files with fewer pieces."""
+"""Minimum number of batches of a CSV file in the first pass. Small files need a smaller factor for this."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class TableFile:
     encoding
         Text encoding of a CSV file; empty for parquet.
     unread
-        Lines that are not rows, in the part of the file that was read so far.
+        Lines read so far that could not be parsed as rows.
     jumps
-        Index and line of each row that does not begin on the line after the previous row's first line.
+        Index and line of each row whose first line is not the previous row's first line plus 1.
     """
 
     names: list[str]
@@ -74,8 +74,8 @@ def plain_errors(path: Path) -> Iterator[None]:
 def sparing() -> Iterator[None]:
     """Let Arrow allocate from the system, because its own allocator keeps megabytes of freed memory.
 
-    Arrow has one allocator per process. Another thread that allocates during this time also uses the system allocator,
-    which is slower but safe, because a buffer is freed where it was allocated.
+    Arrow has one allocator per process, so other threads use the system allocator too during this time. This is slower
+    but safe, because each buffer is freed by the allocator that allocated it.
     """
     import pyarrow as pa
 

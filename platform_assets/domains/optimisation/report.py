@@ -32,7 +32,7 @@ def per_column(small: SmallTable) -> str:
 
 
 def competitors(small: SmallTable) -> Mapping[str, int]:
-    """Return the size in bytes of the table for each other way to store it, the largest first."""
+    """Return the size of the table in bytes for each way to store it, in descending order."""
     ways: Mapping[str, Callable[[pd.Series[Any]], int]] = {
         "pandas, texts as objects": _as_objects,
         "pandas": _in_pandas,

@@ -24,8 +24,8 @@ DISTANCES = TableSchema(
         Column(
             "distance",
             "float64",
-            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2, without conversion of degrees. It "
-            "has no unit and is not the haversine. Null if a coordinate is missing.",
+            "sin(latitude/2)^2 + cos(latitude) cos(longitude) sin(longitude/2)^2; degrees are not converted. The "
+            "result has no unit and is not the haversine. Null if a coordinate is missing.",
         ),
     ),
     key=("row",),

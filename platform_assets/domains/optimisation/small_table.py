@@ -94,7 +94,7 @@ class SmallTable:
 
     @property
     def arrow(self) -> pa.Table:
-        """The columns in their forms, without a copy, except those that Arrow cannot hold.
+        """The columns in their stored forms, without a copy. Columns that Arrow cannot hold are left out.
 
         DuckDB and Ibis read the original values: a decimal is read as the number, a dictionary as the text. Numbers
         that are stored as one bit are copied to bytes, because an engine would read them as booleans.
@@ -105,7 +105,10 @@ class SmallTable:
         return pa.Table.from_arrays([column.values() for column in held], names=[column.name for column in held])
 
     def lines(self) -> NDArray[np.int64]:
-        """Return the line on which each row begins (the header is line 1); without a CSV file, row numbers from 1."""
+        """Return the line of the CSV file on which each row begins; for other tables, return row numbers from 1.
+
+        The header of a CSV file is line 1.
+        """
         import numpy as np
 
         jumps = self.jumps or ((0, 1),)

@@ -73,7 +73,7 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
 
 
 def _distances(rows: Expression, engine: Engine) -> Expression:
-    """Compute the distance by `source_line`; null if a coordinate is missing or not a number."""
+    """Return a table with each row's `source_line` and distance; null if a coordinate is missing or not a number."""
     import ibis
     import numpy as np
     import pyarrow as pa
@@ -107,7 +107,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
 
 
 def _declared_types() -> Mapping[str, pa.DataType]:
-    """Return the types for `read_small`: numbers as in the schema, else text, which the lake then parses."""
+    """Return the types for `read_small`: the schema's numeric types, and text for columns that the lake parses."""
     import pyarrow as pa
 
     numbers = {"int64": pa.int64(), "float64": pa.float64()}

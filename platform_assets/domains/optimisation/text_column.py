@@ -1,6 +1,6 @@
 """Text columns: infer the type that the texts of a column represent.
 
-A schema may declare the type. Otherwise it is guessed as in pandas, except where pandas would change a value.
+A schema may declare the type. Otherwise it is inferred as in pandas, except where pandas would change a value.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MISSING = ("", "#N/A", "-NaN", "-nan", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-"""Texts that mean a missing value in a column of guessed numbers. In a text column, only the empty text does."""
+"""Texts that mean a missing value if the column is inferred as numeric. In a text column, only the empty text does."""
 _WHOLE = r"^(0|-?[1-9][0-9]*)$"
 _LEADING_ZERO = r"^[+-]?0[0-9]"
 _TRUE, _FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")
 
 
 class TextColumn:
-    """Infers the type of a text column, part by part. A text that was seen before costs only a look-up.
+    """Infers the type of a text column, part by part. A repeated text costs only a look-up.
 
     Parameters
     ----------
     declared
-        The type that a schema declares; None to guess. The column stays text if a value does not fit.
+        The type that a schema declares; None to infer it. The column stays text if a value does not fit.
     """
 
     def __init__(self, declared: pa.DataType | None = None) -> None:
@@ -38,10 +38,10 @@ class TextColumn:
         self._has_words = False
         self._rows = self._nulls = self._missing = self._weight = 0
         self.seen: pa.Array | None = pa.array([], pa.string())
-        """The different texts; None if they hardly repeat."""
+        """The distinct texts; None if they hardly repeat."""
 
     def add(self, texts: pa.Array) -> None:
-        """Add some more texts, and rule out the types that they do not fit."""
+        """Add the next texts, and rule out the types that they do not fit."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
