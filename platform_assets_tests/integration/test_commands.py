@@ -49,7 +49,7 @@ NEGATIVE = "-4321.5"
 PATIENCE_MS = 60_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
-# Number of materialisations of each asset by the commands of the fixture `project`.
+# How often the commands of the fixture `project` materialised each asset.
 MADE = {"credit_risk/loans": 1, "credit_risk/loan_features": 1, "credit_risk/client_features": 0}
 SOURCE_PASSWORD = "hunter2-of-the-source"
 WEBHOOK = "https://alerts.invalid/services/hunter3-of-the-webhook"
@@ -61,7 +61,7 @@ ERRORS = """{ runsOrError { ... on Runs { results {
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project's root folder, with its own home."""
+    """A copy of the project's root folder, with its own `PLATFORM_HOME`."""
 
     root: Path
     home: Path
@@ -96,7 +96,8 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands. The first command failed; the other two succeeded, although one loan is bad."""
+    """A project after three commands. The first command failed. The other two succeeded, although the source contains
+    bad rows."""
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -119,7 +120,7 @@ def fails_without_sources(project: Project) -> int:
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # Make this domain fail too, so that no model is trained.
+        # Give the second domain a missing file, so that it fails too and no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 
@@ -173,7 +174,8 @@ def processes_with(variable: str) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """Run a development server and yield its address; after its end, check that no process of the server is left."""
+    """Run a development server and yield its address; then stop the server and check that none of its processes is
+    left."""
     port = free_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex

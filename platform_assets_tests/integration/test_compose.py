@@ -35,7 +35,7 @@ LARGEST_MB = 1_500
 """Largest size of an image without its base image."""
 CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
 """Commands that end a container's process from inside, like a crash. Docker does not restart a container after `docker
-kill`, because it treats that as a stop by a person."""
+kill`, because it treats that as a manual stop."""
 START = """
 mutation Start($sensor: String!) {
   startSensor(sensorSelector: {
@@ -184,7 +184,7 @@ def approved(project: Project) -> Platform:
 
 
 def derived(project: Project, service: str, tag: str, lines: str) -> None:
-    """Build another version of an image from the tested image, with additional Dockerfile lines."""
+    """Build a new version of a service's image: the tested image plus additional Dockerfile lines."""
     name = f"platform-assets-{service}"
     project.run("docker", "build", "--tag", f"{name}:{tag}", "-", given=f"FROM {name}:{project.tag}\n{lines}\n")
 
@@ -403,7 +403,7 @@ def slow_source(project: Project) -> Iterator[str]:
 
 @contextmanager
 def celery_workers(project: Project) -> Iterator[None]:
-    """Execute runs and steps in containers: one for runs, and two for steps."""
+    """Start Celery workers in containers: one that executes runs, and two that execute steps."""
     file = project.folder / "environments" / "staging.env"
     before = file.read_text()
     profile = ("--profile", "celery")
