@@ -60,7 +60,7 @@ CELERY = {
     "PLATFORM_CELERY_BROKER_URL_FILE": "/run/secrets/celery_broker_url",
     "PLATFORM_CREDIT_LOANS_URI": "http://source:8000/loans.csv",
 }
-# A web server with the file of loans. It sends the second half of the file once `/tmp/released` exists.
+# A web server that serves the file of loans. It sends the second half of the file once `/tmp/released` exists.
 SLOW_SOURCE = """
 import http.server, pathlib, sys, time
 content = pathlib.Path(sys.argv[1]).read_bytes()
@@ -130,7 +130,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     # Turn automation off to limit the load. The test starts the one sensor that it needs.
     project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
-        # The build needs the project's folder. The secret files in it must exist, although the build does not use them.
+        # Build in the project's folder, because Docker Compose requires the secret files there, even for a build that
+        # does not use them.
         project.run(*project.command, "--file", _linked(project), "build", *BUILT, IMAGE_EXTRAS="celery k8s")
         project.admin("platform-assets", "migrate")
         development = ("-e", "PLATFORM_ENV=development", "-e", "PLATFORM_SOURCES=demo")
@@ -319,7 +320,8 @@ def test_containers_stop_on_sigterm_and_the_port_of_the_service_can_be_set(platf
 
     try:
         # The health check uses the port in the variable `PORT`.
-        wait_until(lambda: health() == "healthy", lambda: f"the container with PORT was healthy: {health()}", SECONDS)
+        wait_until(lambda: health() == "healthy", lambda: f"the container with PORT=9100 was healthy: {health()}",
+        SECONDS)
     finally:
         project.run("docker", "rm", "--force", another)
     containers = [project.container(service) for service in IMAGES]

@@ -81,7 +81,7 @@ def pause() -> bool:
 @pytest.mark.release
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-1", "SEN-6", "PLT-2")
-def test_dropped_files_become_predictions_within_two_minutes(tmp_path: Path, database_url: str) -> None:
+def test_dropped_files_get_predictions_within_two_minutes(tmp_path: Path, database_url: str) -> None:
     services = open_plant(tmp_path, database_url)
     approval = Plant(services).promote(2.0)
     services.close()
