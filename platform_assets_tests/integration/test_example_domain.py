@@ -68,8 +68,8 @@ class Copy:
     @property
     def environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.root), "PLATFORM_HOME": str(self.home), "PLATFORM_DEMO_ROWS": str(ROWS)}
-        # Remove pytest's variables, because the tests in the copy would otherwise share a temporary folder with this
-        # pytest session.
+        # Remove pytest's variables, because the tests in the copy would otherwise share a temporary folder with other
+        # pytest sessions.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         return inherited | own
 

@@ -72,7 +72,7 @@ def is_done(address: str, drop: Drop) -> bool:
 
 
 def pause() -> bool:
-    # Files arrive one by one, while the sensor scans the zone.
+    # Pause between files, so that the sensor scans the landing zone while further files arrive.
     time.sleep(0.2)
     return True
 
