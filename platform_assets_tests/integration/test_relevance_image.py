@@ -72,7 +72,7 @@ class Image:
 
     @property
     def health_check(self) -> list[str]:
-        """Return the health check."""
+        """Return the command of the health check."""
         [command] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)", self.text, re.MULTILINE)
         check: list[str] = json.loads(command)
         return check

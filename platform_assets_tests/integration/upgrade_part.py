@@ -53,7 +53,11 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """Fill a new home: sentences get a champion and a pending request; credit risk gets two requests, one rejected."""
+    """Fill a new `PLATFORM_HOME`.
+
+    The sentence model gets a champion and a pending request. The credit risk model gets a rejected and a pending
+    request.
+    """
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)
@@ -68,7 +72,7 @@ def before(_: Path) -> Facts:
 
 
 def after(folder: Path) -> Facts:
-    """Migrate the databases with the new code, approve and promote one pending request, and run the command `run`."""
+    """Migrate the databases with the current code, approve and promote a pending request, and run the command `run`."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     found: Facts = {"migrate": command("migrate"), "audit": command("audit"), "facts": facts(secrets)}
     newest = numbers(SENTENCES)[0]
@@ -114,7 +118,7 @@ def scopes(key: str) -> list[str]:
 
 
 def train(model: str, rows: str) -> None:
-    """Train a model on a given number of rows of demo data."""
+    """Train a model on `rows` rows of demo data."""
     kept, os.environ["PLATFORM_DEMO_ROWS"] = os.environ["PLATFORM_DEMO_ROWS"], rows
     with history() as instance:
         definitions.defs().resolve_job_def(f"train_{model}").execute_in_process(instance=instance)
