@@ -320,8 +320,9 @@ def test_containers_stop_on_sigterm_and_the_port_of_the_service_can_be_set(platf
 
     try:
         # The health check uses the port in the variable `PORT`.
-        wait_until(lambda: health() == "healthy", lambda: f"the container with PORT=9100 was healthy: {health()}",
-        SECONDS)
+        wait_until(
+            lambda: health() == "healthy", lambda: f"the container with PORT=9100 was healthy: {health()}", SECONDS
+        )
     finally:
         project.run("docker", "rm", "--force", another)
     containers = [project.container(service) for service in IMAGES]

@@ -77,8 +77,13 @@ def run(*command: str, variables: Mapping[str, str]) -> str:
     return done.stdout
 
 
-@pytest.mark.release @pytest.mark.slow @pytest.mark.timeout(900) @pytest.mark.skipif(not is_in_history(COMMIT),
-reason=f"the commit {COMMIT} in rollback_to.txt is not in the git history") @pytest.mark.requirement("OPS-5", "PLT-14")
+@pytest.mark.release
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    not is_in_history(COMMIT), reason=f"the commit {COMMIT} in rollback_to.txt is not in the git history"
+)
+@pytest.mark.requirement("OPS-5", "PLT-14")
 def test_the_previous_release_migrates_serves_and_decides_on_the_newer_database(
     database_url: str,
     owner_url: str,
