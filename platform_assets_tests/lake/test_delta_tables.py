@@ -89,7 +89,7 @@ def test_tables_whose_names_share_a_prefix_are_separate(lake: Lake) -> None:
     assert not lake.store.exists("shop")
 
 
-def test_the_error_for_a_missing_table_or_version_names_the_table_or_version(lake: Lake) -> None:
+def test_the_error_names_the_missing_table_or_version(lake: Lake) -> None:
     for reads in (lake.store.read, lake.store.scan, lake.store.versions):
         with pytest.raises(TableError, match="no table shop/sales yet; materialise the asset first"):
             reads(NAME)
