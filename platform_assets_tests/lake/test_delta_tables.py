@@ -132,7 +132,7 @@ def test_types_are_kept_or_converted_as_documented(lake: Lake) -> None:
         assert found.column(column).combine_chunks().equals(wanted), column
 
 
-def test_a_query_reads_only_its_partitions_and_columns(folder_lake: Lake) -> None:
+def test_a_query_reads_only_the_partitions_and_columns_that_it_needs(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     table = DeltaTable(folder_lake.store.uri(NAME))
     rows = folder_lake.store.scan(NAME)

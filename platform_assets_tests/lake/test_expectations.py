@@ -114,7 +114,8 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Return a row for each line, with a column for each rule's number: true if the line satisfies the rule."""
+    """Return whether each line satisfies each rule: one row per line, and one boolean column per rule, named by its
+    index."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 
