@@ -1,5 +1,4 @@
-"""When steps of concurrent runs execute in any order, older rows never replace newer rows. Each version records its
-inputs."""
+"""Older rows never replace newer rows, in whatever order concurrent runs execute. Each version records its inputs."""
 
 from __future__ import annotations
 
@@ -114,7 +113,7 @@ def test_older_rows_never_replace_newer_rows_in_any_interleaving_of_runs(engine:
             continue
         for part, made_from in version.made_from.items():
             for table, number in made_from.items():
-                assert number >= newest.get((published, part, table), 0), "rows from an older input replaced rows from a newer input"
+                assert number >= newest.get((published, part, table), 0), "older rows replaced newer rows"
                 newest[published, part, table] = number
     for name in (HALVES, SUM):
         if version := world.store.current(name):

@@ -1,4 +1,4 @@
-"""Bad targets: each gives a message that names the cause and the fix, and never contains the password."""
+"""Loading into a bad SQL target gives a message that names the cause and the fix, and never contains the password."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "hunter2-is-secret"
 
 
 def load(target: SqlTarget, rows: pa.Table | None = None) -> str:
-    """Load into a bad target, and return the message."""
+    """Load into a bad target, check that the error contains no password, and return its message."""
     with pytest.raises(SqlTargetError) as raised:
         SqlLoader(target, TABLE, KEY).load((rows or demand(2)).to_reader())
     assert PASSWORD not in str(raised.value)
@@ -306,7 +306,8 @@ def test_each_problem_has_its_own_message() -> None:
 
 
 def test_the_odbc_driver_in_the_python_package_can_be_loaded() -> None:
-    """Microsoft's ODBC driver loads and reports a closed port. The tests have no SQL Server to connect to."""
+    """Microsoft's ODBC driver loads, and reports a closed port. It is not tested further, because no SQL Server is
+    available."""
     pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     library = packaged_library()
     if library is None:
