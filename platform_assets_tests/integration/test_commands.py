@@ -96,8 +96,10 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands. The first command failed. The other two succeeded, although the source contains
-    bad rows."""
+    """A project after three commands.
+
+    The first command failed. The other two succeeded, although the source contains bad rows.
+    """
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -174,8 +176,7 @@ def processes_with(variable: str) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """Run a development server and yield its address; then stop the server and check that none of its processes is
-    left."""
+    """Run a development server and yield its address; then stop it, and check that no process is left."""
     port = free_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex

@@ -137,8 +137,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
 
 
 def demand_trace(services: Services, day: date, inputs: dict[str, int], answered: tuple[int, float]) -> None:
-    """Check the trace of the day's first forecast: the answer, its features, and the demand rows behind the
-    features."""
+    """Check the trace of the day's first forecast: answer, features, and the demand rows behind the features."""
     trace = services.tracer.trace(str(day), 1)
     [traced] = trace.answers
     assert (traced.model, traced.version) == (MODEL.name, 1)

@@ -120,8 +120,7 @@ def stuck(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Create faults that the job `monitor` finds: drift, failures, flipped labels, and half the usual number of
-    requests and table rows."""
+    """Create faults that the job `monitor` finds: drift, failures, flipped labels, missing requests and rows."""
     at.pass_days(6)
     asked = [at.answer(day, 50, shifted if day > 3 else stuck, failures=25) for day in range(6, 0, -1)]
     at.asked = asked[:2]

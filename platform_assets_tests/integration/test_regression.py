@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 
 
 class Plant:
-    """Trains the regression model on a bench, opens approval requests in the services' ledger, and promotes
-    versions."""
+    """Trains the regression model, opens approval requests in the services' ledger, and promotes versions."""
 
     def __init__(self, bench: Bench, services: Services) -> None:
         self.bench = bench

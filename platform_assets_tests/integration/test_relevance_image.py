@@ -118,8 +118,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, str]:
-    """Return the image's environment variables, changed to use this test's folders and the import hook
-    `ONLY_THE_IMAGE_S`."""
+    """Return the image's environment variables, with this test's folders and the hook `ONLY_THE_IMAGE_S`."""
     guard = tmp_path / "guard"
     guard.mkdir()
     (guard / "sitecustomize.py").write_text(ONLY_THE_IMAGE_S)

@@ -183,8 +183,10 @@ def facts(secrets: Mapping[str, str]) -> Facts:
 
 
 def tried(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """Return a function's result. If it raises an error, return the error as a fact, so that the other facts are still
-    read."""
+    """Return a function's result.
+
+    If it raises an error, return the error as a fact, so that the other facts are still read.
+    """
     try:
         return ask(*arguments)
     except Exception as error:  # noqa: BLE001 - the test reports any error

@@ -111,8 +111,7 @@ class WatchedPlatform:
         (self.loans.parent / "hidden").rename(self._hidden)
 
     def look(self) -> None:
-        """Evaluate the monitoring of Dagster's history, and that of `serve` and `up`, three times; send the alerts that
-        are due."""
+        """Run the checks of Dagster's history, `serve` and `up` three times, and send the alerts that are due."""
         for _ in range(3):
             self.history.look()
             self._outside.look()

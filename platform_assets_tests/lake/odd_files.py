@@ -260,8 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, and usually close it in the same column of a later record. Return the positions of
-    both.
+    """Open a quote in a record, and usually close it in the same column of a later record.
+
+    Return the positions of both.
 
     A quote at the end of an unquoted field is part of the field's value, so the quote is also added to `file.rows`.
     """

@@ -299,8 +299,7 @@ def _assert_described(lake: Lake, version: TableVersion, by: str | None) -> None
 def _working(
     request: pytest.FixtureRequest, lake: Lake, jobs: list[Job], scratch: Path
 ) -> Iterator[Callable[[], bool]]:
-    """Start one writer per job: each in its own process, or each in a thread if the lake is in this process's
-    memory."""
+    """Start one writer per job, each in its own process, or in a thread if the lake is in memory."""
     if lake.is_shared:
         writers: list[Writer] = request.getfixturevalue("processes")[: len(jobs)]
         for writer, job in zip(writers, jobs, strict=True):

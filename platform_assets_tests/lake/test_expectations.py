@@ -114,8 +114,7 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Return whether each line satisfies each rule: one row per line, and one boolean column per rule, named by its
-    index."""
+    """Return one row per line, with a boolean column per rule: whether the line satisfies the rule with this index."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 
