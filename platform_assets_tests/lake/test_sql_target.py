@@ -130,5 +130,5 @@ def test_sql_server_uses_the_odbc_driver_in_the_python_package() -> None:
     pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     pytest.importorskip("mssql_python_odbc", reason="needs mssql-python (no apt package): pip install mssql-python")
     driver = str(with_driver(parse_target("mssql://me:pw@h/x")).url.query["driver"])
-    # An installed driver of Microsoft is preferred to the driver in the package.
+    # Microsoft's driver, if installed on the system, is preferred to the driver in the Python package.
     assert "libmsodbcsql" in driver or driver.startswith("ODBC Driver")
