@@ -61,7 +61,7 @@ def test_files_with_the_same_content_land_once_and_all_their_names_are_recorded(
     yard.run(instance)
     landed = [("b.txt", 2, 5.0), ("north/a.txt", 2, 1.0), ("north/a.txt", 3, 3.0)]
     assert yard.rows() == landed
-    # Write the content again: under another name, with a new time, and under a new name after a removal.
+    # Write the same contents again: under a second name, with a new time, and under a new name after a removal.
     yard.drop("copy.txt", f"{HEADER}1,2\n3,4\n")
     yard.drop("north/a.txt", f"{HEADER}1,2\n3,4\n")
     yard.remove("b.txt")
@@ -226,7 +226,7 @@ def test_equal_rows_are_kept_within_a_file_and_across_files(yard: Yard, instance
     assert len(yard.rows()) == 5
 
 
-# Files that cannot be read now
+# Files that cannot be read at the moment
 
 
 @pytest.mark.requirement("SEN-1")
@@ -314,7 +314,7 @@ def test_an_unchanged_file_is_not_read_again_and_does_not_land_again_after_the_l
         changed = "update platform.landing_names set marks = marks || jsonb_build_object('created', %s::text)"
         created = yard.zone.folder.list().files["a.txt"].marks["created"]
         connection.execute(changed, [created])
-    # Size and marks equal those of the previous listing, so the content is not read.
+    # Size and marks (such as the modification time) equal those of the previous listing, so the content is not read.
     assert yard.zone.discover(60).found == 0
     Path(yard.root, "a.txt").write_text(parcel(1))
     with yard.services.database.pooled() as connection, connection.transaction():
