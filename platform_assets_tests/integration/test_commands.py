@@ -96,7 +96,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands.
+    """A project in which three commands have run.
 
     The first command failed. The other two succeeded, although the source contains bad rows.
     """
@@ -122,7 +122,7 @@ def fails_without_sources(project: Project) -> int:
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # Give the second domain a missing file, so that it fails too and no model is trained.
+        # Set a missing file for sentence relevance, so that this domain fails too and no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 
@@ -326,7 +326,8 @@ def materialises(page: Page, address: str, asset: str) -> None:
     page.get_by_role("button", name="Materialize").first.click()
 
     wait_until(lambda: len(runs(address)) > before, "the run was launched")
-    # Close the page and poll the API, because the page keeps browser and server busy and shows success seconds later.
+    # Close the page and poll the API, because the page keeps browser and server busy, and shows the end of a run
+    # several seconds late.
     page.goto("about:blank")
     wait_until(lambda: outcomes(address)[0][0] in {"SUCCESS", "FAILURE"}, "the run ended")
     assert outcomes(address)[0] == ("SUCCESS", [asset])

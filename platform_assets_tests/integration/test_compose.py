@@ -30,9 +30,9 @@ IMAGES = tuple(name for name in BUILT if name != "migrate")
 ROWS = "8000"
 LOANS = "/home/platform/samples/credit_loans.csv"
 ASKED = {"client_id": 5_008_804}
-"""Client of the route's documented example. The smoke test requests its prediction."""
+"""Client in the documented example of the route. The smoke test requests a prediction for this client."""
 LARGEST_MB = 1_500
-"""Largest size of an image without its base image."""
+"""Maximum size of an image, not counting its base image."""
 CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
 """Commands that end a container's process from inside, like a crash. Docker does not restart a container after `docker
 kill`, because it treats that as a manual stop."""
@@ -148,7 +148,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def _linked(project: Project) -> Path:
-    """Return a copy of the compose file whose build contexts are the repository, so that it can build the images."""
+    """Return a copy of the compose file that builds the images from the repository."""
     file = project.folder / "build.yaml"
     file.write_text((project.folder / "compose.yaml").read_text().replace("context: ..", f"context: {ROOT}"))
     return file
@@ -364,7 +364,7 @@ def test_a_broken_version_is_rolled_back(platform: Platform) -> None:
     project = platform.project
     for name in IMAGES:
         project.run("docker", "tag", f"platform-assets-{name}:{project.tag}", f"platform-assets-{name}:broken")
-    # This service starts and is healthy, but its predictions fail.
+    # Build a service that starts and is healthy, but whose predictions fail.
     fault = "RUN echo 'Predictor.predict = None' >> /platform/package/platform_assets/serving/predictor.py"
     derived(project, "service", "broken", f"USER 0\n{fault}\nUSER 10001")
     told = deploy(project, "broken", code=1)

@@ -50,7 +50,7 @@ class Team:
         self.series, self.services = series, services
 
     def run(self, *assets: Any, days_back: int = 2) -> dg.ExecuteInProcessResult:
-        """Materialise some assets for the months that contain the last `days_back` days and the week ahead."""
+        """Materialise the given assets for the months that contain the last `days_back` days and the week ahead."""
         months = months_around(self.series.now(), days_back, demo.DAYS_AHEAD)
         with empty_instance() as instance:
             return dg.materialize(

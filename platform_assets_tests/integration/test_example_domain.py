@@ -184,7 +184,7 @@ def files(root: Path) -> list[Path]:
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
-    """Return, for each heading of the page, the file that the heading names and the Python blocks below it."""
+    """Return a pair for each heading of the page: the file that it names, and the Python blocks below it."""
     parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
     named = [(re.findall(r"`([^`]+)`", part.partition("\n")[0]), part) for part in parts]
     return [(names[0], PYTHON_BLOCK.findall(part)) for names, part in named if names]

@@ -93,7 +93,7 @@ def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
 
 
 def runs_of_mlflow(settings: Settings) -> set[str]:
-    """Return the set of states of MLflow's runs."""
+    """Return the set of the states that MLflow's runs have."""
     from mlflow import MlflowClient
 
     services = Services(settings)
@@ -109,7 +109,7 @@ def runs_of_mlflow(settings: Settings) -> set[str]:
 # The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
-def test_after_ten_killed_runs_a_run_makes_the_same_tables_as_an_undisturbed_run_and_one_model(
+def test_a_run_after_ten_killed_runs_makes_one_model_and_the_same_tables_as_an_undisturbed_run(
     warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(warm, tmp_path / "output.txt", generate(tmp_path / "loans.csv", ROWS))
@@ -122,7 +122,7 @@ def test_after_ten_killed_runs_a_run_makes_the_same_tables_as_an_undisturbed_run
     chance = random.Random(SEED)
     ends = []
     leftovers: set[str] = set()
-    # Choose most moments uniformly over the run, and four moments during the training and registration of the model.
+    # Kill most runs at a random time, and four of them while they train and register the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,

@@ -66,7 +66,7 @@ def answer(address: str, drop: Drop) -> requests.Response:
 
 
 def is_done(address: str, drop: Drop) -> bool:
-    """Return whether a damaged file was refused, or another file has predictions."""
+    """Return for a damaged file whether it was refused, and for any other file whether it has predictions."""
     response = answer(address, drop)
     return "has no predictions:" in response.text if drop.kind == "damaged" else response.ok
 

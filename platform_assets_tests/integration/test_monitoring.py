@@ -184,7 +184,7 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
     at.disk_is_full = at.daemon_is_dead = False
     with servers.watched(at.services):
         pass
-    # The incident of a champion closes when no process has reported the problem for three minutes.
+    # The incident of an unloadable champion closes when no process has reported the problem for three minutes.
     at.desk.pass_time(timedelta(minutes=4))
 
 
@@ -235,7 +235,7 @@ def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recov
 
 
 def assert_told_once(hook: WebhookServer, box: Mailbox, state: str) -> None:
-    """Check that each incident's owners were notified of this state once, by mail or by the webhook."""
+    """Check that the owners of each incident were notified of its `state` exactly once, by mail or by the webhook."""
     by_mail = {one for one in FAILED_CHECKS | OTHERS if MODEL.key in one}
     # A message that the receiver refuses is sent again with the same key.
     assert len(hook.received) == len({one["key"] for one in hook.received}) + REFUSALS.count(503)

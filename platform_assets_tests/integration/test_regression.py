@@ -150,7 +150,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
     assert performance.assessment is not None
     expected = np.abs(values["value"] - hours["load_mw"].to_numpy())[:30].mean()
     assert performance.assessment.estimates["mae"].value == pytest.approx(expected)
-    # The log has no intervals and no baselines, so only the criterion on MAPE is evaluated.
+    # The prediction log contains no intervals and no baselines, so only the criterion on MAPE is evaluated.
     assert [reason.name for reason in performance.assessment.verdict.reasons] == ["mape_is_at_most_0_04"]
     assert "30 of 48 predictions of version 1 have a label" in performance.told
     assert {"last_week.png", "residuals.png", "values.png"} == set(performance.assessment.plots)

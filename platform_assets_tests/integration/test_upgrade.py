@@ -59,7 +59,7 @@ class Story:
     once_more: Facts
 
     def facts(self, name: str) -> tuple[Any, Any, Any]:
-        """Return one kind of fact at three times: before the upgrade, after the migration, and at the end."""
+        """Return one kind of fact, read three times: before the upgrade, after the migration, and at the end."""
         return self.before["facts"][name], self.after["facts"][name], self.once_more["facts"][name]
 
 
@@ -134,8 +134,7 @@ def test_the_previous_code_created_models_tables_and_requests(story: Story) -> N
 
 
 def test_all_facts_can_be_read_before_and_after_the_upgrade(story: Story) -> None:
-    # Check this separately: the other tests would pass if a fact failed to be read with the same error before and
-    # after.
+    # Check this separately: the other tests would pass if reading a fact gave the same error before and after.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""
     assert "\n".join(failures(story.once_more)) == ""
@@ -155,7 +154,7 @@ def test_all_model_versions_keep_their_scores(story: Story) -> None:
     for model in MODELS:
         for number, version in before[model]["versions"].items():
             now = at_the_end[model]["versions"][number]
-            # Ignore new tags, because a promotion adds some.
+            # Ignore new tags, because a promotion adds tags.
             tags = among(version["tags"], now["tags"])
             assert {**now, "tags": tags} == version
 

@@ -149,14 +149,15 @@ def opened() -> Iterator[Services]:
 
 @contextmanager
 def history() -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's instance with the `dagster.yaml` of this code."""
+    """Open Dagster's instance with the `dagster.yaml` of the code that runs this part."""
     reference = InstanceRef.from_dir(str(load_settings().home / "dagster"), config_dir=str(CHECKOUT))
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
 
 def made() -> Facts:
-    """Return what runs and decisions create: versions, champions, table versions, and requests with their states."""
+    """Return what runs and decisions create: model versions, champions, table versions, and requests with their
+    states."""
     with opened() as services:
         return {
             "models": {name: [one.version for one in services.registry.versions(name)] for name in MODELS},
