@@ -239,7 +239,7 @@ def model(services: Services, name: str) -> Facts:
 
 
 def champion(services: Services, name: str) -> Facts:
-    """Return the champion according to the ledger and to the registry, and the differences."""
+    """Return the champion according to the ledger, the champion according to the registry, and their differences."""
     in_ledger, in_registry = services.ledger.champion(name), services.registry.by_alias(name, "champion")
     return {
         "ledger": in_ledger and [in_ledger.version, in_ledger.digest, in_ledger.request_id],
@@ -249,7 +249,7 @@ def champion(services: Services, name: str) -> Facts:
 
 
 def scores(services: Services, version: Any) -> list[float]:
-    """Return a version's scores of its golden rows, and of the first rows of its training tables."""
+    """Return a version's scores for its golden rows, and for the first rows of its training tables."""
     fitted = services.artefacts.load(version.digest)
     rows = [services.tables.read(name, version=number) for name, number in version.tables.items()]
     there = [one.sort_values([*fitted.features]) for one in rows if {*fitted.features} <= {*one.columns}]
@@ -281,7 +281,7 @@ def requests(services: Services) -> Facts:
 
 
 def holder(services: Services, secret: str) -> list[str] | None:
-    """Return owner and scopes of a key; None if it is not valid."""
+    """Return the owner and the scopes of a key, or None if the key is not valid."""
     key = services.keys.check(secret)
     return [key.owner, *sorted(key.scopes)] if key else None
 

@@ -1,6 +1,6 @@
 """Land unusual or damaged files and check each outcome.
 
-For each file, the outcome must be exactly the table, the table without the quarantined lines, or a refusal. `make fuzz`
+Each file must give its exact rows, or its rows without the quarantined lines, or be refused. `make fuzz`
 lands thousands of files, the test suite a few hundred. `make fuzz ARGS="--seed 7 --files 1"` repeats a failing case.
 """
 

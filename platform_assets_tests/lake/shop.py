@@ -100,7 +100,7 @@ def plain_frame(sales: Frame) -> Frame:
 
 @dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"plain_frame": dg.AssetIn(key_prefix="shop")})
 def plain_expression(plain_frame: Expression) -> Expression:
-    """An asset that returns an expression, made from another asset without a schema."""
+    """Another table without a schema, made from `plain_frame`."""
     return plain_frame.filter(plain_frame["rank"] > 1).select("item", "rank")
 
 

@@ -1,4 +1,4 @@
-"""Partitions, concurrent writers, and writers that fail or are killed."""
+"""Publishing to Delta tables: partitions, concurrent writers, and writers that fail or are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unreachable stores, unusable folders, and their error messages."""
+"""Lakes in unreachable stores or unusable folders, and the error messages about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Online tables in a real PostgreSQL: reads, atomic replacement, concurrent writers, and refusals."""
+"""Online tables in a real PostgreSQL: reads, atomic replacement, concurrent writers, and errors."""
 
 from __future__ import annotations
 

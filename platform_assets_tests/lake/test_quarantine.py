@@ -296,7 +296,7 @@ def test_a_value_of_another_type_is_accepted_if_the_conversion_is_exact(
 
 
 @pytest.mark.requirement("PLT-6")
-def test_quarantined_rows_have_all_broken_rules_and_the_original_text(sieve: Sieve) -> None:
+def test_quarantined_rows_name_all_broken_rules_and_keep_the_original_text(sieve: Sieve) -> None:
     good, bad, sifted = sieve.sift(
         HEADER
         + "1,2020-01-01,1.50,x,e\n"
@@ -447,7 +447,7 @@ lines = st.lists(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=30)
 @given(lines)
-def test_every_line_is_published_or_quarantined_or_dropped_as_a_copy(sieve: Sieve, drawn: list[str]) -> None:
+def test_every_line_is_published_or_quarantined_or_dropped_as_a_duplicate(sieve: Sieve, drawn: list[str]) -> None:
     content = [f"1000,{DAY},5,x,", *drawn]
     good, bad, sifted = sieve.sift(HEADER + "\n".join(content))
     came = {number: line for number, line in enumerate(content, start=2) if line}

@@ -1,4 +1,4 @@
-"""Loading into a bad SQL target gives a message that names the cause and the fix, and never contains the password."""
+"""A load into a bad SQL target fails. The message names the cause and the fix, and never contains the password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL targets: their URLs, the five separate settings, and the choice of the driver."""
+"""SQL targets: the URL, the five settings that can replace it, and the choice of the driver."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_a_bad_url_is_refused(url: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"SERVER": "host"}, "PLATFORM_SQL_TARGET_DATABASE must be set as well, because PLATFORM_SQL_TARGET_SERVER is"),
+        (
+            {"SERVER": "host"},
+            "PLATFORM_SQL_TARGET_DATABASE must be set as well, because PLATFORM_SQL_TARGET_SERVER is set",
+        ),
         ({"PASSWORD": "hunter2"}, "PLATFORM_SQL_TARGET_SERVER and PLATFORM_SQL_TARGET_DATABASE must be set as well"),
         ({"DIALECT": "sqlite"}, "PLATFORM_SQL_TARGET_DATABASE must be set as well"),
         ({"URL": "sqlite:///x", "USER": "me"}, "PLATFORM_SQL_TARGET_URL already names the target; unset it, or unset"),

@@ -1,4 +1,4 @@
-"""A declared source is located by its variable. Without the variable, sample data are written once and completely."""
+"""The variable of a declared source gives its address. If the variable is not set, sample data are written once."""
 
 from __future__ import annotations
 
