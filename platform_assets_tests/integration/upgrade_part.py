@@ -156,8 +156,7 @@ def history() -> Iterator[dg.DagsterInstance]:
 
 
 def made() -> Facts:
-    """Return what runs and decisions create: model versions, champions, table versions, and requests with their
-    states."""
+    """Return what runs and decisions create: model versions, champions, table versions, and states of requests."""
     with opened() as services:
         return {
             "models": {name: [one.version for one in services.registry.versions(name)] for name in MODELS},
