@@ -34,7 +34,7 @@ TABLE = "credit_risk/loans"
 
 @dataclass
 class SlowSource:
-    """A web server with one file. It sends the second half of the file only after `released` is set."""
+    """A web server that serves one file. It sends the second half of the file only after `released` is set."""
 
     content: bytes
     released: threading.Event = field(default_factory=threading.Event)
@@ -71,7 +71,7 @@ class SlowSource:
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers with separate homes, as on different machines."""
+    """Celery workers with a separate `PLATFORM_HOME` each, as on different machines."""
 
     warm: WarmParent
     folder: Path
@@ -91,7 +91,7 @@ class Workers:
 
 @dataclass(frozen=True)
 class Runs:
-    """Launches runs of credit risk's first two tables, and follows them."""
+    """Launches runs of credit risk's first two tables, and reads their state."""
 
     instance: dg.DagsterInstance
 
@@ -123,7 +123,7 @@ class Runs:
         return self.status(run_id)
 
     def messages(self, run_id: str) -> str:
-        """Return the event log's messages, and the reasons of failed steps."""
+        """Return all messages of a run's event log, followed by the error messages of failed steps."""
         logs = self.instance.all_logs(run_id)
         reasons = [reason(log.get_dagster_event().step_failure_data.error) for log in logs if _is_failure(log)]
         return "\n".join([*(f"{log.dagster_event_type} {log.message}" for log in logs), *reasons])
@@ -163,8 +163,8 @@ def test_runs_end_if_their_workers_are_killed_and_the_next_run_succeeds(
         of_runs = workers.start("runs", "runs")
         of_steps = [workers.start(name, "steps") for name in ("steps0", "steps1")]
 
-        # Kill the worker of the first step while it reads the source. The run's process, on another worker, ends the
-        # run.
+        # Kill the worker that executes the first step while it reads the source. The run's process runs on another
+        # worker, and marks the run as failed.
         killed = runs.launch()
         name = runs.worker_of_first_step(killed)
         assert fail_dead_runs(instance) == []
@@ -174,7 +174,8 @@ def test_runs_end_if_their_workers_are_killed_and_the_next_run_succeeds(
         assert "its Celery worker has died" in runs.messages(killed)
         assert services.tables.current(TABLE) is None
 
-        # Kill the worker that executes runs. The lock that it released shows that the run is dead.
+        # Kill the worker that executes runs. `fail_dead_runs` finds the dead run, because the killed process no longer
+        # holds the run's lock.
         orphaned = runs.launch()
         runs.worker_of_first_step(orphaned)
         of_runs.kill_group()
@@ -182,13 +183,13 @@ def test_runs_end_if_their_workers_are_killed_and_the_next_run_succeeds(
         assert "the process of this run has died" in runs.messages(orphaned)
         assert services.tables.current(TABLE) is None
 
-        # Let the step of the dead run end. The next run succeeds, on the remaining worker for steps.
+        # Let the dead run's step finish. The next run succeeds, although only one worker for steps is left.
         source.released.set()
         workers.start("runs1", "runs")
         completed = runs.launch()
         assert runs.end(completed) == dg.DagsterRunStatus.SUCCESS, runs.messages(completed)
         rows = [len(services.tables.read(name)) for name in (TABLE, f"{TABLE}_quarantine")]
-        # A line that occurs twice becomes one row.
+        # Each distinct line becomes one row, except the header.
         assert sum(rows) == len({*source.content.splitlines()}) - 1
         assert len({version.digest for version in services.tables.versions(TABLE)}) == 1
         assert fail_dead_runs(instance) == []

@@ -49,7 +49,7 @@ NEGATIVE = "-4321.5"
 PATIENCE_MS = 60_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
-# Number of materialisations of each asset by the commands of the fixture `project`.
+# How often the commands of the fixture `project` materialised each asset.
 MADE = {"credit_risk/loans": 1, "credit_risk/loan_features": 1, "credit_risk/client_features": 0}
 SOURCE_PASSWORD = "hunter2-of-the-source"
 WEBHOOK = "https://alerts.invalid/services/hunter3-of-the-webhook"
@@ -61,7 +61,7 @@ ERRORS = """{ runsOrError { ... on Runs { results {
 
 @dataclass(frozen=True)
 class Project:
-    """A copy of the project's root folder, with its own home."""
+    """A copy of the project's root folder, with its own `PLATFORM_HOME`."""
 
     root: Path
     home: Path
@@ -96,7 +96,10 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(migrated_home: Path, warm: WarmParent, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A project after three commands. The first command failed; the other two succeeded, although one loan is bad."""
+    """A project in which three commands have run.
+
+    The first command failed. The other two succeeded, although the source contains bad rows.
+    """
     folder = tmp_path_factory.mktemp("commands")
     root = folder / "root"
     root.mkdir()
@@ -119,7 +122,7 @@ def fails_without_sources(project: Project) -> int:
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # Make this domain fail too, so that no model is trained.
+        # Set a missing file for sentence relevance, so that this domain fails too and no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 
@@ -173,7 +176,7 @@ def processes_with(variable: str) -> list[str]:
 
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
-    """Run a development server and yield its address; after its end, check that no process of the server is left."""
+    """Run a development server and yield its address; then stop it, and check that no process is left."""
     port = free_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex
@@ -323,7 +326,8 @@ def materialises(page: Page, address: str, asset: str) -> None:
     page.get_by_role("button", name="Materialize").first.click()
 
     wait_until(lambda: len(runs(address)) > before, "the run was launched")
-    # Close the page and poll the API, because the page keeps browser and server busy and shows success seconds later.
+    # Close the page and poll the API, because the page keeps browser and server busy, and shows the end of a run
+    # several seconds late.
     page.goto("about:blank")
     wait_until(lambda: outcomes(address)[0][0] in {"SUCCESS", "FAILURE"}, "the run ended")
     assert outcomes(address)[0] == ("SUCCESS", [asset])

@@ -30,12 +30,12 @@ IMAGES = tuple(name for name in BUILT if name != "migrate")
 ROWS = "8000"
 LOANS = "/home/platform/samples/credit_loans.csv"
 ASKED = {"client_id": 5_008_804}
-"""Client of the route's documented example. The smoke test requests its prediction."""
+"""Client in the documented example of the route. The smoke test requests a prediction for this client."""
 LARGEST_MB = 1_500
-"""Largest size of an image without its base image."""
+"""Maximum size of an image, not counting its base image."""
 CRASH = {"database": "kill -QUIT 1", **dict.fromkeys(IMAGES, "kill -9 -1")}
 """Commands that end a container's process from inside, like a crash. Docker does not restart a container after `docker
-kill`, because it treats that as a stop by a person."""
+kill`, because it treats that as a manual stop."""
 START = """
 mutation Start($sensor: String!) {
   startSensor(sensorSelector: {
@@ -60,7 +60,7 @@ CELERY = {
     "PLATFORM_CELERY_BROKER_URL_FILE": "/run/secrets/celery_broker_url",
     "PLATFORM_CREDIT_LOANS_URI": "http://source:8000/loans.csv",
 }
-# A web server with the file of loans. It sends the second half of the file once `/tmp/released` exists.
+# A web server that serves the file of loans. It sends the second half of the file once `/tmp/released` exists.
 SLOW_SOURCE = """
 import http.server, pathlib, sys, time
 content = pathlib.Path(sys.argv[1]).read_bytes()
@@ -130,7 +130,8 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     # Turn automation off to limit the load. The test starts the one sensor that it needs.
     project.prepare(PLATFORM_CREDIT_LOANS_URI=LOANS, PLATFORM_AUTOMATION="off")
     try:
-        # The build needs the project's folder. The secret files in it must exist, although the build does not use them.
+        # Build in the project's folder, because Docker Compose requires the secret files there, even for a build that
+        # does not use them.
         project.run(*project.command, "--file", _linked(project), "build", *BUILT, IMAGE_EXTRAS="celery k8s")
         project.admin("platform-assets", "migrate")
         development = ("-e", "PLATFORM_ENV=development", "-e", "PLATFORM_SOURCES=demo")
@@ -147,7 +148,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def _linked(project: Project) -> Path:
-    """Return a copy of the compose file whose build contexts are the repository, so that it can build the images."""
+    """Return a copy of the compose file that builds the images from the repository."""
     file = project.folder / "build.yaml"
     file.write_text((project.folder / "compose.yaml").read_text().replace("context: ..", f"context: {ROOT}"))
     return file
@@ -184,7 +185,7 @@ def approved(project: Project) -> Platform:
 
 
 def derived(project: Project, service: str, tag: str, lines: str) -> None:
-    """Build another version of an image from the tested image, with additional Dockerfile lines."""
+    """Build a new version of a service's image: the tested image plus additional Dockerfile lines."""
     name = f"platform-assets-{service}"
     project.run("docker", "build", "--tag", f"{name}:{tag}", "-", given=f"FROM {name}:{project.tag}\n{lines}\n")
 
@@ -319,7 +320,9 @@ def test_containers_stop_on_sigterm_and_the_port_of_the_service_can_be_set(platf
 
     try:
         # The health check uses the port in the variable `PORT`.
-        wait_until(lambda: health() == "healthy", lambda: f"the container with PORT was healthy: {health()}", SECONDS)
+        wait_until(
+            lambda: health() == "healthy", lambda: f"the container with PORT=9100 was healthy: {health()}", SECONDS
+        )
     finally:
         project.run("docker", "rm", "--force", another)
     containers = [project.container(service) for service in IMAGES]
@@ -361,7 +364,7 @@ def test_a_broken_version_is_rolled_back(platform: Platform) -> None:
     project = platform.project
     for name in IMAGES:
         project.run("docker", "tag", f"platform-assets-{name}:{project.tag}", f"platform-assets-{name}:broken")
-    # This service starts and is healthy, but its predictions fail.
+    # Build a service that starts and is healthy, but whose predictions fail.
     fault = "RUN echo 'Predictor.predict = None' >> /platform/package/platform_assets/serving/predictor.py"
     derived(project, "service", "broken", f"USER 0\n{fault}\nUSER 10001")
     told = deploy(project, "broken", code=1)
@@ -403,7 +406,7 @@ def slow_source(project: Project) -> Iterator[str]:
 
 @contextmanager
 def celery_workers(project: Project) -> Iterator[None]:
-    """Execute runs and steps in containers: one for runs, and two for steps."""
+    """Start Celery workers in containers: one that executes runs, and two that execute steps."""
     file = project.folder / "environments" / "staging.env"
     before = file.read_text()
     profile = ("--profile", "celery")

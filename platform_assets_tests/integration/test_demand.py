@@ -1,4 +1,4 @@
-"""The power demand, from a server with sample values to an issued forecast and its errors."""
+"""End-to-end test of demand forecasts: fetch sample values from a server, issue a forecast, calculate its errors."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ ISSUE = (defs.demand_features, defs.forecasts, defs.forecast_errors, defs.recent
 
 
 class Team:
-    """The energy team's platform, and the sample values of the grid operator's server."""
+    """Runs the energy domain's assets on sample values from a fake server of the grid operator."""
 
     def __init__(self, series: demo.DemoSeries, services: Services) -> None:
         self.series, self.services = series, services
 
     def run(self, *assets: Any, days_back: int = 2) -> dg.ExecuteInProcessResult:
-        """Materialise some assets for the months that contain the last `days_back` days and the week ahead."""
+        """Materialise the given assets for the months that contain the last `days_back` days and the week ahead."""
         months = months_around(self.series.now(), days_back, demo.DAYS_AHEAD)
         with empty_instance() as instance:
             return dg.materialize(
@@ -62,7 +62,7 @@ class Team:
             )
 
     def promote(self) -> int:
-        """Train the model with one candidate, approve its version, and return the number of the request."""
+        """Train the model with one candidate, approve and promote the version; return the approval request's number."""
         spec = replace(MODEL, candidates=MODEL.candidates[:1], explanations=(), resamples=20)
         ledger = self.services.ledger
         ledger.settle_policy(MODEL.name, MODEL.approval)
@@ -93,7 +93,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2", "MON-4")
 def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(team: Team) -> None:
-    # Simulate 10:00 two days ago, so that the demand of the day of the forecast is known now.
+    # Set the clock to 10:00 two days ago. The forecast is for the next day, whose demand is known by now.
     then = datetime.combine(today(datetime.now(UTC)) - 2 * DAY, datetime.min.time(), MADRID).replace(hour=10)
     day = then.date() + DAY
     hours = len(hours_of(day, day))
@@ -111,7 +111,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
     assert (found.day, found.hours, found.incomplete) == (day, hours, ())
     assert services.tables.current(FORECASTS.name) is None
 
-    # The next run copies the forecast to the lake, as if the first run had been killed before the copy.
+    # The forecast is not in the lake yet, as if the first run had been killed. The next run copies it to the lake.
     team.series.now = lambda: datetime.now(UTC)
     team.run(*HARVEST)
     result = team.run(*ISSUE)
@@ -137,7 +137,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
 
 
 def demand_trace(services: Services, day: date, inputs: dict[str, int], answered: tuple[int, float]) -> None:
-    """Check the trace of the first hour: the answer, the served features, and the demand behind the features."""
+    """Check the trace of the day's first forecast: answer, features, and the demand rows behind the features."""
     trace = services.tracer.trace(str(day), 1)
     [traced] = trace.answers
     assert (traced.model, traced.version) == (MODEL.name, 1)

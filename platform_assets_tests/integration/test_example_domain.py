@@ -37,7 +37,7 @@ HIDDEN = (".ci", ".github")
 """Hidden folders to copy. All other hidden folders are created by tools."""
 TABLES_AND_MODEL = ("stocks/prices", "stocks/price_features", "stocks/newest_features", "stocks/stocks_model")
 VARIABLE = "PLATFORM_STOCKS_PRICES_URI"
-# Numbers of demo rows and loans. With fewer rows, some models cannot be trained, or the example fails its gate.
+# Numbers of demo rows and loans. With fewer, some models cannot be trained, or the example fails its quality gate.
 ROWS, LOANS = 400, 3_200
 # Tests that automatically cover every domain.
 OF_ALL_DOMAINS = (
@@ -60,7 +60,7 @@ print(settings_pages()["platform_assets/domains/stocks/settings.md"], end="")
 
 @dataclass(frozen=True)
 class Copy:
-    """A copy of the project with the example domain, and a separate home."""
+    """A copy of the project with the example domain, and its own `PLATFORM_HOME`."""
 
     root: Path
     home: Path
@@ -68,7 +68,8 @@ class Copy:
     @property
     def environment(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(self.root), "PLATFORM_HOME": str(self.home), "PLATFORM_DEMO_ROWS": str(ROWS)}
-        # Remove pytest's variables, because the tests in the copy would otherwise share a folder with other sessions.
+        # Remove pytest's variables, because the tests in the copy would otherwise share a temporary folder with other
+        # pytest sessions.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         return inherited | own
 
@@ -89,7 +90,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Found:
-    """Results in the copy: output of each command by name, and responses of the service by path."""
+    """Results from the copy: each command's output by name, and the service's responses by path."""
 
     copy: Copy
     printed: dict[str, str]
@@ -98,7 +99,7 @@ class Found:
 
 @pytest.fixture(scope="module")
 def found(migrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
-    """Use all parts of the new domain, on a home that was created before the domain was added."""
+    """Use all parts of the new domain. The `PLATFORM_HOME` folder was created before the domain was added."""
     folder = tmp_path_factory.mktemp("example_domain")
     copy = Copy(copy_of_the_project(folder / "project"), folder / "home")
     copy_home(migrated_home, copy.home)
@@ -134,7 +135,7 @@ def copy_of_the_project(root: Path) -> Path:
     root.mkdir()
     for source in ROOT.iterdir():
         if not source.name.startswith(".") or source.name in HIDDEN:
-            # Copy the compiled files as well, because this saves seconds in each command.
+            # Copy the compiled Python files as well, because this saves seconds in each command.
             (shutil.copytree if source.is_dir() else shutil.copy2)(source, root / source.name)
     for name, place in ADDED.items():
         shutil.copytree(EXAMPLE / name, root / place)
@@ -183,7 +184,7 @@ def files(root: Path) -> list[Path]:
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
-    """Return, for each heading of the page, the file that the heading names and the Python blocks below it."""
+    """Return a pair for each heading of the page: the file that it names, and the Python blocks below it."""
     parts = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
     named = [(re.findall(r"`([^`]+)`", part.partition("\n")[0]), part) for part in parts]
     return [(names[0], PYTHON_BLOCK.findall(part)) for names, part in named if names]
@@ -200,7 +201,7 @@ class TestTheExample:
         assert "stocks/prices: the bad rows, with line and reason, are in stocks/prices_quarantine" in printed
         assert "stocks/stocks_model: quality gate passed" in printed
 
-    def test_the_python_example_of_the_tour_works(self, found: Found) -> None:
+    def test_the_python_code_on_the_tour_page_works(self, found: Found) -> None:
         assert "Error" not in found.printed["tour"]
         assert "never awaited" not in found.printed["tour"]
 
@@ -223,7 +224,7 @@ class TestTheExample:
         paths = found.answers["/openapi.json"].json()["paths"]
         assert set(paths) >= {"/features/stocks/{symbol}", "/predictions/stocks"}
 
-    def test_doctor_and_the_settings_page_list_the_variable_of_the_source(self, found: Found) -> None:
+    def test_doctor_and_the_settings_page_list_the_source_variable(self, found: Found) -> None:
         assert f"ok {VARIABLE}: not set: {ROWS} rows of demo data" in found.printed["doctor"]
         assert found.printed["settings"] == (EXAMPLE / "stocks" / "settings.md").read_text()
         assert VARIABLE in found.printed["settings"]
@@ -253,7 +254,7 @@ def test_the_documentation_quotes_every_file_of_the_example() -> None:
     texts = {name: (EXAMPLE / name).read_text() for name, _ in quoted}
     wrong = [f"{name}:\n{block}" for name, blocks in quoted for block in blocks if block not in texts[name]]
     assert "\n\n".join(wrong) == ""
-    # Compare with all files, because the page must quote each of them.
+    # The page must quote every Python file that is not empty.
     written = {str(path.relative_to(EXAMPLE)) for path in EXAMPLE.rglob("*.py") if path.stat().st_size}
     assert set(texts) == written | {"stocks/README.md"}
     assert sum(len(blocks) for _, blocks in quoted) >= len(texts) - 2

@@ -37,7 +37,7 @@ LAST = "ok credit_risk/credit_risk_model"
 
 @dataclass(frozen=True)
 class Runs:
-    """Starts runs of the platform, and follows their output."""
+    """Starts `platform-assets run`, and reads its output."""
 
     warm: WarmParent
     output: Path
@@ -58,14 +58,14 @@ class Runs:
         }
 
     def moment_of_line(self, number: int) -> float:
-        """Wait until the run has printed a number of progress lines; return the time."""
+        """Wait until the run has printed `number` progress lines; return the current time."""
         wait_until(lambda: number == 0 or self._progress() >= number, f"it printed {number} lines")
         return time.monotonic()
 
     def stay_at_line(self, number: int, seconds: float) -> None:
-        """Wait until the run has printed a number of progress lines, and then some seconds more.
+        """Wait until the run has printed `number` progress lines, and then up to `seconds` more.
 
-        The wait ends early if the run prints the next line, because runs differ in speed.
+        The wait ends when the run prints the next line, because this run may be faster than the measured one.
         """
         end = self.moment_of_line(number) + seconds
         while time.monotonic() < end and self._progress() <= number:
@@ -83,7 +83,7 @@ class Runs:
 
 
 def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
-    """Complete a run, and return the times of its start and of each of its progress lines."""
+    """Complete a run; return the time at which it started, followed by the time of each progress line."""
     moments: list[float] = []
     with runs.start(home, url) as run:
         while not (moments and runs.printed_last()):
@@ -93,7 +93,7 @@ def undisturbed(runs: Runs, home: Path, url: str) -> list[float]:
 
 
 def runs_of_mlflow(settings: Settings) -> set[str]:
-    """Return the set of states of MLflow's runs."""
+    """Return the set of the states that MLflow's runs have."""
     from mlflow import MlflowClient
 
     services = Services(settings)
@@ -109,7 +109,7 @@ def runs_of_mlflow(settings: Settings) -> set[str]:
 # The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
-def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_one_model(
+def test_a_run_after_ten_killed_runs_makes_one_model_and_the_same_tables_as_an_undisturbed_run(
     warm: WarmParent, postgres_server: Database, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = Runs(warm, tmp_path / "output.txt", generate(tmp_path / "loans.csv", ROWS))
@@ -122,7 +122,7 @@ def test_a_run_after_ten_killed_runs_gives_the_tables_of_an_undisturbed_run_and_
     chance = random.Random(SEED)
     ends = []
     leftovers: set[str] = set()
-    # Choose most moments uniformly over the run, and four moments during the training and registration of the model.
+    # Kill most runs at a random time, and four of them while they train and register the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,

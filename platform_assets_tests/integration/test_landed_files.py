@@ -66,13 +66,13 @@ def answer(address: str, drop: Drop) -> requests.Response:
 
 
 def is_done(address: str, drop: Drop) -> bool:
-    """Return whether a damaged file was refused, or another file has predictions."""
+    """Return for a damaged file whether it was refused, and for any other file whether it has predictions."""
     response = answer(address, drop)
     return "has no predictions:" in response.text if drop.kind == "damaged" else response.ok
 
 
 def pause() -> bool:
-    # Files arrive one by one, while the sensor scans the zone.
+    # Pause between files, so that the sensor scans the landing zone while further files arrive.
     time.sleep(0.2)
     return True
 
@@ -81,7 +81,7 @@ def pause() -> bool:
 @pytest.mark.release
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-1", "SEN-6", "PLT-2")
-def test_dropped_files_become_predictions_within_two_minutes(tmp_path: Path, database_url: str) -> None:
+def test_dropped_files_get_predictions_within_two_minutes(tmp_path: Path, database_url: str) -> None:
     services = open_plant(tmp_path, database_url)
     approval = Plant(services).promote(2.0)
     services.close()

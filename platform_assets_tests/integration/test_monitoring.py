@@ -50,7 +50,7 @@ FAILED_CHECKS = {
     f"check_failed {MODEL.key} labels_agree_with_predictions",
     f"check_failed {LOANS} volume_is_as_usual",
 }
-"""Incidents of the checks of the job `monitor`."""
+"""Incidents that the job `monitor` opens for failed checks."""
 OTHERS = {
     f"run_failed {LOANS}",
     f"automation_failed sensor {SENSOR}",
@@ -95,7 +95,7 @@ def platform(database_url: str, folder: Path, hook: str, smtp: str) -> Iterator[
 
 
 def usual_days(at: WatchedPlatform, loans: list[str]) -> None:
-    """Simulate 45 usual days of the platform."""
+    """Simulate 45 days without faults."""
     at.load(loans[:-3])
     assert at.materialise(READINGS_HISTORY.name)
     at.promote()
@@ -110,17 +110,17 @@ def usual_days(at: WatchedPlatform, loans: list[str]) -> None:
 
 
 def shifted(rows: pd.DataFrame) -> pd.DataFrame:
-    """Shift the mean of one feature, and double the spread of the other feature."""
+    """Shift the mean of `sensor_1`, and double the values of `sensor_2`."""
     return rows.assign(sensor_1=rows["sensor_1"] + 1, sensor_2=2 * rows["sensor_2"])
 
 
 def stuck(rows: pd.DataFrame) -> pd.DataFrame:
-    """Set a feature to the same value in all rows."""
+    """Set `sensor_2` to the same value in all rows."""
     return rows.assign(sensor_2=0.1)
 
 
 def plant_in_data(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Create faults that the job `monitor` finds: half the usual requests, drift, failures and flipped labels."""
+    """Create faults that the job `monitor` finds: drift, failures, flipped labels, missing requests and rows."""
     at.pass_days(6)
     asked = [at.answer(day, 50, shifted if day > 3 else stuck, failures=25) for day in range(6, 0, -1)]
     at.asked = asked[:2]
@@ -184,12 +184,12 @@ def mend(at: WatchedPlatform, loans: list[str]) -> None:
     at.disk_is_full = at.daemon_is_dead = False
     with servers.watched(at.services):
         pass
-    # The incident of a champion closes when no process has reported the problem for three minutes.
+    # The incident of an unloadable champion closes when no process has reported the problem for three minutes.
     at.desk.pass_time(timedelta(minutes=4))
 
 
 def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> None:
-    """Correct the labels, and simulate usual days again."""
+    """Correct the labels, and simulate days without faults."""
     label(at, address, key, flipped=False)
     at.pass_days(9)
     for day in range(9, 0, -1):
@@ -235,9 +235,9 @@ def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recov
 
 
 def assert_told_once(hook: WebhookServer, box: Mailbox, state: str) -> None:
-    """Check that each incident's owners were notified of this state once, by mail or by the webhook."""
+    """Check that the owners of each incident were notified of its `state` exactly once, by mail or by the webhook."""
     by_mail = {one for one in FAILED_CHECKS | OTHERS if MODEL.key in one}
-    # Messages that the receiver refused were sent again with the same key.
+    # A message that the receiver refuses is sent again with the same key.
     assert len(hook.received) == len({one["key"] for one in hook.received}) + REFUSALS.count(503)
     told = {one["key"]: f"{one['event']} {one['subject']}" for one in hook.received if one["state"] == state}
     assert sorted(told.values()) == sorted((FAILED_CHECKS | OTHERS) - by_mail)

@@ -1,4 +1,4 @@
-"""End-to-end test on the real loans: the command `run`, the gate's verdict, and the predictions."""
+"""End-to-end test on the real loans: the command `run`, the result of the quality gate, and the predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FOUR_GIB_IN_KIB = 4 * 1024**2
 # The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2", "CRE-3", "CRE-4", "CRE-5", "PRO-2")
-def test_a_run_on_all_real_loans_fails_the_gate_and_needs_less_than_four_gibibytes(
+def test_a_run_on_all_real_loans_fails_the_gate_and_uses_less_than_four_gibibytes_of_memory(
     warm: WarmParent, real_data: Path, database_url: str, tmp_path: Path
 ) -> None:
     variables = {
@@ -88,7 +88,7 @@ def assert_answers_are_brute_force(services: Services, source: Path, digest: str
     for number, answer in zip(drawn, answers, strict=True):
         row = wanted[number]
         features = {name: getattr(row, name) for name in NAMES}
-        # Allow rounding errors, because the platform adds the values of an average in another order.
+        # Allow rounding errors, because the platform sums the values of an average in a different order.
         average = pytest.approx(row.avg_amount_loans_previous or 0.0, rel=1e-12)
         assert (answer["features"].pop(AVERAGE) or 0.0) == average
         assert answer["features"] == {name: value for name, value in features.items() if name != AVERAGE}

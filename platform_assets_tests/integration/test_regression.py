@@ -1,4 +1,4 @@
-"""A regression model from its training to a served forecast, its labels, a rollback and a bundle."""
+"""End-to-end test of a regression model: training, approval, forecasts, labels, rollback and bundle."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Plant:
-    """A bench whose trainings open approval requests in the ledger of the services."""
+    """Trains the regression model, opens approval requests in the services' ledger, and promotes versions."""
 
     def __init__(self, bench: Bench, services: Services) -> None:
         self.bench = bench
@@ -52,7 +52,7 @@ class Plant:
         self.promoter = Promoter(services.ledger, bench.registry, bench.artefacts, services.database.lock)
 
     def train(self, days: int) -> tuple[Training, Request]:
-        """Train on the loads of a number of days, and return the training and its request."""
+        """Train on the loads of `days` days; return the training and its approval request."""
         with self.bench.engine.stage(loads(days)) as staged:
             self.bench.tables.publish(TABLE, staged, metadata={"demo": True})
         self.ledger.settle_policy(LOAD.name, LOAD.approval)
@@ -115,7 +115,7 @@ def test_a_regression_model_is_trained_approved_served_and_rolled_back(
 
 
 def served(plant: Plant, services: Services, request: Request) -> None:
-    """Check the forecasts of the champion, their log, and their errors once the truth is known."""
+    """Check the champion's forecasts, the prediction log, and the metrics calculated from labels."""
     source = LedgerChampions(services._own_connection, plant.bench.artefacts.load)
     models = LiveModels(source)
     log = PredictionLog(TableSink(services._own_connection))
@@ -150,7 +150,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
     assert performance.assessment is not None
     expected = np.abs(values["value"] - hours["load_mw"].to_numpy())[:30].mean()
     assert performance.assessment.estimates["mae"].value == pytest.approx(expected)
-    # The log has no intervals and no baselines, so only the criterion on MAPE is evaluated.
+    # The prediction log contains no intervals and no baselines, so only the criterion on MAPE is evaluated.
     assert [reason.name for reason in performance.assessment.verdict.reasons] == ["mape_is_at_most_0_04"]
     assert "30 of 48 predictions of version 1 have a label" in performance.told
     assert {"last_week.png", "residuals.png", "values.png"} == set(performance.assessment.plots)
@@ -158,7 +158,7 @@ def served(plant: Plant, services: Services, request: Request) -> None:
 
 
 def labels(services: Services, truths: list[float]) -> None:
-    """Store labels for 30 hours. Also send a NaN label before them, which must be refused."""
+    """Store labels for 30 hours. A NaN label, sent in the same call, must be refused."""
     now = datetime.now(UTC)
     sent = [
         Label(truth, now + timedelta(seconds=30), request_id="r-1", subject=f"h{place}")

@@ -1,4 +1,4 @@
-"""Sentence relevance, from an archive to predictions, and again after a new archive."""
+"""End-to-end test of sentence relevance: train on an archive, predict, and repeat both with a newer archive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from platform_assets.approval.requests import Request
 
 FIRST, SECOND = 900, 1_200
-# Share of words that match the label: high enough to pass the gate with a small archive, low enough for calibration.
+# Share of words that match the label. It is high enough to pass the quality gate with a small archive, and low enough
+# that the scores can be calibrated.
 HONESTY = 0.75
 WORDS = 7
 KINDS = (("Relevant", NEWS.split(), EVERYDAY.split()), ("Not Relevant", EVERYDAY.split(), NEWS.split()))
@@ -47,7 +48,7 @@ def platform(database_url: str, archive: Path, tmp_path: Path, monkeypatch: pyte
 
 
 def pack(archive: Path, rows: int) -> None:
-    """Write an archive with a number of sentences. Each archive begins with the sentences of every smaller archive."""
+    """Write an archive with `rows` sentences. A larger archive begins with the sentences of a smaller one."""
     random = Random(20_261_120)
     texts = []
     for _ in range(rows):

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test"
 KEYS = f"shop:predict:{hashlib.sha256(KEY.encode()).hexdigest()}"
 SECONDS = 30
-# Import hook that rejects libraries that are missing in the image.
+# Import hook that rejects libraries that the image does not contain.
 ONLY_THE_IMAGE_S = """
 import os, sys
 from importlib.metadata import packages_distributions
@@ -72,7 +72,7 @@ class Image:
 
     @property
     def health_check(self) -> list[str]:
-        """Return the health check."""
+        """Return the command of the health check."""
         [command] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)", self.text, re.MULTILINE)
         check: list[str] = json.loads(command)
         return check
@@ -118,7 +118,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, str]:
-    """Return the environment variables of the image, with this test's folders and the import hook."""
+    """Return the image's environment variables, with this test's folders and the hook `ONLY_THE_IMAGE_S`."""
     guard = tmp_path / "guard"
     guard.mkdir()
     (guard / "sitecustomize.py").write_text(ONLY_THE_IMAGE_S)

@@ -1,4 +1,4 @@
-"""The previous release works on a database that the current code, and a migration of a later release, have migrated.
+"""The previous release works after the database was migrated by the current code and by a simulated later release.
 
 `rollback_to.txt` contains the commit of the previous release. Its code comes from the project's git history and runs
 with the installed libraries. If the history is missing, as in a wheel or a shallow clone, the test is skipped.
@@ -51,7 +51,7 @@ def is_in_history(commit: str) -> bool:
 
 @pytest.fixture
 def later(tmp_path: Path) -> Path:
-    """The domains of a later release, which has another domain with a table."""
+    """Migrations of a simulated later release, which adds a domain with one table."""
     for branch in find_branches()[1:]:
         shutil.copytree(DOMAINS / branch.label / "migrations", tmp_path / "later" / branch.label / "migrations")
     write_migration(tmp_path / "later", "later_0001_things", "create schema later; create table later.things (id int)")
@@ -80,7 +80,9 @@ def run(*command: str, variables: Mapping[str, str]) -> str:
 @pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(not is_in_history(COMMIT), reason=f"the commit {COMMIT} of rollback_to.txt is not in the history")
+@pytest.mark.skipif(
+    not is_in_history(COMMIT), reason=f"the commit {COMMIT} in rollback_to.txt is not in the git history"
+)
 @pytest.mark.requirement("OPS-5", "PLT-14")
 def test_the_previous_release_migrates_serves_and_decides_on_the_newer_database(
     database_url: str,
@@ -138,5 +140,5 @@ def test_the_previous_release_migrates_serves_and_decides_on_the_newer_database(
     assert logged == [("sentence_relevance_model", answer.json()["relevant"])]
 
 
-def test_a_commit_that_is_not_in_the_history_is_recognised() -> None:
+def test_a_commit_outside_the_git_history_is_detected() -> None:
     assert not is_in_history("0" * 40)

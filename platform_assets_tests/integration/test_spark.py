@@ -1,4 +1,4 @@
-"""Credit risk's tables from the real loans on a Spark cluster: the same rows and checks as on DuckDB."""
+"""Build credit risk's tables from the real loans on a Spark cluster; they must equal those that DuckDB builds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
     assert version is not None
     written = services.tables.scan(LOAN_FEATURES.name)
     with services.engine.stage(written) as staged:
-        # The recorded digest equals the digest of the rows, no matter which engine wrote them.
+        # Spark must have recorded the digest that DuckDB calculates for the same rows.
         assert version.digest == staged.digest
     wanted = [(schema.name, check.name) for schema in (LOAN_FEATURES, CLIENT_FEATURES) for check in checks_of(schema)]
     keys = [dg.AssetCheckKey(dg.AssetKey(table.split("/")), check) for table, check in wanted]

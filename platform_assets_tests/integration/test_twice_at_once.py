@@ -152,7 +152,8 @@ SEQUENCES = {
         Twice("load_esios_demand", assert_hours_loaded_once, [*MONTHS]),
     ],
 }
-"""The jobs of each test, in the order of execution. If the options are a list, the job backfills these partitions."""
+"""The jobs of each test, in the order of execution. If a job's options are a list of partitions, they are
+backfilled."""
 
 
 @pytest.fixture

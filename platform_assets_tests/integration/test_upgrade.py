@@ -1,4 +1,4 @@
-"""The current code on a home that the previous version created.
+"""The current code upgrades a `PLATFORM_HOME` that the previous version created, and keeps its contents.
 
 `upgrade_from.txt` contains the commit of the previous version. Its code comes from the project's git history and runs
 with the installed libraries. `upgrade_part.py` contains the steps that run on either version, and this module contains
@@ -37,21 +37,21 @@ pytestmark = [
 
 COMMIT = Path(__file__).with_name("upgrade_from.txt").read_text().strip()
 ROWS = "3200"
-"""Number of demo rows. With fewer rows, a model cannot be trained, or the sentence model fails its gate."""
+"""Number of demo rows. With fewer rows, a model cannot be trained, or the sentence model fails its quality gate."""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Results of the three parts. Their key `facts` contains everything that an upgrade must keep.
+    """Results of the test's three parts. The key `facts` of each contains everything that an upgrade must keep.
 
     Attributes
     ----------
     before
-        Results of the previous code, at the end of its part.
+        Results of the part that runs the previous code.
     after
-        Results of the current code. The facts were read after the migration, before any other change.
+        Results of the part that runs the current code. Its facts were read right after the migration.
     once_more
-        Results of the current code, after a second run.
+        Results of the part that runs the current code again, in another process.
     """
 
     before: Facts
@@ -59,13 +59,13 @@ class Story:
     once_more: Facts
 
     def facts(self, name: str) -> tuple[Any, Any, Any]:
-        """Return one kind of fact at three times: before the upgrade, after the migration, and at the end."""
+        """Return one kind of fact, read three times: before the upgrade, after the migration, and at the end."""
         return self.before["facts"][name], self.after["facts"][name], self.once_more["facts"][name]
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """Run all three parts once, for all tests."""
+    """Run all three parts. All tests share the results."""
     folder = tmp_path_factory.mktemp("upgrade")
     check_out(COMMIT, folder / "checkout")
     before = played(upgrade_part.before, folder, folder / "checkout")
@@ -103,7 +103,7 @@ def played(part: Callable[[Path], Facts], folder: Path, checkout: Path) -> Facts
         stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, f"{part.__doc__}\n{done.stdout}"
-    # Wait until the watcher has ended, because the next part must not use a watcher that runs other code.
+    # Wait until the database's watcher process has ended, because the next part must start one from its own code.
     wait_until_stopped(home)
     found: Facts = json.loads((folder / f"{part.__name__}.json").read_text())
     assert found["checkout"] == str(checkout)
@@ -133,8 +133,8 @@ def test_the_previous_code_created_models_tables_and_requests(story: Story) -> N
     assert made["champions"][SENTENCES]["registry"][0] == 1
 
 
-def test_all_facts_about_the_upgraded_platform_can_be_read(story: Story) -> None:
-    # Check this separately, because the other tests would treat an equal failure before and after as an equal fact.
+def test_all_facts_can_be_read_before_and_after_the_upgrade(story: Story) -> None:
+    # Check this separately: the other tests would pass if reading a fact gave the same error before and after.
     assert "\n".join(failures(story.before)) == ""
     assert "\n".join(failures(story.after)) == ""
     assert "\n".join(failures(story.once_more)) == ""
@@ -154,7 +154,7 @@ def test_all_model_versions_keep_their_scores(story: Story) -> None:
     for model in MODELS:
         for number, version in before[model]["versions"].items():
             now = at_the_end[model]["versions"][number]
-            # Ignore new tags, because a promotion adds some.
+            # Ignore new tags, because a promotion adds tags.
             tags = among(version["tags"], now["tags"])
             assert {**now, "tags": tags} == version
 

@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_contains_every_file_of_the_package(wheel: Path) -> None:
     package = {file for file in (ROOT / "platform_assets").rglob("*") if file.is_file() and file.suffix != ".pyc"}
     expected = {str(file.relative_to(ROOT)) for file in package} | DAGSTERS_FILES
-    # Leave out numba's cache of compiled code, which is next to the module.
+    # Leave out the files that numba caches in `__pycache__`.
     expected = {name for name in expected if "__pycache__" not in name}
     contained = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in contained if ".dist-info/" not in name} == expected
@@ -48,7 +48,7 @@ def test_the_wheel_contains_every_file_of_the_package(wheel: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 @pytest.mark.requirement("PLT-3")
-def test_the_installed_wheel_builds_all_assets_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_materialises_all_assets_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     environment, locked, folder = tmp_path / "venv", tmp_path / "locked.txt", tmp_path / "empty"
     uv("venv", "--python", sys.executable, environment)
     uv("export", "--frozen", "--no-dev", "--no-emit-project", "--output-file", locked)

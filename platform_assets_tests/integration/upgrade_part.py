@@ -53,7 +53,11 @@ OF_KEY = ("name", "owner", "scopes", "id", "created_at", "revoked_at")
 
 
 def before(_: Path) -> Facts:
-    """Fill a new home: sentences get a champion and a pending request; credit risk gets two requests, one rejected."""
+    """Fill a new `PLATFORM_HOME`.
+
+    The sentence model gets a champion and a pending request. The credit risk model gets a rejected and a pending
+    request.
+    """
     secrets = {name: told("keys", "add", name, "--owner", "anna", *scopes(name)).strip() for name in SCOPES}
     train(SENTENCES, ROWS_AT_FIRST)
     [first] = numbers(SENTENCES)
@@ -68,7 +72,7 @@ def before(_: Path) -> Facts:
 
 
 def after(folder: Path) -> Facts:
-    """Migrate the databases with the new code, approve and promote one pending request, and run the command `run`."""
+    """Migrate the databases with the current code, approve and promote a pending request, and run the command `run`."""
     secrets = json.loads((folder / "before.json").read_text())["secrets"]
     found: Facts = {"migrate": command("migrate"), "audit": command("audit"), "facts": facts(secrets)}
     newest = numbers(SENTENCES)[0]
@@ -114,7 +118,7 @@ def scopes(key: str) -> list[str]:
 
 
 def train(model: str, rows: str) -> None:
-    """Train a model on a given number of rows of demo data."""
+    """Train a model on `rows` rows of demo data."""
     kept, os.environ["PLATFORM_DEMO_ROWS"] = os.environ["PLATFORM_DEMO_ROWS"], rows
     with history() as instance:
         definitions.defs().resolve_job_def(f"train_{model}").execute_in_process(instance=instance)
@@ -145,14 +149,14 @@ def opened() -> Iterator[Services]:
 
 @contextmanager
 def history() -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's instance with the `dagster.yaml` of this code."""
+    """Open Dagster's instance with the `dagster.yaml` of the code that runs this part."""
     reference = InstanceRef.from_dir(str(load_settings().home / "dagster"), config_dir=str(CHECKOUT))
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
 
 def made() -> Facts:
-    """Return what runs and decisions create: versions, champions, table versions, and requests with their states."""
+    """Return what runs and decisions create: model versions, champions, table versions, and states of requests."""
     with opened() as services:
         return {
             "models": {name: [one.version for one in services.registry.versions(name)] for name in MODELS},
@@ -179,7 +183,10 @@ def facts(secrets: Mapping[str, str]) -> Facts:
 
 
 def tried(ask: Callable[..., Any], *arguments: Any) -> Any:
-    """Return a function's result, or its error as a fact, so that one error does not hide the other facts."""
+    """Return a function's result.
+
+    If it raises an error, return the error as a fact, so that the other facts are still read.
+    """
     try:
         return ask(*arguments)
     except Exception as error:  # noqa: BLE001 - the test reports any error
@@ -231,7 +238,7 @@ def model(services: Services, name: str) -> Facts:
 
 
 def champion(services: Services, name: str) -> Facts:
-    """Return the champion according to the ledger and to the registry, and the differences."""
+    """Return the champion according to the ledger, the champion according to the registry, and their differences."""
     in_ledger, in_registry = services.ledger.champion(name), services.registry.by_alias(name, "champion")
     return {
         "ledger": in_ledger and [in_ledger.version, in_ledger.digest, in_ledger.request_id],
@@ -241,7 +248,7 @@ def champion(services: Services, name: str) -> Facts:
 
 
 def scores(services: Services, version: Any) -> list[float]:
-    """Return a version's scores of its golden rows, and of the first rows of its training tables."""
+    """Return a version's scores for its golden rows, and for the first rows of its training tables."""
     fitted = services.artefacts.load(version.digest)
     rows = [services.tables.read(name, version=number) for name, number in version.tables.items()]
     there = [one.sort_values([*fitted.features]) for one in rows if {*fitted.features} <= {*one.columns}]
@@ -273,7 +280,7 @@ def requests(services: Services) -> Facts:
 
 
 def holder(services: Services, secret: str) -> list[str] | None:
-    """Return owner and scopes of a key; None if it is not valid."""
+    """Return the owner and the scopes of a key, or None if the key is not valid."""
     key = services.keys.check(secret)
     return [key.owner, *sorted(key.scopes)] if key else None
 

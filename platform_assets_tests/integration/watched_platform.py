@@ -1,4 +1,4 @@
-"""A platform with monitoring and alerts, and with simulated traffic, faults and days."""
+"""A platform with monitoring and alerts, on which tests simulate traffic, faults and the passing of days."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class WatchedPlatform:
     instance
         Dagster's instance.
     url
-        URL of the platform's database, in which the class changes stored times.
+        URL of the platform's database. The class changes times in this database to simulate the passing of days.
     loans
         CSV file with the loans.
 
     Attributes
     ----------
     disk_is_full, daemon_is_dead
-        Whether `serve` and `up` detect a full disk, and a dead daemon.
+        Whether to simulate a nearly full disk, and a dead Dagster daemon.
     asked
         Requests whose predictions get labels.
     """
@@ -111,11 +111,11 @@ class WatchedPlatform:
         (self.loans.parent / "hidden").rename(self._hidden)
 
     def look(self) -> None:
-        """Evaluate the sensors and the watch three times, and send the messages that are due."""
+        """Run the checks of Dagster's history, `serve` and `up` three times, and send the alerts that are due."""
         for _ in range(3):
             self.history.look()
             self._outside.look()
-            # Let a minute pass, so that messages that the receiver refused are sent again.
+            # Simulate a minute, so that messages that the receiver refused are sent again.
             self.desk.pass_time(timedelta(minutes=1))
 
     def _champions(self) -> Findings:
@@ -142,7 +142,7 @@ class WatchedPlatform:
         self._rows = read_pinned_examples(services.tables, MODEL, version).training
 
     def answer(self, days_ago: int, rows: int, change: Callable[[Any], Any] | None = None, failures: int = 0) -> str:
-        """Log a request of an earlier day with its predictions and statistics; return the id of the request."""
+        """Log predictions and statistics of a request as if it were made on an earlier day; return the request's id."""
         at = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC) - days_ago * DAY
         frame = self._rows.sample(rows, random_state=self._random)[list(MODEL.feature_names)].reset_index(drop=True)
         frame = change(frame) if change else frame
@@ -178,7 +178,7 @@ class WatchedPlatform:
             return [positive for (positive,) in connection.execute(query, [request]).fetchall()]
 
     def pass_days(self, number: int) -> None:
-        """Make predictions, requests and measurements older by a number of days."""
+        """Make predictions, requests and measurements `number` days older."""
         moves = [
             ("predictions", "at = at - {}"),
             ("request_statistics", "at = at - {}"),
@@ -187,7 +187,8 @@ class WatchedPlatform:
         ]
         with owner_at(self.url) as owner:
             for table, move in moves:
-                # Move the days in two steps, because a moved day must not get the key of a day that has not been moved.
+                # Move the days in two steps: in one step, a moved row could get the key of a row that is still to be
+                # moved.
                 for days in (1_000 + number, -1_000):
                     moved = move.format(f"interval '{days} days'")
                     owner.execute(f"update platform.{table} set {moved}".encode())

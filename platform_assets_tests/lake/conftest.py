@@ -1,4 +1,4 @@
-"""Lakes in a folder, in memory and in an object store, and a shop on the platform."""
+"""Fixtures: lakes in a folder, in memory and in object stores, and a platform with the sample domain `shop`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:
 
 @pytest.fixture
 def online(shop: Shop, owner_url: str) -> Iterator[Shop]:
-    """A shop with an online table of the newest sales."""
+    """The sample domain `shop`, with an online table that contains the newest sale of each item."""
     as_owner(owner_url, "create schema shop; create table shop.newest (item text primary key, sale_id bigint)")
     assert shop.run(sales, newest, newest_is_current).success
     yield shop

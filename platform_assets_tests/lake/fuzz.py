@@ -1,6 +1,6 @@
 """Land unusual or damaged files and check each outcome.
 
-For each file, the outcome must be exactly the table, the table without the quarantined lines, or a refusal. `make fuzz`
+Each file must give its exact rows, or its rows without the quarantined lines, or be refused. `make fuzz`
 lands thousands of files, the test suite a few hundred. `make fuzz ARGS="--seed 7 --files 1"` repeats a failing case.
 """
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 EXACT, QUARANTINED, REFUSED = "exact", "less quarantined lines", "refused"
 BATCH = 200
-"""Number of files that the engine reads in one query, because compiling a query takes longer than reading a file."""
+"""Number of files that the engine reads in one query. One query for many files is faster, because compiling a query
+takes longer than reading a file."""
 FILE = "file"
 _BATCH_SCHEMA = replace(SCHEMA, columns=(*SCHEMA.columns, Column(FILE, "int64", "Seed.")), key=(FILE, "id"))
 _LINES = 1_000_000
@@ -42,7 +43,7 @@ _LINES = 1_000_000
 
 
 def outcomes(seeds: Iterable[int], engine: Engine, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Land the files of some seeds; count the outcomes, and describe the wrong outcomes."""
+    """Land one file for each seed. Return how often each outcome occurred, and a description of each wrong outcome."""
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     landed: defaultdict[tuple[pa.DataType, ...], dict[int, tuple[OddFile, pa.Table]]] = defaultdict(dict)
@@ -110,7 +111,7 @@ def _sifted(
 
 def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]) -> str | None:
     by_id = {row["id"]: row for row in good}
-    # Allow more outcomes for rows with a repeated id, because a damaged copy contradicts the good copy.
+    # If an id occurs more than once, more outcomes are correct: a damaged copy of a row contradicts the good copy.
     ids = Counter(row["id"] for row in file.rows)
     invented = sorted(set(by_id) - {row["id"] for row in file.rows})
     if invented or len(by_id) < len(good):

@@ -30,7 +30,7 @@ class Job:
 
 
 def rows_of(job: Job, turn: int) -> pd.DataFrame:
-    """Return the rows of one round. Each round has another number of rows, so that a mix of versions is detected."""
+    """Return the rows of one round. The number of rows differs in each round, so that a mix of versions is detected."""
     frame = pd.DataFrame({"writer": job.writer, "turn": turn, "row": range(100 + turn)})
     return frame if job.partition is None else frame.assign(part=job.partition)
 
@@ -47,7 +47,7 @@ def work(store: TableStore, engine: Engine, job: Job) -> None:
 
 
 def die_while_publishing(store: TableStore, engine: Engine, table: str, rows: int, remark: str) -> None:
-    """Publish rows until the kernel kills this process, because it wrote more than 50,000 bytes to a file."""
+    """Publish rows. The kernel kills this process as soon as it has written 50,000 bytes to a file."""
     with engine.stage(pd.DataFrame({"writer": [str(row) for row in range(rows)]})) as staged:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))

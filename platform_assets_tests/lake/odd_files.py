@@ -260,7 +260,9 @@ def _plant_stray_quotes(
     owners: Sequence[int | None],
     names: Sequence[str],
 ) -> set[int]:
-    """Open a quote in a record, usually close it in the same column of a later one, and return the records' positions.
+    """Open a quote in a record, and usually close it in the same column of a later record.
+
+    Return the positions of both.
 
     A quote at the end of an unquoted field is part of the field's value, so the quote is also added to `file.rows`.
     """
@@ -351,7 +353,7 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
     columns, story = [], ["parquet"]
     has_bytes = rng.random() < 0.1
     if has_bytes:
-        unreadable.clear()  # if all notes are equal, no rows contradict each other
+        unreadable.clear()  # with equal notes, no rows contradict each other
         for row in rows:
             row["note"] = "x"
     # Use one of only four combinations of types, so that many files can be read together.

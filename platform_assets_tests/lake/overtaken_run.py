@@ -1,4 +1,4 @@
-"""A process that materialises the shop's totals. After it has read its input, it waits for a line on standard input."""
+"""A process that materialises the shop's totals. After it has read the sales, it waits for a line on standard input."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from platform_assets_tests.lake.shop import INDEPENDENT, OWNERS, sales
 
 
 def main(home: str, database_url: str) -> None:
-    """Print `read` when the input was read; at the end, print the failure or `published`."""
+    """Print `read` after reading the sales; at the end, print the error, or `published`."""
 
     @table_asset(INDEPENDENT, owners=OWNERS)
     def independent(sales: Expression) -> Expression:

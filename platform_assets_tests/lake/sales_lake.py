@@ -1,4 +1,4 @@
-"""A lake for tests, and rows of sales."""
+"""A lake for tests, and sample sales to publish in it."""
 
 from __future__ import annotations
 

@@ -100,13 +100,13 @@ def plain_frame(sales: Frame) -> Frame:
 
 @dg.asset(key_prefix="shop", io_manager_key=IO_MANAGER, ins={"plain_frame": dg.AssetIn(key_prefix="shop")})
 def plain_expression(plain_frame: Expression) -> Expression:
-    """An expression made from another plain asset."""
+    """Another table without a schema, made from `plain_frame`."""
     return plain_frame.filter(plain_frame["rank"] > 1).select("item", "rank")
 
 
 @dataclass
 class Shop:
-    """The platform with these assets and a delivered file."""
+    """A platform with this module's assets, and the source file of the sales."""
 
     instance: dg.DagsterInstance
     services: Services

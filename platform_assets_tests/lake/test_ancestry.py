@@ -1,4 +1,4 @@
-"""Ancestry: the table versions that a version was made from, even after their rows were removed."""
+"""`Ancestry` finds the table versions from which a version was made, even those whose rows were removed."""
 
 from __future__ import annotations
 

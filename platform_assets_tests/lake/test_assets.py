@@ -1,4 +1,4 @@
-"""Table assets with the real resources: validation, publication, records, and runs that overtake each other."""
+"""Table assets with the real resources: validation, publication, records, and runs that finish out of order."""
 
 import asyncio
 import json
@@ -155,7 +155,7 @@ def test_passed_checks_are_recorded(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PLT-5", "PLT-12")
-def test_a_source_that_shrinks_is_published_with_a_warning(shop: Shop) -> None:
+def test_a_table_whose_source_shrinks_is_published_with_a_warning(shop: Shop) -> None:
     shop.run(sales)
     shop.deliver("sale_id,item,price_eur\n1,tea,10\n")
     result = shop.run(sales)
@@ -254,11 +254,11 @@ def test_staged_files_are_removed_after_the_run(shop: Shop) -> None:
     assert list(shop.services.scratch.rglob("staged*")) == []
 
 
-def test_the_error_for_a_missing_upstream_table_names_the_table(shop: Shop) -> None:
+def test_the_error_names_the_missing_upstream_table(shop: Shop) -> None:
     assert "there is no table shop/doubled yet; materialise the asset first" in failure(shop.run(totals))
 
 
-def test_the_error_for_undeclared_columns_names_the_columns(shop: Shop) -> None:
+def test_the_error_names_missing_and_undeclared_columns(shop: Shop) -> None:
     @table_asset(DOUBLED, owners=OWNERS)
     def wrong() -> Frame:
         """Columns that differ from the schema."""
@@ -277,7 +277,7 @@ def test_an_upstream_asset_may_have_the_same_name_as_a_resource(shop: Shop) -> N
     def own(
         tables: Frame, validator: Expression, engine: dg.ResourceParam[Engine], context: dg.AssetExecutionContext
     ) -> Expression:
-        """Asset with a parameter of each kind."""
+        """An asset with a parameter of each kind: table, resource and context."""
         seen.update(rows=len(tables), engine=engine, run=context.run.run_id)
         return validator.select(item=validator.sale_id.cast("string"), total_eur="price_eur")
 
@@ -291,7 +291,7 @@ def online_rows_equal_lake(result: dg.ExecuteInProcessResult) -> bool:
 
 
 @pytest.mark.requirement("PLT-1", "CRE-5")
-def test_published_online_rows_equal_the_lake(online: Shop) -> None:
+def test_published_online_rows_equal_the_rows_in_the_lake(online: Shop) -> None:
     assert asyncio.run(online.services.online.get("shop/newest", item="tea")) == {"item": "tea", "sale_id": 2}
     result = online.run(newest, newest_is_current)
     assert online_rows_equal_lake(result)

@@ -1,4 +1,4 @@
-"""Partitions, concurrent writers, and writers that fail or are killed."""
+"""Publishing to Delta tables: partitions, concurrent writers, and writers that fail or are killed."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def _assert_described(lake: Lake, version: TableVersion, by: str | None) -> None
 def _working(
     request: pytest.FixtureRequest, lake: Lake, jobs: list[Job], scratch: Path
 ) -> Iterator[Callable[[], bool]]:
-    """Start one writer per job, in its own process, or in a thread if the store is private to this process."""
+    """Start one writer per job, each in its own process, or in a thread if the lake is in memory."""
     if lake.is_shared:
         writers: list[Writer] = request.getfixturevalue("processes")[: len(jobs)]
         for writer, job in zip(writers, jobs, strict=True):

@@ -89,7 +89,7 @@ def test_tables_whose_names_share_a_prefix_are_separate(lake: Lake) -> None:
     assert not lake.store.exists("shop")
 
 
-def test_the_error_for_a_missing_table_or_version_names_the_table_or_version(lake: Lake) -> None:
+def test_the_error_names_the_missing_table_or_version(lake: Lake) -> None:
     for reads in (lake.store.read, lake.store.scan, lake.store.versions):
         with pytest.raises(TableError, match="no table shop/sales yet; materialise the asset first"):
             reads(NAME)
@@ -132,7 +132,7 @@ def test_types_are_kept_or_converted_as_documented(lake: Lake) -> None:
         assert found.column(column).combine_chunks().equals(wanted), column
 
 
-def test_a_query_reads_only_its_partitions_and_columns(folder_lake: Lake) -> None:
+def test_a_query_reads_only_the_partitions_and_columns_that_it_needs(folder_lake: Lake) -> None:
     folder_lake.publish(by_month(jan=1, feb=2), "month")
     table = DeltaTable(folder_lake.store.uri(NAME))
     rows = folder_lake.store.scan(NAME)

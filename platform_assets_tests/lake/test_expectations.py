@@ -114,7 +114,7 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Return a row for each line, with a column for each rule's number: true if the line satisfies the rule."""
+    """Return for each line (row) and each rule (column, named by its index) whether the line satisfies the rule."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 
@@ -198,7 +198,7 @@ def test_samples_show_all_checked_columns() -> None:
     assert (str(dates["d"])[:10], str(dates["e"])[:10], dates["line"]) == (str(LOW), str(HIGH), EXACT)
 
 
-def test_times_with_a_zone_are_compared_as_moments() -> None:
+def test_times_with_a_time_zone_are_compared_as_instants() -> None:
     early, late = (pd.Timestamp(f"2026-01-01T{hour}:00:00", tz="UTC") for hour in (11, 12))
     same = pd.Timestamp("2026-01-01T13:00:00", tz="Europe/Madrid")
     rows = pd.DataFrame({"a": [late, late, early, None], "b": [early, same.tz_convert("UTC"), late, late]})
@@ -212,7 +212,7 @@ def test_judgements_have_the_order_of_the_expectations_even_if_names_repeat() ->
     assert judge(frame(i=[1]), [], ("i",)) == []
 
 
-def test_checked_rows_are_released() -> None:
+def test_checked_rows_are_released_from_memory() -> None:
     judge(rows := pd.DataFrame({"i": [1] * 4321}), [is_not_negative("i")], ("i",))
     del rows
     gc.collect()

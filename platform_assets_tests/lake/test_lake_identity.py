@@ -35,7 +35,7 @@ BOTH_LAKES = "the database .* belongs to the lake .*one.* but this process uses 
 
 @pytest.fixture
 def machine(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Services]]:
-    """Return a function that opens the services of a home. All homes share one database."""
+    """Yield a function that opens services with a `PLATFORM_HOME` of a given name. All homes share one database."""
     opened = []
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
 
@@ -173,8 +173,10 @@ def test_a_lake_in_memory_is_only_used_with_an_unbound_database(database: Databa
         demand_own_lake(database, "memory://")
 
 
-def test_a_lake_is_marked_only_by_a_process_that_may_write_to_it(database: Database, tmp_path: Path) -> None:
-    # Put a file in place of the folder `models`. Reads find nothing there, and not even root can write into it.
+def test_the_first_process_that_can_write_to_the_lake_stores_its_identity_there(
+    database: Database, tmp_path: Path
+) -> None:
+    # Put a file in place of the folder `models`. Then no process can read or write an identity there, not even as root.
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "models").touch()

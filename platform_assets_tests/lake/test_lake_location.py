@@ -1,4 +1,4 @@
-"""Unreachable stores, unusable folders, and their error messages."""
+"""Lakes in unreachable stores or unusable folders, and the error messages about them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_transient_failures_are_retried(object_store: ObjectStore, engine: Engin
         assert [version.version for version in lake.store.versions(NAME)] == [1, 0]
 
 
-def test_errors_contain_no_secrets_from_options_and_addresses() -> None:
+def test_errors_contain_no_secrets_from_options_or_addresses() -> None:
     options = {"AZURE_STORAGE_SAS_TOKEN": "sig=very-secret", "AWS_SECRET_ACCESS_KEY": SECRET}
     location = LakeLocation("s3://user:pass@bucket/lake?sig=signed", options)
     reason = f"GET http://user:pass@host/a?sig=signed with {SECRET} and sig=very-secret failed"
@@ -90,5 +90,5 @@ def test_the_path_of_a_lake_may_contain_spaces_quotes_and_most_symbols(engine: E
     assert len(store.read(NAME)) == 1
 
 
-def test_a_file_uri_is_read_as_a_folder(engine: Engine, tmp_path: Path) -> None:
+def test_a_file_uri_is_treated_as_a_folder_path(engine: Engine, tmp_path: Path) -> None:
     assert TableStore(f"file://{tmp_path}/lake/", engine).uri(NAME) == f"{tmp_path}/lake/{NAME}"

@@ -1,4 +1,4 @@
-"""Concurrent runs with steps in any order: newer rows are never replaced, and each version records its inputs."""
+"""Older rows never replace newer rows, in whatever order concurrent runs execute. Each version records its inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @dataclass
 class World:
-    """A lake, the number of its current source file, and the staged rows by value."""
+    """A lake, the number of source files read so far, and the staged rows by partition and value."""
 
     store: TableStore
     engine: Engine
@@ -113,7 +113,7 @@ def test_older_rows_never_replace_newer_rows_in_any_interleaving_of_runs(engine:
             continue
         for part, made_from in version.made_from.items():
             for table, number in made_from.items():
-                assert number >= newest.get((published, part, table), 0), "an older input replaced a newer one"
+                assert number >= newest.get((published, part, table), 0), "older rows replaced newer rows"
                 newest[published, part, table] = number
     for name in (HALVES, SUM):
         if version := world.store.current(name):

@@ -1,4 +1,4 @@
-"""Landing an unusual file gives exactly its table, the table without the quarantined lines, or a refusal.
+"""Land unusual files. Each gives its exact rows, or its rows without quarantined lines, or is refused.
 
 `make fuzz` lands thousands of such files.
 """

@@ -1,4 +1,4 @@
-"""Online tables in a real PostgreSQL: reads, atomic replacement, concurrent writers, and refusals."""
+"""Online tables in a real PostgreSQL: reads, atomic replacement, concurrent writers, and errors."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_get_and_get_many_return_rows_by_key(shop: Shop) -> None:
         (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused a statement about shop/prices"),
     ],
 )
-def test_errors_for_unknown_tables_columns_and_invalid_keys_name_the_table(
+def test_the_error_for_an_unknown_table_or_column_or_an_invalid_key_names_the_table(
     shop: Shop, use: Callable[[OnlineTables], Coroutine[Any, Any, object]], told: str
 ) -> None:
     with pytest.raises(DatabaseError, match=told):
@@ -228,7 +228,7 @@ def test_names_and_keys_cannot_inject_sql(shop: Shop) -> None:
     assert shop.rows() == []
 
 
-def test_an_unknown_key_has_no_row(shop: Shop) -> None:
+def test_getting_an_unknown_key_returns_none(shop: Shop) -> None:
     shop.publish(prices(_1=1.0))
     assert shop.get(PRICES, id=2) is None
     assert shop.get(PRICES, id=1) == row(1, 1.0)

@@ -130,7 +130,7 @@ def test_a_run_for_several_partitions_publishes_them_in_one_version(services: Se
 
 
 @pytest.mark.requirement("ESI-4", "PLT-7")
-def test_a_table_can_compute_its_partitions_without_a_column_for_them(services: Services) -> None:
+def test_partitions_can_be_computed_from_another_column(services: Services) -> None:
     assert materialise(services, hourly, partition="2026-01").success
     first = services.tables.current("grid/hourly")
     assert first is not None

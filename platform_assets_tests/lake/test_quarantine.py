@@ -1,4 +1,4 @@
-"""Rows of a source get their types, bad rows go to quarantine with every reason, and no row is lost."""
+"""Source rows are converted to their declared types. Bad rows are quarantined with all reasons, and no row is lost."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HEADER = "id,day,amount,note,extra\n"
 
 
 class Sieve:
-    """Separates the rows of a file into good rows, quarantined rows, and the number of dropped copies."""
+    """Writes a source file, and separates its rows into good and quarantined rows."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
@@ -210,7 +210,7 @@ def test_a_text_is_read_exactly_or_quarantined(
         content = written.getvalue()
     good, bad, _ = sieve.sift(content, schema)
     read = {row["place"]: row["value"] for row in good}
-    # An empty field of a CSV file is missing, but parquet distinguishes an empty text from null.
+    # An empty CSV field is a missing value. Parquet distinguishes an empty text from null.
     is_missing = {"": None if kind == "csv" or column != "string" else ""}
     assert {texts[place]: repr(value) for place, value in read.items()} == {
         text: repr(is_missing.get(text, value)) for text, value in examples if value is not UNREADABLE
@@ -296,7 +296,7 @@ def test_a_value_of_another_type_is_accepted_if_the_conversion_is_exact(
 
 
 @pytest.mark.requirement("PLT-6")
-def test_quarantined_rows_have_all_broken_rules_and_the_original_text(sieve: Sieve) -> None:
+def test_quarantined_rows_name_all_broken_rules_and_keep_the_original_text(sieve: Sieve) -> None:
     good, bad, sifted = sieve.sift(
         HEADER
         + "1,2020-01-01,1.50,x,e\n"
@@ -342,7 +342,7 @@ def test_quarantined_rows_have_all_broken_rules_and_the_original_text(sieve: Sie
     assert sifted.unknown_columns == ("extra",)
 
 
-def test_broken_rules_are_counted_and_rows_are_found_by_rule() -> None:
+def test_quarantined_rows_are_counted_and_found_by_broken_rule() -> None:
     bad = ibis.memtable(
         pa.table(
             {LINE: [2, 3, 4, 5], RULES: ["b", "a, b", "line_is_readable", "day_is_a_date, b"], "source_row": ["x"] * 4}
@@ -447,7 +447,7 @@ lines = st.lists(
 @pytest.mark.requirement("PLT-6", "CRE-5")
 @settings(max_examples=30)
 @given(lines)
-def test_every_line_is_published_or_quarantined_or_dropped_as_a_copy(sieve: Sieve, drawn: list[str]) -> None:
+def test_every_line_is_published_or_quarantined_or_dropped_as_a_duplicate(sieve: Sieve, drawn: list[str]) -> None:
     content = [f"1000,{DAY},5,x,", *drawn]
     good, bad, sifted = sieve.sift(HEADER + "\n".join(content))
     came = {number: line for number, line in enumerate(content, start=2) if line}
@@ -489,7 +489,7 @@ def test_wrong_statistics_in_a_parquet_footer_do_not_hide_a_bad_row(sieve: Sieve
 
 
 @pytest.mark.requirement("PLT-12")
-def test_the_error_for_bytes_that_are_not_text_names_their_columns(sieve: Sieve) -> None:
+def test_bytes_that_are_not_utf_8_are_quarantined_with_an_error_that_names_the_columns(sieve: Sieve) -> None:
     table = pa.table(
         {"id": [1, 2], "day": [DAY] * 2, "amount": [1.0] * 2, "note": [b"x", b"\xe9"], "extra": [b"\xff"] * 2}
     )

@@ -1,4 +1,4 @@
-"""Bad targets: each gives a message that names the cause and the fix, and never contains the password."""
+"""A load into a bad SQL target fails. The message names the cause and the fix, and never contains the password."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PASSWORD = "hunter2-is-secret"
 
 
 def load(target: SqlTarget, rows: pa.Table | None = None) -> str:
-    """Load into a bad target, and return the message."""
+    """Load into a bad target, check that the error contains no password, and return its message."""
     with pytest.raises(SqlTargetError) as raised:
         SqlLoader(target, TABLE, KEY).load((rows or demand(2)).to_reader())
     assert PASSWORD not in str(raised.value)
@@ -65,7 +65,7 @@ def test_a_port_on_which_no_server_listens_is_reported(dialect: str) -> None:
     port, start = free_port(), time.monotonic()
     told = load(on(port, dialect))
     assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
-    # Without the loader's own test of the port, Microsoft's driver would wait for its full time-out.
+    # The loader tests the port first, because Microsoft's driver would wait for its full time-out.
     assert time.monotonic() - start < sql_connection.CONNECT_SECONDS / 2
 
 
@@ -104,7 +104,7 @@ def test_a_missing_file_is_reported_and_not_created(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_database_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "text.db"
-    file.write_text("This is a text, and no database." * 100)
+    file.write_text("This is a text file, not a database." * 100)
     assert "is not a SQLite database" in load(parse_target(f"sqlite:///{file}"))
 
 
@@ -288,7 +288,7 @@ def test_each_error_of_sql_server_is_reported_with_its_cause(kind: str, state: s
     through_mssql_python = Exception(f"Driver Error: some error; DDBC Error: {MICROSOFT}{CODE.sub('', said)}")
     assert problem_of(through_pyodbc, "mssql") is PROBLEMS[kind]
     if "Error code" not in said:
-        # The driver mssql-python does not pass error codes.
+        # The driver mssql-python does not report error codes.
         assert problem_of(through_mssql_python, "mssql") is PROBLEMS[kind]
     told = str(explain(through_pyodbc, target))
     assert PASSWORD not in told
@@ -306,7 +306,10 @@ def test_each_problem_has_its_own_message() -> None:
 
 
 def test_the_odbc_driver_in_the_python_package_can_be_loaded() -> None:
-    """Microsoft's ODBC driver loads and reports a closed port. The tests have no SQL Server to connect to."""
+    """Microsoft's ODBC driver loads, and reports a closed port.
+
+    It is not tested further, because no SQL Server is available.
+    """
     pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     library = packaged_library()
     if library is None:
@@ -318,7 +321,9 @@ def test_the_odbc_driver_in_the_python_package_can_be_loaded() -> None:
 
 
 def test_mssql_python_reports_a_closed_port() -> None:
-    mssql_python = pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install it")
+    mssql_python = pytest.importorskip(
+        "mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python"
+    )
     with pytest.raises(mssql_python.OperationalError) as raised:
         mssql_python.connect(f"Server=127.0.0.1,{free_port()};UID=me;PWD={PASSWORD}", timeout=1)
     assert problem_of(raised.value, "mssql") is PROBLEMS["unreachable"]

@@ -14,7 +14,7 @@ from platform_assets.lake.sql_columns import Storage, TargetColumn, accepts, con
 from platform_assets.lake.sql_target import SqlTargetError
 
 pytestmark = pytest.mark.requirement("ESI-3", "PLT-12")
-MSSQL: Any = mssql  # its types have no annotations
+MSSQL: Any = mssql  # SQLAlchemy's MSSQL types are not annotated
 NOON = datetime(2017, 3, 26, 12, tzinfo=UTC)
 
 

@@ -1,4 +1,4 @@
-"""The statements of a load, sent through pyodbc to PostgreSQL and SQLite.
+"""The SQL loader's statements, sent through pyodbc to PostgreSQL and SQLite.
 
 They are sent without SQLAlchemy, which has no ODBC dialect for these databases.
 """
@@ -58,7 +58,7 @@ def statements(dialect: str, rows: int) -> tuple[Statements, pa.Table]:
 
 
 def load(connection: Any, made: Statements, rows: pa.Table, *, arrays: bool) -> tuple[int, int]:
-    """Run the statements of a load; return the numbers of updated and inserted rows."""
+    """Run the statements that load rows; return the numbers of updated and inserted rows."""
     connection.execute(made.create_staging())
     if arrays:
         send_arrays(connection, made.insert_staged(1), rows)

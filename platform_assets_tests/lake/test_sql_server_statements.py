@@ -1,4 +1,4 @@
-"""The T-SQL of a load, statement by statement, as SQL Server would receive it."""
+"""The T-SQL statements that load rows, as SQL Server would receive them."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_names_are_quoted() -> None:
 
 
 def test_the_ddl_in_docker_has_the_columns_and_the_key_of_the_rows() -> None:
-    """Every column of the rows is in docker/demand_forecast_esios.sql, with the key that the asset uses."""
+    """docker/demand_forecast_esios.sql defines every column of the rows, and the primary key that the asset uses."""
     text = (Path(__file__).parents[2] / "docker" / "demand_forecast_esios.sql").read_text()
     body = text[text.index("CREATE TABLE") : text.index("GO")]
     found = dict(re.findall(r"^    (\w+) +(\w+)", body, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""SQL targets: their URLs, the five separate settings, and the choice of the driver."""
+"""SQL targets: the URL, the five settings that can replace it, and the choice of the driver."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def test_a_bad_url_is_refused(url: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"SERVER": "host"}, "PLATFORM_SQL_TARGET_DATABASE must be set as well, because PLATFORM_SQL_TARGET_SERVER is"),
+        (
+            {"SERVER": "host"},
+            "PLATFORM_SQL_TARGET_DATABASE must be set as well, because PLATFORM_SQL_TARGET_SERVER is set",
+        ),
         ({"PASSWORD": "hunter2"}, "PLATFORM_SQL_TARGET_SERVER and PLATFORM_SQL_TARGET_DATABASE must be set as well"),
         ({"DIALECT": "sqlite"}, "PLATFORM_SQL_TARGET_DATABASE must be set as well"),
         ({"URL": "sqlite:///x", "USER": "me"}, "PLATFORM_SQL_TARGET_URL already names the target; unset it, or unset"),
@@ -130,5 +133,5 @@ def test_sql_server_uses_the_odbc_driver_in_the_python_package() -> None:
     pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     pytest.importorskip("mssql_python_odbc", reason="needs mssql-python (no apt package): pip install mssql-python")
     driver = str(with_driver(parse_target("mssql://me:pw@h/x")).url.query["driver"])
-    # An installed driver of Microsoft is preferred to the driver in the package.
+    # Microsoft's driver, if installed on the system, is preferred to the driver in the Python package.
     assert "libmsodbcsql" in driver or driver.startswith("ODBC Driver")

@@ -1,4 +1,4 @@
-"""Steps with pinned inputs, and runs overtaken by a newer run, with the real resources and IO manager."""
+"""Steps with pinned inputs, and runs that are overtaken: a newer run publishes first, so they must not publish."""
 
 import signal
 from collections.abc import Callable
@@ -82,12 +82,12 @@ def test_an_overtaken_run_is_refused_even_if_the_newer_run_published_equal_rows(
 
 
 @pytest.mark.requirement("PLT-7", "PLT-12")
-def test_a_run_that_read_a_replaced_file_is_refused_after_a_newer_run_loaded_the_restored_file(shop: Shop) -> None:
+def test_a_run_is_refused_after_a_newer_run_loaded_the_previous_file_again(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)
     def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-        """Land another file. Then the first file comes back, and a newer run loads it."""
+        """Land the second file. Then restore the first file, and let a newer run load it."""
         landed = land(delivery, engine)
         shop.deliver(GOOD)
         assert shop.run(sales).success
@@ -152,7 +152,7 @@ def publish_sales(shop: Shop, rows: list[tuple[int, str, float]]) -> None:
 
 
 def run_overtaken(shop: Shop, schema: TableSchema, work: Callable[[Expression], Expression]) -> str:
-    """Materialise a table with a function that publishes newer rows while it runs. Return the failure."""
+    """Materialise a table with `work`, during which a newer run publishes. Return the error."""
     work.__doc__ = "Overtaken."
     work.__annotations__ = {"sales": Expression, "return": Expression}
     asset = table_asset(schema, owners=OWNERS)(work)

@@ -69,7 +69,7 @@ def test_a_damaged_newest_commit_gives_an_error_and_deleting_it_restores_the_pre
 
 @pytest.mark.parametrize("is_missing", [True, False])
 def test_a_damaged_older_commit_gives_an_error_with_its_path(folder_lake: Lake, log: Path, is_missing: bool) -> None:
-    """Without this error, the table would silently contain rows that the empty commit had removed."""
+    """Without this error, the table would silently contain rows that the damaged commit had removed."""
     older = commit(log, 1)
     older.unlink() if is_missing else older.write_bytes(b"")
     with pytest.raises(TableError, match=f"the commit {older} is .*Restore that file from a backup; or delete"):

@@ -28,7 +28,7 @@ def undo(lake: Lake, number: int) -> TableVersion:
     return lake.store.restore(NAME, number, "anna", "wrong currency").version
 
 
-def test_a_rollback_publishes_the_old_rows_as_a_new_version_and_names_the_undone_ones(lake: Lake) -> None:
+def test_a_rollback_publishes_the_old_rows_as_a_new_version_and_records_the_undone_versions(lake: Lake) -> None:
     good = load(lake, "good", 1, 2)
     wrong = [load(lake, f"wrong {number}", number) for number in (8, 9)]
     restored = lake.store.restore(NAME, good.version, "anna", "wrong currency")
@@ -46,7 +46,7 @@ def test_a_rollback_publishes_the_old_rows_as_a_new_version_and_names_the_undone
     assert Ancestry(lake.store).find(NAME, good.version).undone == ""
 
 
-def test_the_same_file_is_not_loaded_again_until_its_load_is_restored(folder_lake: Lake) -> None:
+def test_a_file_whose_load_was_undone_is_not_loaded_again_until_that_load_is_restored(folder_lake: Lake) -> None:
     good, wrong = load(folder_lake, "good", 1, 2), load(folder_lake, "wrong", 9)
     undo(folder_lake, good.version)
     with pytest.raises(

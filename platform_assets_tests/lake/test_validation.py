@@ -52,7 +52,7 @@ def leftovers(engine: Engine) -> list[str]:
 
 @pytest.fixture
 def engine(shared_engine: Engine) -> Iterator[Engine]:
-    """An engine; the test fails if it leaves staged files behind."""
+    """An engine. After the test, check that it left no staged files behind."""
     yield shared_engine
     assert leftovers(shared_engine) == []
 

@@ -54,7 +54,7 @@ def open_yard(tmp_path: Path, database_url: str) -> Iterator[OpenYard]:
 
 @pytest.fixture
 def yard(open_yard: OpenYard) -> Yard:
-    """A landing zone in a local folder. Files are read at the first scan."""
+    """A landing zone in a local folder. Its settle time is 0, so files are read at the first scan."""
     return open_yard()
 
 

@@ -51,7 +51,7 @@ class Fuse:
 
 
 class DyingConnection:
-    """A connection whose statements and commits are counted by a fuse."""
+    """A connection that counts statements and commits with a `Fuse`, which may kill the process."""
 
     def __init__(self, connection: psycopg.Connection[Any], fuse: Fuse) -> None:
         self._connection = connection
@@ -80,7 +80,7 @@ class DyingDatabase(Database):
 
 
 class DyingTables:
-    """A lake whose calls are counted by a fuse."""
+    """A lake that counts calls with a `Fuse`, which may kill the process."""
 
     def __init__(self, tables: TableStore, fuse: Fuse) -> None:
         self._tables = tables
@@ -161,7 +161,7 @@ def main(url: str, path: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("delete from platform.landing_files")
             connection.execute("delete from platform.landing_names")
-            # Delete the identity of the lake, because each folder has its own lake.
+            # Delete the lake's identity from the database, because each folder has its own lake.
             connection.execute("delete from platform.lake")
         killed = forked(run_and_die, url, folder, calls)
         sys.stdout.write(f"{calls} {'killed' if killed else 'completed'} ")

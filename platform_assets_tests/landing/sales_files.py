@@ -23,12 +23,12 @@ Row = dict[str, Any]
 
 
 def folders(engine: Engine) -> list[str]:
-    """Return the names of the folders for landed files that still exist."""
+    """Return the names of the engine's folders for landed files. A finished landing leaves none."""
     return sorted(path.name for path in engine.folder("probe").parent.glob("landing-*"))
 
 
 def landed(engine: Engine, uri: str | Path) -> list[Row]:
-    """Return the rows of a file, without the column of line counts."""
+    """Land a file and return its rows, without the column that contains the number of lines of each row."""
     with land(Source(SETTING, str(uri)), engine) as file:
         kept = [name for name in file.rows.columns if name != LINES]
         rows: list[Row] = file.rows.select(kept).order_by(LINE).to_pyarrow().to_pylist()

@@ -48,7 +48,7 @@ TEXT = base64.encodebytes(CONTENT)
 
 
 def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
-    """Unpack an archive, check that no other file is left, and return the content."""
+    """Unpack an archive, check that only the expected files exist, and return the content."""
     inner = folder / "inside" / "unpacked"
     inner.mkdir(parents=True, exist_ok=True)
     archive = folder / "archive"
@@ -87,7 +87,7 @@ def test_the_compression_of_an_archive_is_detected_from_its_first_bytes(
     assert unpacked(tmp_path, compress(tar({"db": TEXT}))) == CONTENT
 
 
-def test_folders_before_the_file_are_ignored(tmp_path: Path) -> None:
+def test_folder_entries_before_the_file_in_an_archive_are_ignored(tmp_path: Path) -> None:
     packed = tar_of((entry("Users", tarfile.DIRTYPE), b""), (tarfile.TarInfo("Users/db"), TEXT))
     assert unpacked(tmp_path, gzip.compress(packed)) == CONTENT
 

@@ -1,4 +1,4 @@
-"""Each line of a CSV file becomes part of exactly one row with its line number, even if the line is damaged."""
+"""Each line of a CSV file, even a damaged one, becomes part of exactly one row. Each row has its line number."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def fields(found: int) -> str:
             id="a lone carriage return",
         ),
         pytest.param(b"\xef\xbb\xbfa,b\n1,2\n", [good(2, "1", "2")], id="byte order mark"),
-        pytest.param(b' A ,"B"\n1,2\n', [good(2, "1", "2")], id="header in other case, blanks and quotes"),
+        pytest.param(b' A ,"B"\n1,2\n', [good(2, "1", "2")], id="header in another case, with blanks and quotes"),
         pytest.param("a,b\nŁódź,数\n".encode(), [good(2, "Łódź", "数")], id="beyond ASCII"),
         pytest.param(b"a,b\n,\n", [good(2, None, None)], id="empty fields"),
         pytest.param(b'a,b\n"","\'"\n', [good(2, None, "'")], id="empty between quotes"),
@@ -115,7 +115,7 @@ def test_every_line_gives_a_row_or_the_reason_why_it_is_unreadable(
     assert read(engine, tmp_path, content) == expected
 
 
-def test_a_record_spans_up_to_a_hundred_lines(engine: Engine, tmp_path: Path) -> None:
+def test_a_record_may_span_up_to_a_hundred_lines(engine: Engine, tmp_path: Path) -> None:
     longest = "\n".join(["x"] * MOST_LINES)
     assert read(engine, tmp_path, f'a,b\n1,"{longest}"\n3,4\n'.encode()) == [
         good(2, "1", longest),
@@ -155,7 +155,7 @@ def test_no_line_of_a_large_file_is_lost_because_of_an_open_quote(engine: Engine
     assert all(row["a"] == str(row[LINE] - 2) for row in rows if not row[ERROR])
 
 
-def test_quoted_line_breaks_survive_between_pieces_of_a_large_file(engine: Engine, tmp_path: Path) -> None:
+def test_quoted_line_breaks_are_kept_throughout_a_file_that_is_read_in_pieces(engine: Engine, tmp_path: Path) -> None:
     value = 'x"\n' * 30
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows(

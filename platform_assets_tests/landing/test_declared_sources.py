@@ -1,4 +1,4 @@
-"""A declared source is located by its variable. Without the variable, sample data are written once and completely."""
+"""The variable of a declared source gives its address. If the variable is not set, sample data are written once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings(home: Path, **more: Any) -> Settings:
 
 
 class Generator:
-    """Writes sample data, or is interrupted halfway if `dies` is set. Counts its calls."""
+    """Writes sample data and counts its calls. If `dies` is set, it is interrupted after the header."""
 
     def __init__(self, fewest: int = 1) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""Files that may be incomplete get a remark, and complete files get no remark."""
+"""Files that may be incomplete get a remark. Complete files get none."""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def test_a_body_of_two_gigabytes_is_not_read(server: DemoServer, client: HttpCli
 
 
 @pytest.mark.parametrize("code", [301, 401, 404])
-def test_other_statuses_are_not_retried(server: DemoServer, client: HttpClient, code: int) -> None:
+def test_a_redirect_or_client_error_is_returned_without_a_retry(
+    server: DemoServer, client: HttpClient, code: int
+) -> None:
     server.constant_fault = status(code, Location="http://elsewhere.invalid/")
     assert client.get(server.url, {}, lambda answer: answer.status, PLENTY) == code
     assert len(server.requests) == 1

@@ -1,4 +1,4 @@
-"""A run of a landing zone that is killed between any two steps loses no rows and stores no row twice."""
+"""Kill a run of a landing zone between any two steps. No row is lost, and no row is stored twice."""
 
 from __future__ import annotations
 

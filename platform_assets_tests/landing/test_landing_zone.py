@@ -1,4 +1,4 @@
-"""Each file of a zone lands exactly once, even if it is renamed or touched, or if the lake or the database is lost."""
+"""Each file of a zone lands exactly once, even if it is renamed or touched, or if the lake or database is lost."""
 
 from __future__ import annotations
 
@@ -52,14 +52,16 @@ def any_yard(request: pytest.FixtureRequest, open_yard: OpenYard, monkeypatch: p
 
 
 @pytest.mark.requirement("SEN-1")
-def test_each_content_lands_once_with_all_its_names(any_yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_files_with_the_same_content_land_once_and_all_their_names_are_recorded(
+    any_yard: Yard, instance: dg.DagsterInstance
+) -> None:
     yard = any_yard
     yard.drop("north/a.txt", f"{HEADER}1,2\n3,4\n")
     yard.drop("b.txt", parcel(5))
     yard.run(instance)
     landed = [("b.txt", 2, 5.0), ("north/a.txt", 2, 1.0), ("north/a.txt", 3, 3.0)]
     assert yard.rows() == landed
-    # Write the content again: under another name, with a new time, and under a new name after a removal.
+    # Write the same contents again: under a second name, with a new time, and under a new name after a removal.
     yard.drop("copy.txt", f"{HEADER}1,2\n3,4\n")
     yard.drop("north/a.txt", f"{HEADER}1,2\n3,4\n")
     yard.remove("b.txt")
@@ -217,18 +219,18 @@ def test_fields_are_taken_from_the_columns_or_else_from_the_path(
     ]
 
 
-def test_equal_lines_and_equal_rows_of_two_files_are_kept(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_equal_rows_are_kept_within_a_file_and_across_files(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", f"{HEADER}1,1\n1,1\n")
     yard.drop("b.txt", f"{HEADER}1,1\n1,1\n2,2\n")
     yard.run(instance)
     assert len(yard.rows()) == 5
 
 
-# Files that cannot be read now
+# Files that cannot be read at the moment
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_file_removed_or_rewritten_before_its_run_lands_once_it_is_back(
+def test_content_removed_or_overwritten_before_its_run_lands_after_it_is_written_again(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -288,7 +290,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_until_its_time_limit_or_for_as_long_as_the_listing_took(
+def test_a_scan_reads_files_until_its_time_limit_but_at_least_as_long_as_the_listing_took(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):
@@ -300,7 +302,7 @@ def test_a_scan_reads_until_its_time_limit_or_for_as_long_as_the_listing_took(
 
 
 @pytest.mark.requirement("SEN-1")
-def test_an_unchanged_file_is_read_once_and_lands_once_even_after_the_loss_of_the_cache(
+def test_an_unchanged_file_is_not_read_again_and_does_not_land_again_after_the_loss_of_the_cache(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("a.txt", parcel(1))
@@ -312,7 +314,7 @@ def test_an_unchanged_file_is_read_once_and_lands_once_even_after_the_loss_of_th
         changed = "update platform.landing_names set marks = marks || jsonb_build_object('created', %s::text)"
         created = yard.zone.folder.list().files["a.txt"].marks["created"]
         connection.execute(changed, [created])
-    # Size and marks equal those of the previous listing, so the content is not read.
+    # Size and marks (such as the modification time) equal those of the previous listing, so the content is not read.
     assert yard.zone.discover(60).found == 0
     Path(yard.root, "a.txt").write_text(parcel(1))
     with yard.services.database.pooled() as connection, connection.transaction():
