@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 PREFIX = "PLATFORM_"
-# A password may contain a slash. Digits after a host's colon are a port. Azure's schemes have a container before the @.
+# The pattern allows a slash in a password, unless digits precede it: `host:5432/` is a port, not a password. In URIs
+# with Azure's schemes (abfs, abfss, wasb, wasbs), the text before the @ is the container, not a user.
 USERINFO = re.compile(
     r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
 )

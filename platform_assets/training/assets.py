@@ -116,8 +116,8 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=EVALUATION,
-        description=f"The champion of {spec.key} meets the criteria; without a champion, the newest version does. The "
-        "examples are those labelled since the version was trained, or the holdout if they are too few.",
+        description=f"The champion of {spec.key} (or the newest version, if there is no champion) meets the criteria "
+        "on the examples labelled since it was trained. If these are too few, it is evaluated on the holdout.",
         metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
@@ -234,5 +234,5 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 
 
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
-    """Return the criteria, then the comparison with the champion: the order of `verdict.reasons`."""
+    """Return the criteria, then the comparison with the champion, in the same order as `verdict.reasons`."""
     return [*spec.criteria, spec.not_worse]

@@ -91,7 +91,7 @@ class Sigmoid:
 
 
 class ClassifierLearner:
-    """Calibrates by a sigmoid on out-of-fold scores, and chooses the threshold by a rule.
+    """Fits a calibrating sigmoid to out-of-fold scores, and chooses the decision threshold by a rule.
 
     Parameters
     ----------
