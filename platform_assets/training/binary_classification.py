@@ -170,7 +170,7 @@ class BinaryClassification:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics that the model card shows by subgroup, each with its text there."""
+        """Labels of the metrics that the model card shows for each subgroup, by metric name."""
         return {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
 
     @property
@@ -231,7 +231,7 @@ class BinaryClassification:
         return classifiers.compare(challenger.labels, challenger.groups, ours, theirs, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute all metrics of each subgroup."""
+        """Compute all metrics for each subgroup."""
         return classifiers.by_subgroup(
             judged.labels, judged.scores, judged.groups, _threshold(judged), values, resamples=resamples
         )
@@ -248,7 +248,7 @@ class BinaryClassification:
         return {"costs": self.costs.found(judged.labels, judged.scores, _threshold(judged))}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the paragraph about costs."""
+        """Return the model card's paragraph about costs, by its title; empty without assumed costs."""
         costs = record.get("costs")
         if not costs:
             return {}

@@ -1,4 +1,4 @@
-"""Copy sentence encoders from the folder that a setting names to the artefact store, which names files by digest."""
+"""Copy sentence encoders from a configured folder to the artefact store, where each file is named by its digest."""
 
 from __future__ import annotations
 
