@@ -249,7 +249,7 @@ class _Exchange:
         return asked is not None and bool(asked.logging)
 
     async def _logging_failure(self) -> Problem | None:
-        """Wait until the predictions of the answer are logged; return the reason if logging failed."""
+        """Wait until the predictions in the response are logged; return the reason if logging failed."""
         asked: Asked = self.scope["state"]["asked"]
         while asked.logging:
             logged = asyncio.wrap_future(asked.logging.pop())
