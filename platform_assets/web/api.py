@@ -77,7 +77,7 @@ def sign_in(
     key: Annotated[str, Form(max_length=1_000)] = "",
     next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - the usual name of this parameter
 ) -> Response:
-    """Begin a session for the holder of a key."""
+    """Begin a session for the owner of a key."""
     access = access_of(request)
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
     session = access.sign_in(request, key.strip()) if key.strip() else None

@@ -49,7 +49,7 @@ def wants_page(request: Request) -> bool:
 def render(
     request: Request, template: str, status: int = HTTPStatus.OK, folder: Path = TEMPLATES, **context: Any
 ) -> HTMLResponse:
-    """Render a page, with the caller's name and the token of its forms.
+    """Render a page, with the caller's name and the CSRF token for forms.
 
     Parameters
     ----------
