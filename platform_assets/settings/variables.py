@@ -29,7 +29,7 @@ SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|web
 
 
 def variable(field: str) -> str:
-    """Return the name of the environment variable of a field."""
+    """Return the name of the environment variable for a field of the settings."""
     return PREFIX + field.upper()
 
 
@@ -39,7 +39,7 @@ def secrets_in_environment(without: Collection[str]) -> list[str]:
     Parameters
     ----------
     without
-        Fields whose variables are left out.
+        Fields of the settings whose variables are left out.
     """
     own = {variable(field) for field in without}
     found: list[str] = []

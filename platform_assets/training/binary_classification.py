@@ -226,7 +226,7 @@ class BinaryClassification:
         )
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences of the metrics, each model at its own threshold."""
+        """Compute the metrics of the challenger minus those of the champion, each model at its own threshold."""
         ours, theirs = ((one.scores, _threshold(one)) for one in (challenger, champion))
         return classifiers.compare(challenger.labels, challenger.groups, ours, theirs, resamples=resamples)
 

@@ -262,7 +262,7 @@ class Regression:
         return regression.evaluate(judged, self.baselines, resamples=resamples)
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences of the metrics."""
+        """Compute the metrics of the challenger minus those of the champion."""
         return regression.compare(challenger, champion, self.baselines, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:

@@ -194,7 +194,7 @@ def in_their_places(
     answer: Callable[[list[Item], list[Row]], Iterable[Found]],
     missing: Callable[[Item], Missing],
 ) -> list[Found | Missing]:
-    """Answer for the items that have a row and mark all other items as missing, in the order of the items.
+    """Return one answer per item, in the order of the items. An item without a row gets a placeholder.
 
     Parameters
     ----------
