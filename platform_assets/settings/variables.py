@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 PREFIX = "PLATFORM_"
-# The pattern allows a slash in a password, unless digits precede it: `host:5432/` is a port, not a password. In URIs
-# with Azure's schemes (abfs, abfss, wasb, wasbs), the text before the @ is the container, not a user.
+# A password may contain a slash, but digits between a colon and a slash are a port, as in `host:5432/`. In URIs with
+# Azure's schemes (abfs, abfss, wasb, wasbs), the text before the @ is the container, not a user.
 USERINFO = re.compile(
     r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
 )
