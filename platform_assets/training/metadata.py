@@ -193,7 +193,7 @@ def _with_interval(one: Estimate) -> str:
 
 
 def _interval(one: Estimate) -> str:
-    # If all bootstrapped values are equal, the ends of the interval still differ by rounding errors.
+    # Do not show an interval of zero width. Its ends can differ by rounding errors.
     if math.isnan(one.low) or math.isclose(one.low, one.high, rel_tol=1e-9):
         return ""
     # Non-breaking spaces keep the interval on one line in a narrow column.

@@ -108,7 +108,7 @@ class Access:
 
     @property
     def rate_limits(self) -> Scope:
-        """Whether requests are counted for all processes together, by each process, or not at all."""
+        """How requests are counted: for all processes together, by each process, or not at all."""
         return "off" if self._limits is None else self._limits.scope
 
     def limited(self, request: Request) -> Mapping[str, str]:

@@ -69,7 +69,7 @@ class RateLimits:
 
     @property
     def scope(self) -> Scope:
-        """Whether requests are counted now for all processes together, or by each process."""
+        """How requests are counted now: for all processes together, by each process, or not at all."""
         if self._limits[0] is None:
             return "off"
         return "shared" if self._windows.is_shared else "per_process"
