@@ -82,7 +82,10 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
     for entry in journal:
         about = entry[1], entry[2]
         if entry[1] in _ONCE and about in seen:
-            yield f"journal entry {entry[0]}", f"records the {entry[1]} {str(entry[2])[:KEY_ID]} again: it was altered"
+            yield (
+                f"journal entry {entry[0]}",
+                f"records the {entry[1]} {str(entry[2])[:KEY_ID]} a second time: the {entry[1]} was altered",
+            )
         seen.add(about)
     for kind, subject in rows:
         if (kind, subject) not in recorded:

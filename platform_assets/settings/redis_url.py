@@ -17,8 +17,8 @@ def _check(text: SecretStr) -> SecretStr:
     url = re.fullmatch(_REDIS, text.get_secret_value())
     if url is None or int(url["port"] or 0) > _LARGEST_PORT:
         raise ValueError(
-            "must be redis://host:port/number or rediss://host:port/number, with user:password@ if the server needs "
-            "it; percent-encode special characters in the password"
+            "must be redis://host:port/database or rediss://host:port/database, where database is a number; if the "
+            "server has a password, put user:password@ before the host and percent-encode special characters"
         )
     return text
 

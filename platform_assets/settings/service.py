@@ -24,22 +24,22 @@ class ServiceSettings(SettingsGroup):
     dagster_url: Annotated[
         str,
         Field(
-            description="Address of Dagster's UI for links. If empty, links point to the server that `make up` "
-            "starts; in production there are no links."
+            description="Address of Dagster's UI for links. If empty, links use the address under `make up`, and are "
+            "omitted in production."
         ),
     ] = ""
     mlflow_url: Annotated[
         str,
         Field(
-            description="Address of MLflow for links. If empty, links point to the server that `make up` starts; in "
-            "production there are no links."
+            description="Address of MLflow for links. If empty, links use the address under `make up`, and are "
+            "omitted in production."
         ),
     ] = ""
     service_url: Annotated[
         str,
         Field(
-            description="Address of the service for links. If empty, links point to the server that `make up` starts; "
-            "in production there are no links."
+            description="Address of the service for links. If empty, links use the address under `make up`, and are "
+            "omitted in production."
         ),
     ] = ""
     serve_workers: Annotated[

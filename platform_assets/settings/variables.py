@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 PREFIX = "PLATFORM_"
-# A password may contain a slash. Digits after a host's colon are a port. Azure's schemes have a container before the @.
+# A password may contain a slash, but digits between a colon and a slash are a port, as in `host:5432/`. In URIs with
+# Azure's schemes (abfs, abfss, wasb, wasbs), the text before the @ is the container, not a user.
 USERINFO = re.compile(
     r"(?<!abfs)(?<!abfss)(?<!wasb)(?<!wasbs)://(?P<userinfo>[^\s/?]*|[^\s/:@]*:(?!:|\d+(?:[/?]|$))\S*?)@"
 )
@@ -28,7 +29,7 @@ SECRET_NAME = re.compile(r"token|passw(or)?d|pwd|secret|credential|signature|web
 
 
 def variable(field: str) -> str:
-    """Return the name of the environment variable of a field."""
+    """Return the name of the environment variable for a field of the settings."""
     return PREFIX + field.upper()
 
 
@@ -38,7 +39,7 @@ def secrets_in_environment(without: Collection[str]) -> list[str]:
     Parameters
     ----------
     without
-        Fields whose variables are left out.
+        Fields of the settings whose variables are left out.
     """
     own = {variable(field) for field in without}
     found: list[str] = []

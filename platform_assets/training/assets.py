@@ -26,7 +26,7 @@ USER = "user"
 EVALUATION = "criteria_hold_on_newest_examples"
 """Name of the check that evaluates a model on newly labelled examples."""
 SENSOR_SECONDS = 60
-"""Minimum interval between two evaluations of `new_data_sensor`."""
+"""Minimum interval between two ticks of `new_data_sensor`."""
 
 
 def model_definitions(spec: ModelSpec) -> dg.Definitions:
@@ -88,7 +88,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
-            # Check the policy first, because a failure after the training would waste the training.
+            # Check the policy before the training, so that an invalid policy does not waste a training.
             ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
             request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))
@@ -116,8 +116,8 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=EVALUATION,
-        description=f"The champion of {spec.key} meets the criteria; without a champion, the newest version does. The "
-        "examples are those labelled since the version was trained, or the holdout if they are too few.",
+        description=f"The champion of {spec.key} (or the newest version, if there is no champion) meets the criteria "
+        "on the examples labelled since it was trained. If these are too few, it is evaluated on the holdout.",
         metadata={ON_REQUEST: True},
     )
     def check(trainer: dg.ResourceParam[Trainer]) -> dg.AssetCheckResult:
@@ -234,5 +234,5 @@ def _check_results(spec: ModelSpec, assessment: Assessment) -> Iterator[dg.Asset
 
 
 def _demands(spec: ModelSpec) -> list[Criterion | NotWorse]:
-    """Return the criteria, then the comparison with the champion: the order of `verdict.reasons`."""
+    """Return the criteria, then the comparison with the champion, in the same order as `verdict.reasons`."""
     return [*spec.criteria, spec.not_worse]

@@ -91,7 +91,7 @@ class Sigmoid:
 
 
 class ClassifierLearner:
-    """Calibrates by a sigmoid on out-of-fold scores, and chooses the threshold by a rule.
+    """Fits a calibrating sigmoid to out-of-fold scores, and chooses the decision threshold by a rule.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class BinaryClassification:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics that the model card shows by subgroup, each with its text there."""
+        """Labels of the metrics that the model card shows for each subgroup, by metric name."""
         return {"roc_auc": "ROC AUC", "recall": "recall", "precision": "precision", "flagged": "share flagged"}
 
     @property
@@ -226,12 +226,12 @@ class BinaryClassification:
         )
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences of the metrics, each model at its own threshold."""
+        """Compute the metrics of the challenger minus those of the champion, each model at its own threshold."""
         ours, theirs = ((one.scores, _threshold(one)) for one in (challenger, champion))
         return classifiers.compare(challenger.labels, challenger.groups, ours, theirs, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute all metrics of each subgroup."""
+        """Compute all metrics for each subgroup."""
         return classifiers.by_subgroup(
             judged.labels, judged.scores, judged.groups, _threshold(judged), values, resamples=resamples
         )
@@ -248,7 +248,7 @@ class BinaryClassification:
         return {"costs": self.costs.found(judged.labels, judged.scores, _threshold(judged))}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the paragraph about costs."""
+        """Return the model card's paragraph about costs, by its title; empty without assumed costs."""
         costs = record.get("costs")
         if not costs:
             return {}

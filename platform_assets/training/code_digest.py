@@ -1,8 +1,8 @@
-"""Digest of the code that functions run, found by following names through imports.
+"""Digest of the code of functions and of everything that they use.
 
-The digest covers the syntax trees of all definitions that the functions use. It ignores docstrings, comments,
-annotations, imports, error and progress messages, descriptions and module names. Rewording a text or moving a
-definition to another module therefore keeps the digest.
+The digest covers the syntax trees of all definitions that the functions use, also in imported modules. It ignores
+docstrings, comments, annotations, imports, error and progress messages, descriptions and module names. Rewording a
+text or moving a definition to another module therefore keeps the digest.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ Definition = tuple[str, str]
 def code_digest(functions: Iterable[Callable[..., Any]], without: Iterable[Callable[..., Any]] = ()) -> str:
     """Return the SHA-256 of all definitions that functions use, directly or indirectly.
 
-    Names are followed within this package and the packages of the functions. Other libraries are identified by their
-    versions (`library_versions`).
+    The search for definitions covers this package and the packages of the functions. Definitions in other libraries
+    are not included; `library_versions` records the versions of these libraries.
 
     Parameters
     ----------
     functions
         Functions or classes, in any order. For a closure, the function that returns it is digested.
     without
-        Functions or classes to exclude. Their names are not followed.
+        Functions or classes to exclude, together with definitions that only they use.
     """
     roots = {_definition(function) for function in functions}
     packages = frozenset({_package(module) for module, _ in roots} | {_package(__name__)})
@@ -88,7 +88,7 @@ class _Module:
         return "\n".join(ast.dump(one) for one in self.definitions.get(name, ()))
 
     def uses(self, name: str) -> Iterator[Definition]:
-        """Yield the definitions that a definition refers to. For an imported name, yield its origin."""
+        """Yield the definitions to which a definition refers. For an imported name, yield the definition it imports."""
         if name in self.definitions:
             nodes = (node for statement in self.definitions[name] for node in ast.walk(statement))
             for node in nodes:
@@ -102,7 +102,7 @@ class _Module:
             yield self.imports[name]
 
 
-# `_parsed` is cached by the text of the module, because the file can change while the process runs.
+# The cache of `_parsed` uses the module's text as key, because the file can change while the process runs.
 def _module(name: str, packages: frozenset[str]) -> _Module:
     spec = find_spec(name)
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):

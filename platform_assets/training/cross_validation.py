@@ -38,8 +38,8 @@ class Tried:
     mean, deviation
         Mean and standard deviation of the ranking metric over the folds.
     seconds
-        Time for all folds. Preprocessing shared with the previous candidate is cached, so only that candidate's time
-        includes it.
+        Time for all folds. Preprocessing that the candidate shares with the previous one is cached, and counts only
+        in the time of the previous candidate.
     threshold
         Decision threshold, from the calibrated out-of-fold scores; None if the model makes no decisions.
     metrics
@@ -66,7 +66,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A tried candidate.
+    """A candidate after cross-validation.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Trial:
     examples
         All training examples with all their columns.
     inputs
-        Their features and labels.
+        Features and labels of these examples.
     parts
         Indices of the training and test examples of each fold.
     """
@@ -149,7 +149,7 @@ class Trial:
         self._prepared = ("", [])
 
     def _out_of_fold(self, raw: Sequence[NDArray[np.float64]]) -> OutOfFold:
-        """Return the out-of-fold predictions with their examples, fold by fold."""
+        """Return the out-of-fold predictions and the examples they belong to, in the order of the folds."""
         import numpy as np
 
         judging = np.concatenate([places for _, places in self._parts])

@@ -1,4 +1,4 @@
-"""Copy sentence encoders from the folder that a setting names to the artefact store, which names files by digest."""
+"""Copy sentence encoders from a configured folder to the artefact store, where each file is named by its digest."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Encoders:
         self._scratch = scratch
 
     def files(self, declared: DeclaredEncoder) -> list[Source]:
-        """Return model and tokenizer in the folder that the setting names; empty if the setting is empty."""
+        """Return the encoder's model file and tokenizer file; empty if the encoder's setting is empty."""
         uri: str = getattr(self._sources.settings_of(declared.settings), declared.setting)
         names = (MODEL_FILE, TOKENIZER_FILE)
         return [Source(declared.variable, f"{uri.rstrip('/')}/{name}") for name in names] if uri else []

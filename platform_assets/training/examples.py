@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 KNOWN = "groups"
-"""Column that says whether the model was trained on an example's group."""
+"""Column that shows whether the model was trained on the example's group: `seen in training` or `never seen`."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVers
     """
     if imported := version.tags.get(IMPORTED_TAG):
         raise TrainingError(
-            f"{spec.name} version {version.version} is {imported}; its training tables are not in this lake"
+            f"{spec.name} version {version.version} was imported ({imported}); its training tables are not in this lake"
         )
     examples = read_examples(tables, spec, version.tables)
     for name, table in examples.inputs.items():
@@ -124,7 +124,7 @@ def labelled_since(tables: TableStore, spec: ModelSpec, version: ModelVersion, e
     import numpy as np
 
     if imported := version.tags.get(IMPORTED_TAG):
-        told = f"the holdout of {len(examples.holdout):,} examples, because the version was imported: it is {imported}"
+        told = f"the holdout of {len(examples.holdout):,} examples, because the version was imported ({imported})"
         return told, not_trained_on(spec, version, examples.holdout).assign(**{KNOWN: "never seen"})
     then = spec.examples(*(tables.scan(name, version=version.tables[name]) for name in spec.tables))
     known = as_frame(then.select(*dict.fromkeys((spec.id, spec.group))))
@@ -153,7 +153,7 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
     Raises
     ------
     TrainingError
-        An imported version was split by another rule, or too few examples are left.
+        The version was imported and trained with another split rule, or too few examples are left.
     """
     try:
         chosen = holdout[spec.split.held_out(version.parameters, holdout, labels_of(spec, holdout))]
@@ -164,8 +164,8 @@ def not_trained_on(spec: ModelSpec, version: ModelVersion, holdout: Frame) -> Fr
     too_few = spec.task.too_few(labels_of(spec, chosen))
     if too_few and len(chosen) < len(holdout):
         raise TrainingError(
-            f"{spec.name} version {version.version} cannot be evaluated here: only {len(chosen):,} of "
-            f"{len(holdout):,} held-out examples were not used in its training; {too_few}"
+            f"{spec.name} version {version.version} cannot be evaluated here: it may have been trained on all but "
+            f"{len(chosen):,} of the {len(holdout):,} examples in the current holdout; {too_few}"
         )
     return chosen
 

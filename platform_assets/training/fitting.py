@@ -162,7 +162,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
 
 
 def _best_of_each(tried: list[Attempt]) -> list[Attempt]:
-    """Return the attempt with the best hyperparameters of each candidate, in the order of the declaration."""
+    """Return each candidate with its best hyperparameters, in the order of the declaration."""
     best: dict[str, Attempt] = {}
     for one in tried:
         if one.line.candidate not in best or one.line.mean > best[one.line.candidate].line.mean:
@@ -171,7 +171,7 @@ def _best_of_each(tried: list[Attempt]) -> list[Attempt]:
 
 
 def settings_of(candidate: Candidate) -> list[dict[str, Any]]:
-    """Return all combinations of a candidate's grid."""
+    """Return all combinations of the hyperparameters in a candidate's grid."""
     from sklearn.model_selection import ParameterGrid
 
     return list(ParameterGrid({name: list(values) for name, values in candidate.grid.items()}))

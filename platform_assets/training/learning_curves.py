@@ -34,7 +34,7 @@ class CurvePoint:
     mean, deviation
         Mean and standard deviation of the ranking metric over the folds.
     fit_seconds
-        Shortest CPU time of a fit over the folds, on one thread, preprocessing included.
+        CPU time of the fastest fit among the folds, on one thread, including preprocessing.
     """
 
     candidate: str

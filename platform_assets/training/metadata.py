@@ -70,9 +70,10 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
-    """Return the numbers of a check, which Dagster plots over time: value, interval, and the tested lower bound.
+    """Return the numbers of a check, which Dagster plots over time.
 
-    Undefined numbers are omitted.
+    They are the value of the metric, the ends of its interval and, if a criterion tests it, the lower bound. Undefined
+    numbers are omitted.
     """
     found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
     estimate = found.get(demand.metric)
@@ -97,7 +98,7 @@ def awaited(request: Request | None) -> str:
 
 
 def faults(verdict: Verdict) -> list[str]:
-    """Return one sentence for each reason that did not pass."""
+    """Return one sentence for each criterion or comparison that failed."""
     return [reason.told for reason in verdict.reasons if not reason.passed]
 
 
@@ -192,7 +193,7 @@ def _with_interval(one: Estimate) -> str:
 
 
 def _interval(one: Estimate) -> str:
-    # If all bootstrapped values are equal, the ends of the interval still differ by rounding errors.
+    # Do not show an interval of zero width. Its ends can differ by rounding errors.
     if math.isnan(one.low) or math.isclose(one.low, one.high, rel_tol=1e-9):
         return ""
     # Non-breaking spaces keep the interval on one line in a narrow column.

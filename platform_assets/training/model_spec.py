@@ -162,7 +162,7 @@ class Incoming:
     batch_name
         Column with the human-readable name of the batch.
     arrived_at
-        Column with the time at which the platform took the batch, UTC.
+        Column with the time at which the platform stored the batch, UTC.
     """
 
     table: str
@@ -214,8 +214,8 @@ class ModelSpec:
     explanations
         Explanations to compute and plot.
     error_columns
-        The columns to show when the held-out examples with the worst predictions are listed. If empty, no examples
-        are listed, because they may be personal data.
+        Columns to show in the list of held-out examples with the worst predictions. If empty, there is no list. This
+        is the default, because examples may contain personal data.
     folds
         Number of cross-validation folds.
     learning_curve

@@ -24,7 +24,7 @@ class PredictionTable:
     key
         Columns that together identify a prediction.
     subjects
-        Ways to name the subject of a prediction. Each is a tuple of columns, whose values are joined by `:`.
+        Ways to identify the subject of a prediction. Each is a tuple of columns, whose values are joined by `:`.
         Predictions with equal values of the first tuple are resampled together, because they are not independent.
     score, version, approval
         Columns of the probability or value, of the model version, and of the approval request of that version.
@@ -33,8 +33,8 @@ class PredictionTable:
     model
         Column of the model's name; None if all rows belong to one model.
     beside
-        Further columns that the task's metrics need, by the task's name for them: `lower` and `upper` for the ends of
-        prediction intervals, and the baselines.
+        Further columns that the metrics of the task need. The keys are the names that the task uses: `lower` and
+        `upper` for the ends of the prediction interval, and the names of the baselines.
     """
 
     name: str

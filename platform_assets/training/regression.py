@@ -128,8 +128,8 @@ class RegressionLearner:
     def calibrate(self, found: OutOfFold) -> Calibration:
         """Compute the half-widths of the intervals from all residuals, and compute the metrics.
 
-        The coverage of a fold is measured with half-widths from earlier folds only, because half-widths fitted on the
-        same residuals would overstate it.
+        The coverage of a fold is measured with half-widths from earlier folds only. Half-widths from the fold's own
+        residuals would overstate the coverage.
         """
         residuals = found.labels - found.raw
         by = self._intervals.by
@@ -195,7 +195,7 @@ class Regression:
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics that the model card shows by subgroup, each with its text there."""
+        """Labels of the metrics that the model card shows for each subgroup, by metric name."""
         return {"mae": f"MAE in {self.unit}", "mape": "MAPE", "bias": "bias", "interval_coverage": "interval coverage"}
 
     @property
@@ -228,8 +228,8 @@ class Regression:
         by = self.intervals.by
         if by is not None and by not in features:
             raise TrainingError(
-                f"Intervals.by is {by}, which is not a feature of the model, but the width of an interval is looked up "
-                f"by a feature. Use one of: {', '.join(features)}"
+                f"Intervals.by is {by}, but must be a feature of the model, because the width of an interval depends "
+                f"on the value of this feature. Use one of: {', '.join(features)}"
             )
 
     def labels(self, column: pd.Series[Any]) -> NDArray[np.float64]:
@@ -262,11 +262,11 @@ class Regression:
         return regression.evaluate(judged, self.baselines, resamples=resamples)
 
     def compare(self, challenger: Judged, champion: Judged, resamples: int) -> dict[str, Estimate]:
-        """Compute the differences of the metrics."""
+        """Compute the metrics of the challenger minus those of the champion."""
         return regression.compare(challenger, champion, self.baselines, resamples=resamples)
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute all metrics of each subgroup."""
+        """Compute all metrics for each subgroup."""
         return regression.by_subgroup(judged, self.baselines, values, resamples=resamples)
 
     def worst(self, judged: Judged, most: int) -> dict[str, NDArray[np.int64]]:
@@ -279,7 +279,7 @@ class Regression:
         return {"unit": self.unit, "interval_level": self.intervals.level}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the paragraph about prediction intervals."""
+        """Return the model card's paragraph about prediction intervals, by its title."""
         by = f" for each {self.intervals.by}" if self.intervals.by else ""
         return {
             "Prediction intervals": f"{record['interval_level']:.0%} of the labels should lie within the intervals. "

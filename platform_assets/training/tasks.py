@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """Predictions of training examples by models that were fitted on other folds.
+    """Predictions for training examples by models that were fitted on other folds.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class Calibrated(Protocol):
         """Short description of the result, for progress messages."""
 
     def complete(self, estimator: Any, names: Sequence[str]) -> Any:
-        """Add the calibration or intervals to a fitted pipeline. `names` are the columns of its input."""
+        """Add the calibration or intervals to a fitted pipeline. `names` are the pipeline's input columns."""
 
 
 class Learner(Protocol):
@@ -80,7 +80,7 @@ class Learner(Protocol):
 
     @property
     def output(self) -> Output:
-        """Output of the fitted models."""
+        """Kind of output of the fitted models: a probability, or a value with an interval."""
 
     def build_reference(self) -> Any:
         """Return the unfitted baseline without features."""
@@ -134,7 +134,7 @@ class Task(Protocol):
 
     @property
     def card_metrics(self) -> Mapping[str, str]:
-        """Metrics that the model card shows by subgroup, each with its text there."""
+        """Labels of the metrics that the model card shows for each subgroup, by metric name."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -182,7 +182,7 @@ class Task(Protocol):
         """Compute the paired differences of the metrics, challenger minus champion, with 95 % intervals."""
 
     def by_subgroup(self, judged: Judged, values: ArrayLike, resamples: int) -> dict[str, dict[str, Estimate]]:
-        """Compute the metrics of each subgroup; `values` contains the subgroup of each row, (n,)."""
+        """Compute the metrics for each subgroup; `values` contains the subgroup of each row, (n,)."""
 
     def worst(self, judged: Judged, most: int) -> dict[str, NDArray[np.int64]]:
         """Return the indices of the worst predictions by kind of error, at most `most` each, worst first."""
@@ -191,7 +191,7 @@ class Task(Protocol):
         """Return additional numbers for the record, as JSON values."""
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return paragraphs of the model card about these numbers, by title."""
+        """Return paragraphs of the model card about the numbers from `facts`, by title."""
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:
         """Draw the plots and return them as PNG bytes by file name."""

@@ -112,7 +112,8 @@ class Trainer:
                 return self._known(spec, examples, known)
             except (ArtefactError, RegistryError) as error:
                 progress(f"version {known.version} is unusable and will be retrained: {error}")
-                # Give the replacement another fingerprint, so that the next training finds it and not this version.
+                # Give the replacement another fingerprint, so that the next training finds the replacement and not
+                # this version.
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)
 
@@ -258,7 +259,7 @@ class Trainer:
         )
 
     def _beside(self, spec: ModelSpec, version: ModelVersion | None) -> Callable[[Judged], _Comparison]:
-        """Return a function that compares the output of a model with the champion.
+        """Return a function that compares the metrics of a model with those of the champion.
 
         `version` is the registered version of the model; None if it is not registered yet.
         """

@@ -77,7 +77,7 @@ def sign_in(
     key: Annotated[str, Form(max_length=1_000)] = "",
     next: Annotated[str, Form(max_length=1_000)] = "",  # noqa: A002 - the usual name of this parameter
 ) -> Response:
-    """Begin a session for the holder of a key."""
+    """Begin a session for the owner of a key."""
     access = access_of(request)
     access.sessions.demand_token(access.sessions.of(request), csrf_token)
     session = access.sign_in(request, key.strip()) if key.strip() else None
@@ -99,13 +99,13 @@ def begin_at_provider(request: Request, next: str = "") -> Response:  # noqa: A0
 
 
 def return_from_provider(request: Request) -> Response:
-    """Begin a session for the person whom the OpenID Connect provider sends back."""
+    """Begin a session for a person after the sign-in at the OpenID Connect provider."""
     access = access_of(request)
     provider = _provider(access)
     flow = Flow.opened(access.sessions.take_flow(request), access.ways.flow_key)
     session = access.sign_in_person(provider.finish(flow, request.query_params))
-    # Return a page instead of a redirect. The redirect would belong to a navigation from another site, for which a
-    # browser does not send `SameSite=Strict` cookies.
+    # Return a page instead of a redirect. The browser treats a redirect as part of the navigation that the provider
+    # began, and therefore would not send the session's `SameSite=Strict` cookie.
     response = signed_in_page(flow.next)
     access.sessions.keep(request, response, session, PERSON_SECONDS)
     access.sessions.end_flow(request, response)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Lend = Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
 
 FRESH_SECONDS = 1.0
-"""Seconds for which a key is cached. If another process revokes a key, the key may work for this long."""
+"""Seconds for which a key is cached. If another process revokes a key, the key may still work for this long."""
 SESSION_PREFIX = "ps_"
 """Prefix of session tokens."""
 _PREFIX = "pa_"
@@ -114,7 +114,7 @@ class Keys:
         Parameters
         ----------
         identity
-            Name that the OpenID Connect provider or the proxy gives to the person.
+            Name of the person at the OpenID Connect provider or the proxy.
         owner
             Name of the person in policies and in the ledger.
         scopes, approver_secret
@@ -170,7 +170,7 @@ class Keys:
             known = connection.execute("select platform.revoke_key(%s)", [name.replace("\0", "")]).fetchone()
         self._fresh.clear()
         if known == (False,):
-            raise KeysError(f"there is no key {name!r}; `platform-assets keys list` shows those that exist")
+            raise KeysError(f"there is no key {name!r}; `platform-assets keys list` shows the existing keys")
         self._keep_heads()
 
     def check(self, secret: str) -> Key | None:
@@ -214,7 +214,7 @@ class Keys:
         Parameters
         ----------
         identity
-            Name that the provider gives.
+            Name of the person at the provider or the proxy.
         allowed
             Scopes of the person's groups at the provider; None if the groups are not used for scopes.
         via
@@ -258,7 +258,7 @@ class Keys:
             connection.execute("select platform.sign_out(%s)", [token])
 
     def list(self) -> list[Key]:
-        """Return all keys by name, revoked ones included."""
+        """Return all keys, including revoked keys, sorted by name."""
         with self._connected(self._connect) as connection:
             return [_key(row) for row in connection.execute(f"{_KEYS} order by k.name, k.created_at".encode())]
 

@@ -51,7 +51,7 @@ class Caller:
     session
         The session, if the person signed in on the page.
     secret
-        The secret of the key or the token of the session. It is passed to the database with a decision.
+        The secret of the key or the token of the session. The database needs it to check who makes a decision.
     """
 
     key: Key
@@ -100,7 +100,7 @@ class Access:
         request.state.by_header = await self._by_header(request)
 
     def waits(self, request: Request) -> bool:
-        """Return whether the other methods block.
+        """Return whether `limited`, `caller` and the other checks of this request may block.
 
         They block if they look up a session in the database or count the request on a Redis server.
         """
@@ -108,7 +108,7 @@ class Access:
 
     @property
     def rate_limits(self) -> Scope:
-        """Whether requests are counted for all processes together, by each process, or not at all."""
+        """How requests are counted: for all processes together, by each process, or not at all."""
         return "off" if self._limits is None else self._limits.scope
 
     def limited(self, request: Request) -> Mapping[str, str]:
@@ -215,7 +215,7 @@ class Access:
         Raises
         ------
         Problem
-            403: the header cannot be accepted.
+            403: the proxy's header is not acceptable.
         """
         return self.ways.proxy.identity(request) if self.ways.proxy else None
 

@@ -80,7 +80,7 @@ class AuthorizationMiddleware:
         if scope["type"] == "http" and not scope["path"].startswith(UNLIMITED_PATHS):
             request = Request(scope)
             await self._access.identify(request)
-            # Use a thread only if the checks block. The key in the header is already looked up by `identify`.
+            # Use a thread only if the checks block. `identify` has already looked up the key in the header.
             if self._access.waits(request):
                 await run_in_threadpool(self._admit, request)
             else:

@@ -1,7 +1,7 @@
 """A connection of the HTTP server, with bounds on request heads, trailers, slow clients and open connections.
 
-uvicorn's httptools parser has no such bounds. A request beyond a bound gets a problem (RFC 9457), unless its
-response has already begun, and its connection is closed.
+uvicorn's httptools parser has no such bounds. If a request exceeds a bound, its connection is closed. If the response
+has not begun yet, the client first gets a problem (RFC 9457).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._deadline < _NEVER
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes; refuse a head, trailers or chunk framing beyond the bound."""
+        """Parse received bytes; refuse a head, trailers or chunk framing with more than `head_bytes`."""
         if self._refused:
             return
         self._unset_keepalive_if_required()
@@ -128,11 +128,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._uncounted = 0
         self._deadline = self.loop.time() + self.bounds.body_seconds
         super().on_headers_complete()
-        # Replace the list, because the parser adds trailers to it, and this request's headers were checked already.
+        # Replace the list of headers, because the parser appends trailers to `self.headers`, and the application must
+        # get only the headers whose size was checked above.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:
-        """Pass on a piece of the body; only the bytes between two pieces count towards the bound."""
+        """Pass on a piece of the body; only the bytes between two pieces count towards `head_bytes`."""
         self._uncounted = 0
         super().on_body(body)
 

@@ -1,7 +1,7 @@
 """Cookies of browsers, and the CSRF tokens of their forms.
 
 A session's cookie contains a random token. The database stores the token's hash and the session's key. A form must
-contain a CSRF token, which is derived from the session's token and which only pages of this session contain.
+contain a CSRF token, which is derived from the session's token. Pages of other sites do not know it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ people = typer.Typer(help="People who sign in by OpenID Connect or through a pro
 commands.add_typer(people, name="people")
 
 Identity = Annotated[
-    str, typer.Argument(help="Name that the OpenID Connect provider or the proxy gives, for example a mail address.")
+    str, typer.Argument(help="Name of the person at the OpenID Connect provider or proxy, e.g. an email address.")
 ]
 Name = Annotated[str, typer.Argument(help="Name of the key.")]
 

@@ -24,7 +24,7 @@ class Identity:
     Attributes
     ----------
     name
-        Name that the provider or the proxy gives, for example a mail address.
+        Name of the person at the provider or the proxy, for example an email address.
     groups
         Groups or roles of the person.
     via

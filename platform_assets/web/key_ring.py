@@ -37,7 +37,7 @@ class Key:
     created_at, revoked_at
         Times with time zone. `created_at` is None if unknown, `revoked_at` if the key is not revoked.
     is_person
-        Whether this is a person who signs in without a key. `name` is then the name that the provider gives.
+        Whether this is a person who signs in without a key. `name` is then the person's name at the provider or proxy.
     via
         `oidc` or `proxy` if such a person has signed in; empty otherwise. If it is set, `scopes` are the session's
         scopes.
@@ -102,5 +102,5 @@ class KeyRing(Protocol):
         ...
 
     def list(self) -> list[Key]:
-        """Return all keys by name, revoked ones included."""
+        """Return all keys, including revoked keys, sorted by name."""
         ...

@@ -249,7 +249,7 @@ class _Exchange:
         return asked is not None and bool(asked.logging)
 
     async def _logging_failure(self) -> Problem | None:
-        """Wait until the predictions of the answer are logged; return the reason if logging failed."""
+        """Wait until the predictions in the response are logged; return the reason if logging failed."""
         asked: Asked = self.scope["state"]["asked"]
         while asked.logging:
             logged = asyncio.wrap_future(asked.logging.pop())
@@ -310,7 +310,7 @@ class _Exchange:
 
     def _declared_length(self) -> int:
         text = _text(self._headers, b"content-length")
-        # Cut the text, because Python refuses to parse a number of thousands of digits.
+        # Cut the text, because Python refuses to parse a number with thousands of digits.
         return int(text[:_DIGITS]) if text.isascii() and text.isdigit() else 0
 
     def line(self, seconds: float) -> Line:
@@ -332,6 +332,6 @@ def _text(headers: Mapping[bytes, bytes], name: bytes) -> str:
 def _too_large() -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"The body has more than {MAX_BODY_BYTES:,} bytes; send less, in several requests.",
+        f"The body has more than {MAX_BODY_BYTES:,} bytes; split it into several requests.",
         "body-too-large",
     )

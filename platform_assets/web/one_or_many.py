@@ -1,7 +1,7 @@
 """Base classes for routes that answer for one item or for a list of items.
 
-A request describes one item, in one or several fields, or has a list of items. A list is answered in the order of its
-items. A domain subclasses these models and provides a function from items to answers:
+A request contains either one item, in one or more fields, or a list of items. The answers to a list have the order of
+its items. A domain subclasses these models and provides a function that returns the answers for a list of items:
 
     @routes.post("/things", **documentation(Answer | Answers, EXAMPLES))
     async def describe_things(asked: Things) -> Response:
@@ -194,7 +194,7 @@ def in_their_places(
     answer: Callable[[list[Item], list[Row]], Iterable[Found]],
     missing: Callable[[Item], Missing],
 ) -> list[Found | Missing]:
-    """Answer for the items that have a row and mark all other items as missing, in the order of the items.
+    """Return one answer per item, in the order of the items. An item without a row gets a placeholder.
 
     Parameters
     ----------

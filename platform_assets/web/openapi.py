@@ -42,7 +42,7 @@ class DescribedApp(FastAPI):
 
         FastAPI's middleware for exceptions is left out, because `RequestMiddleware` answers exceptions.
         """
-        # `AsyncExitStackMiddleware` closes the uploaded files of a form.
+        # Keep `AsyncExitStackMiddleware`, because it closes the files that a form has uploaded.
         app: ASGIApp = AsyncExitStackMiddleware(self.router)
         for added, arguments, named in reversed(self.user_middleware):
             app = added(app, *arguments, **named)

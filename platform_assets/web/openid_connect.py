@@ -199,7 +199,7 @@ class Provider:
         if parameters.get("error"):
             code = parameters["error"] if parameters["error"].replace("_", "").isalnum() else "unreadable"
             raise SignInFailed(
-                f"the provider refused the sign-in ({code[:60]}); sign in again, or ask its administrator"
+                f"the provider refused the sign-in ({code[:60]}); sign in again, or ask the provider's administrator"
             )
         if not parameters.get("code"):
             raise SignInFailed("the provider sent no code; sign in again")

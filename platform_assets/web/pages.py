@@ -49,7 +49,7 @@ def wants_page(request: Request) -> bool:
 def render(
     request: Request, template: str, status: int = HTTPStatus.OK, folder: Path = TEMPLATES, **context: Any
 ) -> HTMLResponse:
-    """Render a page, with the caller's name and the token of its forms.
+    """Render a page, with the caller's name and the CSRF token for forms.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def problem_page(request: Request, problem: Problem) -> Response:
 
 
 def from_elsewhere(request: Request) -> Response | None:
-    """Return a page that reloads itself if the browser follows a link from another site; otherwise return None.
+    """If the browser follows a link from another site, return a page that reloads itself; otherwise return None.
 
     When a browser follows such a link, it does not send the `SameSite=Strict` session cookie. It sends the cookie when
     the page reloads itself. Without this page, a link in a mail would lead to the sign-in page, and the new cookie of

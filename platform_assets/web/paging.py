@@ -63,7 +63,7 @@ class Page:
         return self.number * self.size
 
     def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return this page of a whole list."""
+        """Return the items of this page, given the whole list."""
         return items[self.offset : self.offset + self.size]
 
     @property

@@ -59,8 +59,8 @@ MEANINGS: Mapping[int, str] = {
     413: "The body is too large.",
     415: "The body has the wrong content type, or is compressed.",
     422: "A parameter or the body is invalid.",
-    429: "There were too many requests; try again after `Retry-After`.",
-    503: "The database or the model is unavailable; try again after `Retry-After`.",
+    429: "There were too many requests; try again after the number of seconds in `Retry-After`.",
+    503: "The database or the model is unavailable; try again after the number of seconds in `Retry-After`.",
 }
 """Descriptions of the statuses in the API's documentation."""
 EXAMPLES: Mapping[int, tuple[str, str]] = {
@@ -68,7 +68,7 @@ EXAMPLES: Mapping[int, tuple[str, str]] = {
     403: ("scope-missing", "The key 'shop' has the scope predict; this request needs read."),
     404: ("not-found", "There is no such item."),
     409: ("already-decided", "The request was decided already."),
-    413: ("body-too-large", "The body has more than 524,288 bytes; send less, in several requests."),
+    413: ("body-too-large", "The body has more than 524,288 bytes; split it into several requests."),
     415: ("not-json", "The content type is text/plain; send application/json."),
     422: ("invalid-request", "page: Input should be greater than or equal to 0"),
     429: (

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import httpx
 
 SECONDS = 5.0
-"""Longest wait for the provider to connect, or to send the next bytes."""
+"""Timeout for connecting to the provider, and for waiting for the next bytes of its answer."""
 MOST_BYTES = 1 << 20
 """Maximum size of an answer."""
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -57,7 +57,7 @@ class ProviderClient:
         for name in _ENDPOINTS:
             scheme = urlsplit(str(found.get(name))).scheme
             if scheme != "https" and not (self._is_local and scheme == "http"):
-                raise ProviderError(f"the configuration at {address} has no https address as {name}")
+                raise ProviderError(f"the configuration at {address} has no https address for {name}")
         return found
 
     def json(self, address: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Rate limits: requests per key or address, and failed key attempts per address.
 
-Processes share the limits if they count in Redis. Otherwise each process counts its own requests, so several processes
-behind one address each allow the full rate; the headers of the responses say so.
+If the service counts in Redis, all its processes share the limits. Otherwise each process counts its own requests and
+allows the full rate, so the service as a whole allows more. The response headers then state that the limits are per
+process.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class RateLimits:
     Parameters
     ----------
     limit
-        Requests per key, or per address without a key, such as `600/minute`; or `off`.
+        Requests per key, or per address for requests without a valid key, such as `600/minute`; or `off`.
     redis
         URL of the Redis server in which requests are counted; empty to count them in this process.
     is_alone
@@ -68,7 +69,7 @@ class RateLimits:
 
     @property
     def scope(self) -> Scope:
-        """Whether requests are counted now for all processes together, or by each process."""
+        """How requests are counted now: for all processes together, by each process, or not at all."""
         if self._limits[0] is None:
             return "off"
         return "shared" if self._windows.is_shared else "per_process"
@@ -110,7 +111,7 @@ class RateLimits:
         counted = self._windows.count(limit, caller)
         headers = self._headers(limit, caller[0], counted)
         if not counted.allowed:
-            raise _too_many(f"the limit is {_named(limit)} for each key, or for each address without a key", headers)
+            raise _too_many(f"the limit is {_named(limit)} per key, or per address for requests without a key", headers)
         return headers
 
     def count_guess(self, address: str) -> None:

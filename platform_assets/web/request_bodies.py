@@ -1,7 +1,7 @@
 """Request bodies: parsed strictly, so that no value is silently dropped or changed.
 
 Python's JSON parser keeps only the last value of a duplicate name, and accepts `NaN`. Starlette keeps only the last
-value of a duplicate form field or query parameter. Each of these is an error of the client that is reported instead.
+value of a duplicate form field or query parameter. This module refuses such requests with an error.
 """
 
 from __future__ import annotations

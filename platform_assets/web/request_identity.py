@@ -1,4 +1,4 @@
-"""The caller of a request: the name of the key and the request id, which a route can record."""
+"""State of a request that its route can use: the caller, the request id, pending log writes and models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PEER = "platform_assets.peer"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The caller of a request.
+    """State of a request that its route can read and extend.
 
     Attributes
     ----------

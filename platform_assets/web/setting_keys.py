@@ -35,12 +35,13 @@ def open_keys(settings: Settings, keys: Callable[[], KeyRing]) -> KeyRing:
 
 
 class KeysFromSettings:
-    """The keys of a service without a database, from one setting. Its sessions end with the process.
+    """The keys of a service without a database, from PLATFORM_API_KEYS. Sessions are kept in memory.
 
     Parameters
     ----------
     text
-        `name:scope:sha256`, comma-separated; several scopes as `read+predict`. The owner is the name.
+        Keys as `name:scope:sha256`, separated by commas. Join several scopes with +, as in `read+predict`. The owner
+        of a key is its name.
 
     Raises
     ------
@@ -65,7 +66,7 @@ class KeysFromSettings:
             self._keys[kept] = Key(name, name, chosen_scopes(thing, scopes.split("+")), kept[:ID_LENGTH])
 
     def add(self, name: str, owner: str, scopes: Collection[str], approver_secret: str = "") -> str:  # noqa: ARG002 - as `KeyRing`
-        """Refuse, because the platform does not write its settings.
+        """Refuse to create a key, because the platform does not change its settings.
 
         Raises
         ------
@@ -75,7 +76,7 @@ class KeysFromSettings:
         raise KeysError(f"the key {name} cannot be added: keys come from PLATFORM_API_KEYS; add it there")
 
     def revoke(self, name: str) -> None:
-        """Refuse, because the platform does not write its settings.
+        """Refuse to revoke a key, because the platform does not change its settings.
 
         Raises
         ------
@@ -93,7 +94,7 @@ class KeysFromSettings:
         return self.check(secret)
 
     def sign_in(self, secret: str, seconds: int) -> str | None:
-        """Begin a session for the holder of a key; return its token, or None if the key is unknown."""
+        """Start a session for the owner of a key; return its token, or None if the key is unknown."""
         key, now = self.check(secret), monotonic()
         if key is None:
             return None

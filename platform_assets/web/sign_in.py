@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from platform_assets.web.trusted_proxy import TrustedProxy
 
 PERSON_SECONDS = 60 * 60
-"""Lifetime of a session without a key in seconds: one hour, because groups are only read at the sign-in."""
+"""Lifetime, in seconds, of the session of a person without a key.
+
+It is only one hour, because a change of the person's groups takes effect at the next sign-in.
+"""
 
 
 @dataclass(frozen=True)

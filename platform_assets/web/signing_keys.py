@@ -17,7 +17,9 @@ LEAST_RSA_BITS = 2_048
 
 
 class SigningKeys:
-    """The provider's keys, cached; an unknown key is looked up again, because providers rotate their keys.
+    """Cache of the provider's keys.
+
+    If a token was signed with an unknown key, the keys are loaded again, because providers rotate their keys.
 
     Parameters
     ----------

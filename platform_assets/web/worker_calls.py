@@ -41,7 +41,7 @@ class WorkerCalls:
             channel.settimeout(0)
 
     def answer(self, number: int, found: Callable[[], bytes]) -> None:
-        """Start a thread that answers the questions to this worker.
+        """Start a thread that answers the questions of other workers.
 
         Parameters
         ----------

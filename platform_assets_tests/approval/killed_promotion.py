@@ -1,8 +1,8 @@
 """Kill promotions and rollbacks at each call to the database or the registry, then run the next action.
 
-`main` runs in its own process and forks once for each kill. Its arguments are the URLs of the database for the service
-role and the owner role, a folder, the killed action and the next action. For each kill it prints a line with the
-contradictions between ledger, registry and audit.
+`main` runs in its own process and forks once for each kill. For each kill it prints a line with the contradictions
+between ledger, registry and audit. Its arguments are the database URL of the service role, the database URL of the
+owner role, a folder, the action to kill, and the next action.
 """
 
 from __future__ import annotations

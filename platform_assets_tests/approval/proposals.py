@@ -1,4 +1,4 @@
-"""Proposals, people and ledgers for tests of the approval."""
+"""Proposals, people and ledgers for approval tests."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def test_a_decision_that_is_delivered_twice_is_recorded_once(
         ({"evidence": evidence(passed=False)}, {"override": True}, "may not override"),
     ],
 )
-def test_decision_forbidden_by_the_policy_is_refused_with_the_reason(
+def test_a_decision_that_the_policy_forbids_is_refused_with_the_reason(
     app: FastAPI, services: Services, people: People, changes: dict[str, Any], sent: dict[str, Any], told: str
 ) -> None:
     number = services.ledger.open_request(proposal(1, **changes)).id

@@ -56,7 +56,7 @@ def test_the_owner_cannot_alter_rows_without_disabling_a_trigger(
 
 
 NEWEST_POLICY = "sequence = (select max(sequence) from {journal} where kind = 'policy')"
-"""Condition on the journal, for the last entry about a policy."""
+"""SQL condition that selects the last entry about a policy in the journal."""
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_a_disabled_trigger_is_found(written: Ledger, owner_url: str) -> None:
 
 
 @pytest.mark.requirement("PRO-9")
-def test_an_inserted_approval_with_correct_hashes_is_found_by_its_missing_key(written: Ledger, owner_url: str) -> None:
+def test_an_inserted_approval_with_correct_hashes_and_an_unknown_key_is_found(written: Ledger, owner_url: str) -> None:
     """The hashes are correct, because a trigger computes them for each inserted event."""
     number = written.open_request(proposal(3, champion=(2, f"{2:064x}"))).id
     with psycopg.connect(owner_url) as owner:
@@ -358,10 +358,10 @@ select platform.enter_in_journal('key', hash, jsonb_build_object(
     ("entry", "told"),
     [
         (ADOPTION, "adopts events, but was not written by the migration"),
-        (WIDER_KEY, "records the key {rita} again: it was altered"),
+        (WIDER_KEY, "records the key {rita} a second time: the key was altered"),
     ],
 )
-def test_a_journal_entry_that_covers_a_forgery_is_found(written: Ledger, owner_url: str, entry: str, told: str) -> None:
+def test_a_journal_entry_that_hides_a_forgery_is_found(written: Ledger, owner_url: str, entry: str, told: str) -> None:
     if entry == WIDER_KEY:
         altered(owner_url, "update platform.api_keys set scopes = array['approve', 'read'] where owner = 'rita'")
     with psycopg.connect(owner_url) as owner:
@@ -448,7 +448,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """Some texts look like two encoded fields. A hash that ignored the lengths of texts could not distinguish them."""
+    """Some texts look like two encoded fields. Only a hash that covers the length of each text distinguishes them."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

@@ -84,7 +84,7 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
         ),
     ],
 )
-def test_decision_forbidden_by_the_policy_is_not_recorded(
+def test_a_decision_that_the_policy_forbids_is_not_recorded(
     ledger: Ledger, fields: dict[str, Any], decision: tuple[Verb, Actor, str], said: str
 ) -> None:
     request = ledger.open_request(proposal(**fields))

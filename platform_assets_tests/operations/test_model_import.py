@@ -146,7 +146,7 @@ def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Env
     assert crowned is not None
     assert crowned.digest == version.digest
     assert here.ledger.audit() == []
-    assert "the version was imported: it is version 1, approved by request 1" in here.trainer.evaluate(SPEC).examples
+    assert "the version was imported (version 1, approved by request 1" in here.trainer.evaluate(SPEC).examples
     with pytest.raises(TrainingError, match="its training tables are not in this lake"):
         read_pinned_examples(here.bench.tables, SPEC, version)
 

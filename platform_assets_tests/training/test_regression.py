@@ -124,7 +124,7 @@ def test_labels_are_converted_to_floats_without_rounding() -> None:
         ),
         ({"criteria": (Criterion("skill_over_x", at_least=0.7),)}, "unknown metric 'skill_over_x'"),
         ({"ranked_by": "roc_auc"}, "ranked_by names the unknown metric 'roc_auc'. Use one of: neg_mean_absolute_error"),
-        ({"task": Regression("MW", Intervals(by="day"), ("week_before_mw",))}, "Intervals.by is day, which is not a"),
+        ({"task": Regression("MW", Intervals(by="day"), ("week_before_mw",))}, "Intervals.by is day, but must be a"),
     ],
 )
 def test_a_declaration_that_does_not_fit_a_regression_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -212,7 +212,7 @@ def test_the_error_for_an_unusable_provider_gives_the_reason(server: OpenIdProvi
         with pytest.raises(ProviderError, match=told):
             provider.begin("/approvals")
     server.configuration["token_endpoint"] = "file:///etc/passwd"
-    assert "has no https address as token_endpoint" in provider_of(server).examine()
+    assert "has no https address for token_endpoint" in provider_of(server).examine()
     server.__init__(server.issuer)  # type: ignore[misc]
     server.keys = []
     assert "publishes no key" in provider_of(server).examine()
