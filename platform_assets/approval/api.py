@@ -76,10 +76,10 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Number of the shadow report's event that the person saw; null if none.")
+        int | None, Field(description="Event number of the shadow report that the person saw; null if none.")
     ]
     shadow_report: Annotated[
-        dict[str, Any] | None, Field(description="The shadow report, if the event is one; otherwise null.")
+        dict[str, Any] | None, Field(description="The shadow report that this event records; otherwise null.")
     ]
 
 

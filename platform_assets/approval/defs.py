@@ -65,7 +65,7 @@ def definitions(declared: Declared) -> dg.Definitions:
 
 
 def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
-    """Return the jobs, the sensor, and for each model the check that the registry equals the ledger.
+    """Return the jobs, the sensor, and for each model the check that the registry matches the ledger.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def run_config(number: int) -> dg.RunConfig:
 
 
 def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
-    """Return the check that MLflow's alias and tags equal the ledger."""
+    """Return the check that MLflow's alias and tags match the ledger."""
 
     @dg.asset_check(
         asset=key.split("/"),
@@ -329,7 +329,7 @@ def _claimed(name: str) -> Actor:
 
 
 def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:
-    """Return an observation of the model's asset with the history of a request."""
+    """Return an observation that shows the history of a request on the model's asset."""
     request, history = ledger.request(number), ledger.history(number)
     return dg.AssetObservation(
         asset_key=models.get(request.model, request.model).split("/"),
