@@ -95,7 +95,7 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # Use the id of the root run, so that a re-executed run does not record the decision twice.
+                # A re-executed run has the same root run, so it does not record the decision twice.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
@@ -287,7 +287,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # The registry does not show the model's last promotion or rollback yet.
+            # The registry does not yet reflect the model's last promotion or rollback.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 

@@ -1,5 +1,7 @@
 """The part of the audit about keys, revocations, projections and the decisions' proofs of identity.
 
+A projection records that the registry shows the result of an event.
+
 The database functions enter each key, revocation and projection in the journal. A row without an entry was inserted
 without the functions. An entry without a row shows that the row was deleted. A row that differs from its entry was
 altered.
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""An event identifies a key by this number of leading characters of the key's hash."""
+"""Number of leading characters of a key's hash that an event stores to identify the key."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -82,7 +84,8 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
     for entry in journal:
         about = entry[1], entry[2]
         if entry[1] in _ONCE and about in seen:
-            yield f"journal entry {entry[0]}", f"records the {entry[1]} {str(entry[2])[:KEY_ID]} again: it was altered"
+            told = f"is a second entry for the {entry[1]} {str(entry[2])[:KEY_ID]}, which was therefore altered"
+            yield f"journal entry {entry[0]}", told
         seen.add(about)
     for kind, subject in rows:
         if (kind, subject) not in recorded:
@@ -134,8 +137,8 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
     """Yield the row and the fault for each event whose proof of identity is invalid.
 
-    Decisions and the start and stop of a shadow need a proof. Events from before migration 0004 have none and are
-    skipped.
+    Decisions need a proof, and so do starting and stopping a shadow. Events from before migration 0004 have none and
+    are skipped.
     """
     adopted = adopted_until(journal)
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
@@ -151,7 +154,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
         elif "claimed" in details and actor.startswith("unverified: "):
             fault = ""
         else:
-            fault = "has no proof of identity, but does not name an unverified person"
+            fault = "has no proof of identity, but its person is not marked as unverified"
         if fault:
             yield f"event {sequence}", fault
 

@@ -148,15 +148,15 @@ class Ledger(LedgerQueries):
         delivery
             Idempotency key: a decision that is sent twice with the same key is recorded once.
         seen
-            Number of the shadow's newest report that the person saw, recorded with the decision; None if there was
-            none.
+            Event number of the newest shadow report that the person saw, recorded with the decision; None if the
+            person saw none.
 
         Raises
         ------
         NoSuchRequest
             No request has this number.
         DecisionRefused
-            The policy does not allow it.
+            The policy does not allow the decision.
         AlreadyDecided
             The request is closed. The error contains the event that closed it.
         """
@@ -222,7 +222,7 @@ class Ledger(LedgerQueries):
         model
             Name of the model.
         actor
-            The person who decides.
+            The person who rolls back.
         reason
             The person's reason.
         delivery
@@ -293,7 +293,7 @@ class Ledger(LedgerQueries):
     def writing(self) -> Iterator[Connection]:
         """Open a transaction for a function that takes the ledger's lock.
 
-        The isolation level is read committed, so that the function sees what others committed while it waited.
+        The isolation level is read committed, so that the function sees what was committed while it waited for the lock.
 
         Raises
         ------
@@ -346,8 +346,8 @@ def _demand_recorded(
     if outcome.get("why") == "other_delivery":
         known = next(event for event in history if event.sequence == outcome["event"])
         raise DecisionRefused(
-            f"{request.called}: the delivery {delivery!r} was already used for another decision ({known.told}); "
-            "use a different delivery"
+            f"{request.called}: the idempotency key {delivery!r} was already used for another decision ({known.told}); "
+            "use a different key"
         )
     if outcome["outcome"] == "refused":
         raise refusal(outcome, request.called, request)
@@ -355,4 +355,4 @@ def _demand_recorded(
 
 def _refuse_delivery(delivery: str | None, thing: str) -> None:
     if delivery is not None and unprintable(delivery):
-        raise DecisionRefused(f"{thing}: the delivery contains control or invisible characters; use plain text")
+        raise DecisionRefused(f"{thing}: the idempotency key contains control or invisible characters; use plain text")

@@ -154,9 +154,10 @@ class LedgerQueries:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def named_artefacts(self) -> set[str]:
-        """Return the artifact digests that requests and their evidence contain: of models and of their encoders.
+        """Return all digests that requests and their evidence contain.
 
-        The result also contains the other digests in the evidence, such as those of tables.
+        These are the artifact digests of models and encoders, and other digests in the evidence, such as those of
+        tables.
         """
         with self.reading() as connection:
             rows = connection.execute(
@@ -227,7 +228,7 @@ class LedgerQueries:
             return read_frozen(connection, number)
 
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
-        """Return the alterations of the ledger. Python computes the hashes, not the database.
+        """Return the alterations of the ledger. The hashes are recomputed in Python, not by the database.
 
         Parameters
         ----------

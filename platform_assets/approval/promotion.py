@@ -48,7 +48,7 @@ class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
 
 
 class Promoter:
-    """Promotes and rolls back versions, and keeps the registry equal to the ledger.
+    """Promotes and rolls back versions, and updates the registry to match the ledger.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Promoter:
         model
             Name of the model.
         actor
-            The person who decides.
+            The person who rolls back.
         reason
             The person's reason.
         delivery
@@ -163,7 +163,7 @@ class Promoter:
         return champion
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry equal to the ledger; return one line for each change.
+        """Update the registry to match the ledger; return one line for each change.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Promoter:
     def audit(self) -> list[Finding]:
         """Return the alterations of the ledger.
 
-        They include chain heads that the registry's tags or the lake contain but the ledger does not.
+        A chain head in the registry's tags or the lake that the ledger does not contain also counts as an alteration.
         """
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:

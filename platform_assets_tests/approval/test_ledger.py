@@ -155,10 +155,10 @@ def test_repeated_delivery_of_a_decision_is_recorded_once(ledger: Ledger) -> Non
     assert ledger.decide(request.id, "approve", BERT, " good ", delivery="b") == done
     assert (done.state, kinds(ledger, request.id)) == (State.APPROVED, ["request", "approve", "approve"])
     with pytest.raises(
-        DecisionRefused, match="the delivery 'b' was already used for another decision .approved by bert"
+        DecisionRefused, match="the idempotency key 'b' was already used for another decision .approved by bert"
     ):
         ledger.decide(request.id, "reject", BERT, "good", delivery="b")
-    with pytest.raises(DecisionRefused, match="the delivery contains control or invisible"):
+    with pytest.raises(DecisionRefused, match="the idempotency key contains control or invisible"):
         ledger.decide(request.id, "reject", BERT, "good", delivery="\0")
     # The same delivery can be used for another request.
     other = ledger.open_request(proposal(2))
