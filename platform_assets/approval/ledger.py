@@ -293,7 +293,7 @@ class Ledger(LedgerQueries):
     def writing(self) -> Iterator[Connection]:
         """Open a transaction for a function that takes the ledger's lock.
 
-        The isolation level is read committed, so that the function sees what was committed while it waited for the lock.
+        The isolation level is read committed, so that the function sees what was committed while it waited.
 
         Raises
         ------

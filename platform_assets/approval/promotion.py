@@ -239,8 +239,8 @@ class Promoter:
         try:
             self._ledger.promoted(request.id)
         except LedgerError:
-            # The approval may have become stale since the check. Otherwise, raise the error. If the promotion was
-            # recorded but the reply was lost, the next call completes it.
+            # If the approval became stale after the check, record this. Otherwise, raise the database's error. The
+            # promotion may have been recorded nevertheless; the next call then completes it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None
