@@ -56,7 +56,7 @@ class KeptHeads:
             _log.warning("the ledger's heads were not copied to the lake (%s); the next event writes them", error)
 
     def read(self) -> dict[str, str]:
-        """Return the copied heads of the chains `events` and `journal`, each as `sequence:hash`; empty if there are none.
+        """Return the copied heads of the chains `events` and `journal`, each as `sequence:hash`; empty if none exist.
 
         Raises
         ------

@@ -69,7 +69,7 @@ _ABOUT_LEDGER = {
     "version first",
     "other_champion": "{thing} was not compared with the current champion; request it again: "
     "`platform-assets decide request MODEL VERSION`",
-    "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists the running shadows",
+    "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists the shadows",
     "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",
 }
 _NO_OVERRIDE = "under its policy, no one"

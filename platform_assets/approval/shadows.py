@@ -242,7 +242,7 @@ class _Now:
             f"replaced by the shadow of version {self.replaced_by}": self.replaced_by is not None,
             f"its request is {self.state}": self.state != State.PENDING,
             "the champion changed": self.current_champion != self.champion,
-            f"its time ended at {self.until:%Y-%m-%d %H:%M} UTC": self.now >= self.until,
+            f"its scheduled end was {self.until:%Y-%m-%d %H:%M} UTC": self.now >= self.until,
         }
         return next((told for told, holds in ends.items() if holds), None)
 

@@ -47,7 +47,7 @@ err = SafeConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Context:
-    """Value of `typer.Context.obj`. It gives commands the services and catalogues, which they may not import.
+    """Value of `typer.Context.obj`. Commands get services and catalogues from it, because they may not import them.
 
     Everything except the settings is opened on first use, because most commands need only some of it.
 

@@ -127,7 +127,7 @@ def test_a_closed_request_a_newer_shadow_or_a_new_champion_ends_a_shadow(office:
     ("changes", "ended"),
     [
         ({}, None),
-        ({"now": NOW + timedelta(days=3)}, "its time ended at 2026-03-04 12:00 UTC"),
+        ({"now": NOW + timedelta(days=3)}, "its scheduled end was 2026-03-04 12:00 UTC"),
         ({"state": "SUPERSEDED"}, "its request is SUPERSEDED"),
         ({"current_champion": None}, "the champion changed"),
         ({"stopped_by": "unverified: \x1banna", "replaced_by": 3}, r"stopped by \x1banna"),
