@@ -1,4 +1,4 @@
-"""Numbers as text, for people."""
+"""Format numbers as text for display."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Database:
     embedded
         Whether the server is the platform's own.
     reads
-        Runs single reading statements on the platform's database with low latency.
+        Runs single read-only statements on the platform's database with low latency.
 
     """
 
@@ -94,7 +94,7 @@ class Database:
 
     @property
     def role(self) -> str:
-        """Role that connects; empty if the URL names none. The driver then chooses the role."""
+        """Role to connect as; empty if the URL names none. The driver then chooses the role."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
@@ -109,7 +109,7 @@ class Database:
         purpose
             The database to connect to.
         service
-            Name of a service in libpq's service file, which contains host and port instead of the URL.
+            Name of a service in libpq's service file. The URL then omits host and port, which the file contains.
         """
         url = self.url(purpose).set(drivername="postgresql+psycopg2")
         # Set a time-out, because another program may listen on the old port of an embedded server, and never answer.
@@ -253,7 +253,7 @@ class Database:
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """Open a connection for short reading statements, with the time limits of `blocking_reads.py`.
+        """Open a connection for short read-only statements, with the time limits of `blocking_reads.py`.
 
         Raises
         ------
