@@ -202,7 +202,7 @@ class Database:
         try:
             connection = self._connect("postgres")
         except DatabaseError:
-            # Try the platform's database, because the role may lack access to the database `postgres`.
+            # Try the platform's database instead, because the role may lack access to the database `postgres`.
             connection = self._connect(self.name("platform"))
         # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema of `postgres`.
         connection.execute("set search_path = pg_catalog, pg_temp")
@@ -239,7 +239,7 @@ class Database:
                     f"another process has held the lock {name!r} for more than {seconds:g} s; wait until "
                     f"that process ends, or stop it; then try again"
                 ) from None
-            # The end of the connection releases the lock, even if the connection was lost.
+            # PostgreSQL releases the lock when the connection is closed or lost.
             yield
 
     def close(self) -> None:

@@ -31,11 +31,11 @@ START_SECONDS = 180
 """Longest wait for a lock, or until the server is ready."""
 POLL_SECONDS = 0.02
 GARBLED_SECONDS = 0.5
-"""A pid file that contains no process id for this time is damaged and is removed."""
+"""Seconds after which a pid file that still contains no process id is considered damaged and removed."""
 LOG_BYTES = 5_000_000
 """Size above which the log is rotated at the next start."""
 _PID_LINE, _PORT_LINE = 0, 3
-"""Lines of the process id and the port in PostgreSQL's postmaster.pid, counted from 0."""
+"""Line numbers of the process id and the port in PostgreSQL's postmaster.pid, counted from 0."""
 _log = logging.getLogger("platform_assets.postgres_watcher")
 
 
@@ -142,7 +142,7 @@ def free_port() -> int:
 
 
 def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
-    """Return a function that returns the previous port once, then free ports."""
+    """Return a function that returns the previous port on its first call, and a free port on each later call."""
     former = [port for port in [folder.former_port] if port]
     return lambda: former.pop() if former else free_port()
 
@@ -312,7 +312,7 @@ class Server:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """Return whether a process is a PostgreSQL server of this data folder; false for another process with its id."""
+    """Return whether a process is a PostgreSQL server of this data folder, and not another process with the same id."""
     if Path("/proc/self").exists():
         try:
             return str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
