@@ -16,7 +16,7 @@ migrations into its own flat folder:
   remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
   revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
-  A migration contains no GRANT, because `grant` then gives the service role rights on the rows of every table. In a
+  A migration contains no GRANT, because `grant` later gives the service role rights on the rows of every table. In a
   table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
   `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). Number rows with an
   identity column, because the sequence of a serial column needs a right that the role does not get.
@@ -167,7 +167,7 @@ def create_missing(owner: Database, role: str) -> list[Purpose]:
     Raises
     ------
     DatabaseError
-        The owner role may not create a database, or one is not in UTF-8.
+        The owner role may not create a database, or an existing database is not in UTF-8.
     """
     from psycopg import errors, sql
 

@@ -80,7 +80,7 @@ def settle_rules(database: Database, open_owner: Callable[[], Database] | None, 
     Raises
     ------
     DatabaseError
-        The rules differ, and there is no owner.
+        The rules differ, and `open_owner` is None.
     """
     with database.connect("platform") as connection:
         found = _in_force(connection, _RULES, "")

@@ -221,7 +221,7 @@ class Server:
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port and wait until it is ready. If it exits, return its output, else nothing."""
+        """Start the server on a free port and wait until it is ready. Return its output if it exits, otherwise ""."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
@@ -292,8 +292,8 @@ class Server:
     def _remove_garbled_pid_file(self) -> None:
         """Remove a pid file without a valid process id, because PostgreSQL does not start if such a file exists.
 
-        A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
-        while PostgreSQL starts.
+        A crash of the machine can leave such a file. Wait before removing it, because the file is also empty for a
+        moment while PostgreSQL starts.
         """
         for _ in range(round(GARBLED_SECONDS / POLL_SECONDS)):
             if not self._pid_file.is_file() or _number(_lines_of(self._pid_file), _PID_LINE):

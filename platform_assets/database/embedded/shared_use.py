@@ -97,7 +97,7 @@ def wait_until_stopped(path: Path) -> None:
     Raises
     ------
     DatabaseError
-        It did not stop within `START_SECONDS`.
+        The server did not stop within `START_SECONDS`.
     """
     release(_lock(ServerFolder(path.resolve()).watcher_lock, fcntl.LOCK_EX))
 
