@@ -188,7 +188,7 @@ def create_missing(owner: Database, role: str) -> list[Purpose]:
                     f'ask an administrator to run: create database "{name}" owner "{its_owner or user}"'
                 ) from None
             except (errors.DuplicateDatabase, errors.UniqueViolation):
-                # Another process is migrating at the same time and has created the database first.
+                # Another process, which is migrating at the same time, has already created the database.
                 continue
         require_utf8(owner, connection)
     return created
@@ -230,8 +230,8 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
     except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
         raise DatabaseError(
             f"the role {connection.info.user} cannot grant rights to the role {role} ({first_line(error)}); "
-            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the role that "
-            "owns the tables"
+            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL must name the role "
+            "that owns the tables"
         ) from None
     guard(connection, role)
 
@@ -239,7 +239,7 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
 def _give(connection: psycopg.Connection[Any], rights: Any, thing: Any, role: str) -> None:
     from psycopg import sql
 
-    # First revoke rights that an earlier release granted. The caller holds a transaction around both statements.
+    # First revoke rights that an earlier release granted. Both statements run in the caller's transaction.
     connection.execute(sql.SQL("revoke all on {} from {}").format(thing, sql.Identifier(role)))
     connection.execute(sql.SQL("grant {} on {} to {}").format(rights, thing, sql.Identifier(role)))
 
