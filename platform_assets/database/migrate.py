@@ -230,8 +230,8 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
     except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
         raise DatabaseError(
             f"the role {connection.info.user} cannot grant rights to the role {role} ({first_line(error)}); "
-            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL must name the role "
-            "that owns the tables"
+            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL must name the "
+            "role that owns the tables"
         ) from None
     guard(connection, role)
 
