@@ -102,7 +102,7 @@ class WrittenLedger:
     definitions
         Digest of each table and function of the ledger, by name.
     grants
-        Each right that `migrate` does not grant, as table or function, role, and right.
+        Rights that `migrate` does not grant. Each consists of the table or function, the role, and the right.
     """
 
     digests: Mapping[int, str]

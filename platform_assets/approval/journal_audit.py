@@ -84,7 +84,7 @@ def journal_findings(journal: list[Texts], rows: Rows) -> Iterator[tuple[str, st
     for entry in journal:
         about = entry[1], entry[2]
         if entry[1] in _ONCE and about in seen:
-            told = f"is a second entry for the {entry[1]} {str(entry[2])[:KEY_ID]}, which was therefore altered"
+            told = f"is a second entry for the {entry[1]} {str(entry[2])[:KEY_ID]}, so the {entry[1]} was altered"
             yield f"journal entry {entry[0]}", told
         seen.add(about)
     for kind, subject in rows:

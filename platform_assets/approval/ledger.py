@@ -347,7 +347,7 @@ def _demand_recorded(
         known = next(event for event in history if event.sequence == outcome["event"])
         raise DecisionRefused(
             f"{request.called}: the idempotency key {delivery!r} was already used for another decision ({known.told}); "
-            "use a different key"
+            "use a different idempotency key"
         )
     if outcome["outcome"] == "refused":
         raise refusal(outcome, request.called, request)

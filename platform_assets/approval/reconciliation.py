@@ -43,7 +43,7 @@ class Reconciler:
         self._artefacts = artefacts
 
     def project(self, model: str) -> None:
-        """Move the registry's alias and tags to the ledger's champion, then record in the ledger that they moved."""
+        """Set the registry's alias and tags for the ledger's champion, then record in the ledger that they are set."""
         champion = self._ledger.champion(model)
         if champion is None:
             return

@@ -191,7 +191,7 @@ def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str
         return "opened a request with a policy that was not in force"
     lifetime = datetime.fromisoformat(asked.expires_at) - datetime.fromisoformat(asked.created_at)
     declared = timedelta(seconds=asked.policy["lifetime_seconds"])
-    return "opened a request whose lifetime is not the policy's" if abs(lifetime - declared) > _ROUNDING else None
+    return "opened a request whose lifetime differs from the policy's" if abs(lifetime - declared) > _ROUNDING else None
 
 
 def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *, is_running: bool) -> str | None:

@@ -362,7 +362,7 @@ select platform.enter_in_journal('key', hash, jsonb_build_object(
     ("entry", "told"),
     [
         (ADOPTION, "adopts events, but was not written by the migration"),
-        (WIDER_KEY, "is a second entry for the key {rita}, which was therefore altered"),
+        (WIDER_KEY, "is a second entry for the key {rita}, so the key was altered"),
     ],
 )
 def test_a_journal_entry_that_covers_a_forgery_is_found(written: Ledger, owner_url: str, entry: str, told: str) -> None:
