@@ -167,7 +167,7 @@ def _started_watch(services: Services, specs: Sequence[ModelSpec]) -> Watch:
 
 
 def _require_keys(settings: Settings) -> None:
-    """Refuse to start a service that could not accept any request."""
+    """Refuse to start a service that would refuse every request."""
     if not settings.api_keys.get_secret_value():
         raise PlatformError(
             "the service runs without a database, and PLATFORM_API_KEYS is not set, so it would refuse every request. "

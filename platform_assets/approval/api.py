@@ -1,4 +1,4 @@
-"""HTTP routes for approval requests: list, show, plots and decisions, as JSON for programs and pages for browsers.
+"""HTTP routes for approval requests: list, show, plots and decisions. Programs get JSON, browsers get pages.
 
 The ledger checks who may decide. This module validates the input and passes it on.
 """
@@ -124,7 +124,7 @@ RequestId = Annotated[
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema without null values, because the fields of a form cannot be null."""
+    """Return the schema without the type null and null defaults, because the fields of a form cannot be null."""
     fields = {}
     for name, field in schema["properties"].items():
         [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]

@@ -126,7 +126,7 @@ class Subgroups:
 
 
 def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
-    """Return every measured metric in the order of the definitions, unknown metrics last."""
+    """Return every measured metric in the order of the metric definitions, unknown metrics last."""
     metrics, differences = _mapping(evidence, "metrics"), _mapping(evidence, "difference")
     unit = _mapping(evidence, "record").get("unit") or ""
     return [_comparison(name, metrics[name], differences.get(name), unit) for name in ordered(metrics)]

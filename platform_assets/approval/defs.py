@@ -242,7 +242,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="model_decided",
-        # Pass the job's name, because with the job object Dagster 1.13 rebuilds the sensor and logs a warning.
+        # Pass the job's name. If the job itself is passed, Dagster 1.13 rebuilds the sensor and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Launch promote_model for each decision, and record expired requests.",
@@ -308,7 +308,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {model} points to the approved version, and this version was not altered.",
+        description=f"MLflow's alias champion of {model} points to the approved version, which was not altered.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():

@@ -1,4 +1,4 @@
-"""The evidence that is frozen with a request: facts about a version that an approver needs."""
+"""The evidence that is frozen with a request: what an approver needs to know about a version."""
 
 from __future__ import annotations
 

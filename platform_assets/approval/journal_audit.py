@@ -102,7 +102,7 @@ def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tup
     """Yield the row and the fault for each forged adoption and for each adopted event that was replaced.
 
     An adoption is a journal entry with the hash of the last event before migration 0004. Only this migration writes
-    one.
+    adoptions.
     """
     written = [row[0] for row in _by_migration(journal)]
     hashes = {str(event[0]): event[-1] for event in events}

@@ -44,7 +44,7 @@ class KeptHeads:
         self._ledger = ledger
 
     def keep(self) -> None:
-        """Write the current heads. A failure is only logged, because the next event writes them again."""
+        """Write the current heads. A failure is only logged, because the next event triggers another attempt."""
         try:
             kept = self.read()
             heads = self._ledger.heads()

@@ -134,7 +134,7 @@ class LedgerQueries:
             return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
 
     def unprojected(self, model: str) -> list[Event]:
-        """Return promotions and rollbacks of a model that the registry may not show yet, oldest first."""
+        """Return a model's promotions and rollbacks that are not yet recorded as shown in the registry, oldest first."""
         with self.reading() as connection:
             return select_events(
                 connection,
@@ -233,9 +233,9 @@ class LedgerQueries:
         Parameters
         ----------
         heads
-            Copies of the heads from outside the database, by the location of the copy: `sequence:hash` for the chain of
-            events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted or whose
-            hashes were recomputed.
+            Copies of the chains' heads, by the place outside the database where each is stored: `sequence:hash` for the
+            chain of events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted
+            or whose hashes were recomputed.
         """
         with self.reading() as connection:
             written = read_ledger(connection)
