@@ -37,7 +37,8 @@ _FIXES = {
     State.REJECTED: "train a better version",
     State.WITHDRAWN: "request it again: `platform-assets decide request {model} {version}`",
     State.EXPIRED: "request it again: `platform-assets decide request {model} {version}`",
-    State.SUPERSEDED: "decide on the newer version, or `platform-assets decide request {model} {version}`",
+    State.SUPERSEDED: "decide on the newer version, or request this one again: "
+    "`platform-assets decide request {model} {version}`",
     State.FAILED: "request it again with new evidence: `platform-assets decide request {model} {version}`",
     State.ROLLED_BACK: "request it again: `platform-assets decide request {model} {version}`",
 }
@@ -59,7 +60,8 @@ class Promoter:
     artefacts
         Store of the model files.
     lock
-        Function that returns the cross-process lock with a given name. The lock is released when its process ends.
+        Function that returns the cross-process lock with a given name. The lock is released when the process that holds
+        it ends.
     read_heads
         Function that returns the copies of the heads in the lake, by chain. None skips the comparison with these
         copies.
@@ -83,7 +85,7 @@ class Promoter:
     def promote(self, number: int) -> Promotion:
         """Promote an approved version, or complete a promotion that was interrupted.
 
-        The approval is checked again. A stale approval becomes FAILED, with the reason.
+        The approval is checked again. If it is stale, the request becomes FAILED, and the reason is recorded.
 
         Parameters
         ----------
@@ -96,8 +98,8 @@ class Promoter:
             The request is not approved, or its approval is stale: it expired, the champion changed, or the model file
             was altered or lost.
         RegistryError
-            The registry is unreachable. If the ledger already has the promotion, the next call completes it; otherwise
-            nothing was changed.
+            The registry is unreachable. If the ledger has already recorded the promotion, the next call completes it;
+            otherwise nothing was changed.
         LedgerError, ArtefactError
             The ledger or the store of the model files is unreachable.
         """
