@@ -1,8 +1,7 @@
 """The part of the audit that replays the rules: whether each event was allowed when it was written.
 
 An event with correct hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
-function. The rules are those of `database/migrations/ledger`, computed here independently. Events from before migration
-0004 are not checked, but they determine the states against which later events are checked.
+function. This module implements the rules of `database/migrations/ledger` a second time. Events from before migration 0004 are not checked, but they determine the states against which later events are checked.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class RequestFacts:
 
     @property
     def involved(self) -> set[str]:
-        """The people who launched the training or made the request, with and without the prefix `UNVERIFIED`."""
+        """Names of those who launched the training or made the request, with and without the `UNVERIFIED` prefix."""
         named = [name for name in (self.launched_by, self.requested_by) if name]
         return {_folded(form) for name in named for form in (name, name.removeprefix(UNVERIFIED))} - {""}
 
