@@ -1,7 +1,8 @@
 """The part of the audit that replays the rules: whether each event was allowed when it was written.
 
 An event with correct hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
-function. This module implements the rules of `database/migrations/ledger` a second time. Events from before migration 0004 are not checked, but they determine the states against which later events are checked.
+function. This module implements the rules of `database/migrations/ledger` a second time. Events from before migration
+0004 are not checked, but they determine the states against which later events are checked.
 """
 
 from __future__ import annotations

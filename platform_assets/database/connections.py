@@ -72,7 +72,7 @@ class Database:
     server
         Embedded server; None if there is none, and after `close`.
     embedded
-        Whether the server is the platform's own.
+        Whether the server is an embedded one.
     reads
         Runs single read-only statements on the platform's database with low latency.
 
@@ -212,7 +212,7 @@ class Database:
     def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         """Hold an advisory lock, which PostgreSQL releases if the process ends.
 
-        The lock is not reentrant: a thread that holds it would wait for itself.
+        The lock is not reentrant: a thread that takes it twice waits for itself.
 
         Parameters
         ----------
@@ -352,8 +352,8 @@ def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> Non
     Raises
     ------
     DatabaseError
-        At least one of the three databases has another encoding. The message contains the statement that creates it in
-        UTF-8.
+        At least one of the three databases has another encoding. The message contains the statement that creates a
+        database in UTF-8.
     """
     names = [database.name(purpose) for purpose in get_args(Purpose)]
     found = connection.execute(
