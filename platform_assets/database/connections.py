@@ -204,7 +204,7 @@ class Database:
         except DatabaseError:
             # Try the platform's database instead, because the role may lack access to the database `postgres`.
             connection = self._connect(self.name("platform"))
-        # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema of `postgres`.
+        # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema.
         connection.execute("set search_path = pg_catalog, pg_temp")
         return connection
 

@@ -93,7 +93,7 @@ class ServerFolder:
 
     @property
     def former_port(self) -> int | None:
-        """Port of the last server. The next server reuses it, for processes that know only the old address.
+        """Port of the last server. The next server reuses it, so that processes with the old address can reconnect.
 
         None in a copy of the folder, because clients could confuse two servers with the same passwords.
         """
