@@ -65,7 +65,7 @@ def guard(connection: Connection, role: str) -> None:
                 connection.execute(sql.SQL("grant {} on table {} to {}").format(sql.SQL(rights), name, ledger))
             for signature, is_entrance in _functions(connection):
                 function = sql.SQL("function {}").format(sql.SQL(signature))
-                # Revoke PostgreSQL's default: after a restore, every role has the right to call the functions.
+                # By default, and therefore after a restore, every role may call the functions. Revoke this right.
                 connection.execute(sql.SQL("revoke execute on {} from public").format(function))
                 if is_entrance:
                     connection.execute(sql.SQL("alter {} owner to {}").format(function, ledger))

@@ -12,9 +12,9 @@ migrations into its own flat folder:
 - The first migration has `down_revision = None`. No migration has `depends_on`. The branch `platform` is upgraded
   first, then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
-- A migration only adds, so that the previous release still works after the migration and a rollback is possible. To
-  remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
-  revision then refuses the database.
+- A migration only adds objects, so that the previous release still works after the migration and a rollback is
+  possible. To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at
+  an older revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
   A migration contains no GRANT, because `grant` later gives the service role rights on the rows of every table. In a
   table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call

@@ -65,15 +65,14 @@ def policy_in_force(connection: Connection, model: str) -> Any:
 
 
 def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
-    """Check that the database has the rules of the settings.
+    """Check that the rules in the database match the settings. If they differ, write them as the owner.
 
     Parameters
     ----------
     database
         The database, opened as the role of the service.
     open_owner
-        Function that opens the same database as the owner, who then writes the rules; None if only `migrate` may write
-        them.
+        Function that opens the same database as the owner, to write the rules; None if only `migrate` may write them.
     identity_required
         Value in the settings.
 

@@ -221,7 +221,7 @@ class Server:
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port and wait until it is ready. Return the output of a server that exits."""
+        """Start the server on a free port and wait until it is ready. If the server exits, return its output."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
