@@ -310,7 +310,7 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value of a CSV file. A quote before a formula makes spreadsheets show it as text."""
+    """Return the value for a CSV file. A single quote before a formula makes spreadsheets show it as text."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA) else value
 
 
