@@ -89,8 +89,8 @@ def application(services: Services, *, close: bool = False, host: str = "", work
         # forbids.
         docs_url=None,
         redoc_url=None,
-        # Do not redirect paths with a wrong trailing slash. The redirect would repeat the request's `Host` header,
-        # which a client may forge.
+        # Do not redirect paths with a missing or extra trailing slash. The redirect would repeat the request's `Host`
+        # header, which a client may forge.
         redirect_slashes=False,
         # Disable the framework's telemetry, because `prometheus.py` and `middleware.py` already count and log requests.
         telemetry={"metrics": False, "logs": False},
@@ -127,7 +127,7 @@ def _routers(services: Services, specs: Sequence[ModelSpec]) -> list[APIRouter]:
 
 
 def _counting(services: Services, metrics: Metrics) -> Callable[[Scope, int, float], None]:
-    """Return a function that counts each response: in Prometheus, and in the database if there is one."""
+    """Return a function that counts each response in Prometheus and, if the service has a database, in the database."""
     if services.bundle:
         return metrics.count_request
 
@@ -147,7 +147,7 @@ def _lifespan(
             services.live_models.start([spec.name for spec in specs])
         if services.shadows is not None:
             services.shadows.start()
-        # If the caller owns the services (`close` is false), the caller also monitors them.
+        # Monitor the services only if this application owns them (`close`). Otherwise, the caller monitors them.
         watch = _started_watch(services, specs) if close and watches and not services.bundle else None
         yield
         if watch:
@@ -167,7 +167,7 @@ def _started_watch(services: Services, specs: Sequence[ModelSpec]) -> Watch:
 
 
 def _require_keys(settings: Settings) -> None:
-    """Refuse to start a service that could not accept any request."""
+    """Refuse to start a service that would refuse every request."""
     if not settings.api_keys.get_secret_value():
         raise PlatformError(
             "the service runs without a database, and PLATFORM_API_KEYS is not set, so it would refuse every request. "

@@ -87,7 +87,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
     def checked(context: dg.InitResourceContext) -> Services:
         found = services()
-        # Check that database and lake belong together, even if a step uses only tables. A test instance without
+        # Check that database and lake belong together, even for a step that uses only tables. A test instance without
         # persistent storage needs no check.
         if context.instance and context.instance.is_persistent and not found.settings.lake_is_memory:
             found.demand_own_lake()
@@ -106,7 +106,7 @@ def resources(services: Callable[[], Services]) -> dict[str, dg.ResourceDefiniti
 
 
 def _switched_on(automation: Any, status: dg.DefaultScheduleStatus | dg.DefaultSensorStatus) -> Any:
-    """Return a copy of a schedule or sensor that is on by default."""
+    """Return a copy of a schedule or sensor, with the given status as its default."""
     if isinstance(automation, UnresolvedPartitionedAssetScheduleDefinition):
         return replace(automation, default_status=status)
     running = copy.copy(automation)

@@ -1,4 +1,4 @@
-"""HTTP routes for approval requests: list, show, plots and decisions, as JSON for programs and pages for browsers.
+"""HTTP routes for approval requests: list, show, plots and decisions. Programs get JSON, browsers get pages.
 
 The ledger checks who may decide. This module validates the input and passes it on.
 """
@@ -76,10 +76,10 @@ class EventShown(BaseModel):
     override: bool
     at: datetime
     seen_report: Annotated[
-        int | None, Field(description="Number of the shadow report's event that the person saw; null if none.")
+        int | None, Field(description="Event number of the shadow report that the person saw; null if none.")
     ]
     shadow_report: Annotated[
-        dict[str, Any] | None, Field(description="The shadow report, if the event is one; otherwise null.")
+        dict[str, Any] | None, Field(description="The shadow report that this event records; otherwise null.")
     ]
 
 
@@ -124,7 +124,7 @@ RequestId = Annotated[
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema without null values, because the fields of a form cannot be null."""
+    """Return the schema without the type null and null defaults, because the fields of a form cannot be null."""
     fields = {}
     for name, field in schema["properties"].items():
         [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]

@@ -60,7 +60,7 @@ where n.nspname = 'platform' and not t.tgisinternal and t.tgenabled <> 'O' order
 _PLOT_FAULTS = {
     (False, True): "is missing",
     (True, False): "was added later: its request does not name it",
-    (True, True): "was altered: its request has another digest",
+    (True, True): "was altered: its digest differs from the one in its request",
 }
 
 
@@ -102,7 +102,7 @@ class WrittenLedger:
     definitions
         Digest of each table and function of the ledger, by name.
     grants
-        Table or function, role and right, for each right that `migrate` does not grant.
+        Rights that `migrate` does not grant. Each consists of the table or function, the role, and the right.
     """
 
     digests: Mapping[int, str]
@@ -141,7 +141,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
     written
         The whole ledger, as read in one snapshot.
     heads
-        Copies of the heads of the chains, by the location of the copy; see `LedgerQueries.audit`.
+        Each copy of a chain's head, by the place where it is stored; see `LedgerQueries.audit`.
     """
     found = [
         *_event_findings(written.events, written.digests),
@@ -154,7 +154,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
         *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
-    # Do not report a broken rule of an altered row, because the alteration already explains it.
+    # Do not report that an altered row breaks a rule, because the alteration already explains this.
     named = {one.row for one in found}
     for number, sequence, told in rule_findings(
         written.events, written.journal, written.requests, adopted_until(written.journal)

@@ -223,7 +223,7 @@ def told(request: Request) -> Iterator[str]:
     yield f"{request.called}: {request.state}; expires {request.expires_at:%Y-%m-%d %H:%M} UTC"
     yield f"launched by {escaped(request.launched_by or 'unknown')}; champion at the time: {champion}"
     tables = (f"{table} version {number}" for table, number in (evidence.get("tables") or {}).items())
-    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'from another environment, see the card'}"
+    yield f"code {evidence.get('git_commit')}; data {', '.join(tables) or 'from another environment (see model card)'}"
     yield "gate: " + ("passed" if request.passed else "FAILED")
     yield from (f"  {'+' if one['passed'] else '-'} {one['told']}" for one in evidence["verdict"]["reasons"])
     difference = evidence.get("difference") or {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NOTHING = "\N{EN DASH}"
 """Shown in place of a missing value."""
-# Parse the bound from the names and sentences that `evaluation/gate.py` writes, because the evidence has no such field.
+# The evidence has no field for the bound. Parse it from the names and sentences that `evaluation/gate.py` writes.
 _CRITERION = re.compile(r"(?P<metric>\w+)_is_at_(?:least|most)_(?P<bound>(?:minus_)?\d+(?:[._]\d+)?)")
 _COMPARISON = re.compile(r"(?P<metric>\w+)_is_not_worse_than_champion")
 _MARGIN = re.compile(r"end must be at (?:least|most) (-?[\d.]+\d|-?\d)")
@@ -108,7 +108,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Subgroups:
-    """Metrics of the subgroups that the values of one column form.
+    """Metrics of subgroups, one subgroup for each value of a column.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Subgroups:
 
 
 def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
-    """Return every measured metric in the order of the definitions, unknown metrics last."""
+    """Return every measured metric in the order of the metric definitions, unknown metrics last."""
     metrics, differences = _mapping(evidence, "metrics"), _mapping(evidence, "difference")
     unit = _mapping(evidence, "record").get("unit") or ""
     return [_comparison(name, metrics[name], differences.get(name), unit) for name in ordered(metrics)]
@@ -190,7 +190,8 @@ def _comparison(name: str, own: Mapping[str, Number], difference: Mapping[str, N
 def _reading(metric: Metric, difference: Mapping[str, Number]) -> str:
     """Describe a difference in a few words.
 
-    A difference is clear if its 95 % interval excludes 0. The interval of a count has length 0.
+    A difference is clear if its 95 % interval excludes 0. Counts are exact: their intervals have length 0, so every
+    difference between counts is clear.
     """
     value, low, high = (difference.get(name) for name in ("value", "low", "high"))
     if value is None:

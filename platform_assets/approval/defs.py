@@ -65,7 +65,7 @@ def definitions(declared: Declared) -> dg.Definitions:
 
 
 def promotion_definitions(models: Mapping[str, str]) -> dg.Definitions:
-    """Return the jobs, the sensor, and for each model the check that the registry equals the ledger.
+    """Return the jobs, the sensor, and for each model the check that the registry matches the ledger.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # Use the id of the root run, so that a re-executed run does not record the decision twice.
+                # A re-executed run has the same root run, so it does not record the decision twice.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
@@ -242,7 +242,7 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="model_decided",
-        # Pass the job's name, because with the job object Dagster 1.13 rebuilds the sensor and logs a warning.
+        # Pass the job's name. If the job itself is passed, Dagster 1.13 rebuilds the sensor and logs a warning.
         job_name=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description="Launch promote_model for each decision, and record expired requests.",
@@ -287,7 +287,7 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     for model in ledger.models():
         waiting, champion = ledger.unprojected(model), ledger.champion(model)
         if waiting and champion:
-            # The registry does not show the model's last promotion or rollback yet.
+            # The registry does not yet reflect the model's last promotion or rollback.
             due.append((waiting[-1], champion.request_id))
     return {run_key(event, (now - event.at).total_seconds()): number for event, number in due}
 
@@ -303,12 +303,12 @@ def run_config(number: int) -> dg.RunConfig:
 
 
 def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
-    """Return the check that MLflow's alias and tags equal the ledger."""
+    """Return the check that MLflow's alias and tags match the ledger."""
 
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"The alias champion of {model} points to the approved version, and this version was not altered.",
+        description=f"MLflow's alias champion of {model} points to the approved version, which was not altered.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():
@@ -329,7 +329,7 @@ def _claimed(name: str) -> Actor:
 
 
 def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:
-    """Return an observation of the model's asset with the history of a request."""
+    """Return an observation that shows the history of a request on the model's asset."""
     request, history = ledger.request(number), ledger.history(number)
     return dg.AssetObservation(
         asset_key=models.get(request.model, request.model).split("/"),

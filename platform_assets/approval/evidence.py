@@ -1,4 +1,4 @@
-"""The evidence that is frozen with a request: facts about a version that an approver needs."""
+"""The evidence that is frozen with a request: what an approver needs to know about a version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""Errors from reading malformed evidence or shadow reports. The ledger does not check the form of either."""
+"""Errors from reading malformed evidence or shadow reports. The ledger stores both without validating them."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Evidence:
     metrics
         Metrics of the version on the test set.
     difference
-        Challenger minus champion on the same examples; None if there is no champion, or it is this version.
+        Challenger minus champion on the same examples; None if there is no champion or this version is the champion.
     subgroups
         Metrics of subgroups, by column and value.
     verdict
-        Result of the quality gate: `passed`, and its `reasons`.
+        Result of the quality gate, with the fields `passed` and `reasons`.
     threshold
-        Minimum score of a positive row; None if the model makes no decisions.
+        Minimum score for a positive decision; None if the model makes no decisions.
     tables, table_digests
         Version and digest of each table that the version was trained on.
     git_commit, lock_digest

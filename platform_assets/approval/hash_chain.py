@@ -64,7 +64,7 @@ class Frozen:
 
     @property
     def intact(self) -> bool:
-        """Whether each event contains the correct hash of itself and the correct digest of the request."""
+        """Whether the hash and the request digest in each event are correct."""
         # Compare the column names too, because the hashes cover only the values.
         if tuple(self.request) != _REQUEST_NAMES or any(tuple(event) != _EVENT_NAMES for event in self.events):
             return False

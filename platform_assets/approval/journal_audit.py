@@ -1,5 +1,7 @@
 """The part of the audit about keys, revocations, projections and the decisions' proofs of identity.
 
+A projection records that the registry shows the result of an event.
+
 The database functions enter each key, revocation and projection in the journal. A row without an entry was inserted
 without the functions. An entry without a row shows that the row was deleted. A row that differs from its entry was
 altered.
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     Rows = Mapping[tuple[str, str], Mapping[str, Any]]
 
 KEY_ID = 16
-"""An event identifies a key by this number of leading characters of the key's hash."""
+"""Number of leading characters of a key's hash that an event stores to identify the key."""
 _FOLDING = ("folding", "case_folding")
 _ROWS = {
     "key": """
@@ -102,7 +104,7 @@ def adoption_findings(events: list[Texts], journal: list[Texts]) -> Iterator[tup
     """Yield the row and the fault for each forged adoption and for each adopted event that was replaced.
 
     An adoption is a journal entry with the hash of the last event before migration 0004. Only this migration writes
-    one.
+    adoptions.
     """
     written = [row[0] for row in _by_migration(journal)]
     hashes = {str(event[0]): event[-1] for event in events}
@@ -137,8 +139,8 @@ def projection_findings(events: list[Texts], rows: Rows) -> Iterator[tuple[str, 
 def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Iterator[tuple[str, str]]:
     """Yield the row and the fault for each event whose proof of identity is invalid.
 
-    Decisions and the start and stop of a shadow need a proof. Events from before migration 0004 have none and are
-    skipped.
+    Decisions need a proof, and so do starting and stopping a shadow. Events from before migration 0004 have none and
+    are skipped.
     """
     adopted = adopted_until(journal)
     entries = {f"{row[0]}:{row[-1]}" for row in journal}
@@ -154,7 +156,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
         elif "claimed" in details and actor.startswith("unverified: "):
             fault = ""
         else:
-            fault = "has no proof of identity, but does not name an unverified person"
+            fault = "has no proof of identity, but its person is not marked as unverified"
         if fault:
             yield f"event {sequence}", fault
 

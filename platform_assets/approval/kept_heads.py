@@ -44,7 +44,7 @@ class KeptHeads:
         self._ledger = ledger
 
     def keep(self) -> None:
-        """Write the current heads. A failure is only logged, because the next event writes them again."""
+        """Write the current heads. A failure is only logged, because the next event triggers another attempt."""
         try:
             kept = self.read()
             heads = self._ledger.heads()
@@ -56,7 +56,7 @@ class KeptHeads:
             _log.warning("the ledger's heads were not copied to the lake (%s); the next event writes them", error)
 
     def read(self) -> dict[str, str]:
-        """Return the copied heads of the chains `events` and `journal`, each as `sequence:hash`; empty without a file.
+        """Return the copied heads of the chains `events` and `journal`, each as `sequence:hash`; empty if none exist.
 
         Raises
         ------

@@ -148,15 +148,15 @@ class Ledger(LedgerQueries):
         delivery
             Idempotency key: a decision that is sent twice with the same key is recorded once.
         seen
-            Number of the shadow's newest report that the person saw, recorded with the decision; None if there was
-            none.
+            Event number of the newest shadow report that the person saw, recorded with the decision; None if the
+            person saw none.
 
         Raises
         ------
         NoSuchRequest
             No request has this number.
         DecisionRefused
-            The policy does not allow it.
+            The policy does not allow the decision.
         AlreadyDecided
             The request is closed. The error contains the event that closed it.
         """
@@ -222,7 +222,7 @@ class Ledger(LedgerQueries):
         model
             Name of the model.
         actor
-            The person who decides.
+            The person who rolls back.
         reason
             The person's reason.
         delivery
@@ -293,7 +293,7 @@ class Ledger(LedgerQueries):
     def writing(self) -> Iterator[Connection]:
         """Open a transaction for a function that takes the ledger's lock.
 
-        The isolation level is read committed, so that the function sees what others committed while it waited.
+        The isolation level is read committed, so that the function sees what was committed while it waited.
 
         Raises
         ------

@@ -95,7 +95,7 @@ class Event:
 
     @property
     def seen_report(self) -> int | None:
-        """Number of the shadow report that the person saw before the decision; None if there was none."""
+        """Event number of the shadow report that the person saw before the decision; None if the person saw none."""
         found = self.details.get("shadow_report")
         return found if isinstance(found, int) and self.kind in _DECISIONS else None
 

@@ -134,7 +134,7 @@ class LedgerQueries:
             return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
 
     def unprojected(self, model: str) -> list[Event]:
-        """Return promotions and rollbacks of a model that the registry may not show yet, oldest first."""
+        """Return the model's promotions and rollbacks that are not recorded as shown in the registry, oldest first."""
         with self.reading() as connection:
             return select_events(
                 connection,
@@ -154,9 +154,10 @@ class LedgerQueries:
             return select_events(connection, f"kind in ('promote', 'roll_back') and {OF_MODEL}", [model])
 
     def named_artefacts(self) -> set[str]:
-        """Return the artifact digests that requests and their evidence contain: of models and of their encoders.
+        """Return all digests that requests and their evidence contain.
 
-        The result also contains the other digests in the evidence, such as those of tables.
+        These are the artifact digests of models and encoders, and other digests in the evidence, such as those of
+        tables.
         """
         with self.reading() as connection:
             rows = connection.execute(
@@ -227,14 +228,14 @@ class LedgerQueries:
             return read_frozen(connection, number)
 
     def audit(self, heads: Mapping[str, str] | None = None) -> list[Finding]:
-        """Return the alterations of the ledger. Python computes the hashes, not the database.
+        """Return the alterations of the ledger. The hashes are recomputed in Python, not by the database.
 
         Parameters
         ----------
         heads
-            Copies of the heads from outside the database, by the location of the copy: `sequence:hash` for the chain of
-            events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted or whose
-            hashes were recomputed.
+            Copies of the chains' heads, by the place outside the database where each is stored: `sequence:hash` for the
+            chain of events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted
+            or whose hashes were recomputed.
         """
         with self.reading() as connection:
             written = read_ledger(connection)

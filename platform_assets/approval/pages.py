@@ -204,7 +204,7 @@ def request_page(request: Request, record: Record, caller: Caller, form: Form, c
     caller
         The signed-in person. The page has a form only if this person may decide.
     form
-        Contents of the form, and the problem if it was refused.
+        Contents of the form, and the problem if the decision was refused.
     consoles
         Addresses of Dagster and MLflow, for links to the origin of the evidence.
     """
@@ -238,7 +238,7 @@ def request_page(request: Request, record: Record, caller: Caller, form: Form, c
 
 
 def sent_form(fields: Mapping[str, str], problem: Problem) -> Form:
-    """Return the form with the contents that were sent, to show it again."""
+    """Return the form with the submitted contents, so that the page can show it again."""
     return Form(
         fields.get("delivery") or uuid.uuid4().hex,
         fields.get("decision", ""),

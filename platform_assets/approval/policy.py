@@ -20,7 +20,7 @@ class ApprovalPolicy:
     Attributes
     ----------
     approvers
-        Names of the people who may decide, or `anyone` for all with the scope `approve`.
+        Names of the people who may decide, or `anyone` for everyone with the scope `approve`.
     four_eyes
         Whether the person who launched the training, or made the request, is barred from approving it. If the
         launcher is unknown, no person can approve.

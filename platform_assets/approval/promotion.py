@@ -37,7 +37,8 @@ _FIXES = {
     State.REJECTED: "train a better version",
     State.WITHDRAWN: "open a new request: `platform-assets decide request {model} {version}`",
     State.EXPIRED: "open a new request: `platform-assets decide request {model} {version}`",
-    State.SUPERSEDED: "decide on the newer version, or `platform-assets decide request {model} {version}`",
+    State.SUPERSEDED: "decide on the newer version, or open a new request: "
+    "`platform-assets decide request {model} {version}`",
     State.FAILED: "open a new request with new evidence: `platform-assets decide request {model} {version}`",
     State.ROLLED_BACK: "open a new request: `platform-assets decide request {model} {version}`",
 }
@@ -48,7 +49,7 @@ class PromotionRefused(PlatformError):  # noqa: N818 - says what it is
 
 
 class Promoter:
-    """Promotes and rolls back versions, and keeps the registry equal to the ledger.
+    """Promotes and rolls back versions, and updates the registry to match the ledger.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ class Promoter:
     artefacts
         Store of the model files.
     lock
-        Function that returns the cross-process lock with a given name. The lock is released when its process ends.
+        Function that returns the cross-process lock with a given name. The lock is released when the process that holds
+        it ends.
     read_heads
         Function that returns the copies of the heads in the lake, by chain. None skips the comparison with these
         copies.
@@ -83,7 +85,7 @@ class Promoter:
     def promote(self, number: int) -> Promotion:
         """Promote an approved version, or complete a promotion that was interrupted.
 
-        The approval is checked again. A stale approval becomes FAILED, with the reason.
+        The approval is checked again. If it is stale, the request becomes FAILED, and the reason is recorded.
 
         Parameters
         ----------
@@ -96,8 +98,8 @@ class Promoter:
             The request is not approved, or its approval is stale: it expired, the champion changed, or the model file
             was altered or lost.
         RegistryError
-            The registry is unreachable. If the ledger already has the promotion, the next call completes it; otherwise
-            nothing was changed.
+            The registry is unreachable. If the ledger has already recorded the promotion, the next call completes it;
+            otherwise nothing was changed.
         LedgerError, ArtefactError
             The ledger or the store of the model files is unreachable.
         """
@@ -133,7 +135,7 @@ class Promoter:
         model
             Name of the model.
         actor
-            The person who decides.
+            The person who rolls back.
         reason
             The person's reason.
         delivery
@@ -163,7 +165,7 @@ class Promoter:
         return champion
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry equal to the ledger; return one line for each change.
+        """Update the registry to match the ledger; return one line for each change.
 
         Raises
         ------
@@ -203,7 +205,7 @@ class Promoter:
     def audit(self) -> list[Finding]:
         """Return the alterations of the ledger.
 
-        They include chain heads that the registry's tags or the lake contain but the ledger does not.
+        A chain head in the registry's tags or the lake that the ledger does not contain also counts as an alteration.
         """
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:
@@ -239,8 +241,8 @@ class Promoter:
         try:
             self._ledger.promoted(request.id)
         except LedgerError:
-            # The approval may have become stale since the check. Otherwise, raise the error. If the promotion was
-            # recorded but the reply was lost, the next call completes it.
+            # If the approval became stale after the check, record this. Otherwise, raise the database's error. The
+            # promotion may have been recorded nevertheless; the next call then completes it.
             if why := self._ledger.stale(request.id):
                 self._ledger.failed(request.id, why)
                 raise PromotionRefused(self._refusal(self._ledger.request(request.id))) from None

@@ -25,7 +25,7 @@ RESTORED_TAG = "restored_from"
 
 
 class Reconciler:
-    """Keeps the registry equal to the ledger. The caller holds the model's lock.
+    """Updates the registry to match the ledger. The caller holds the model's lock.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Reconciler:
         self._artefacts = artefacts
 
     def project(self, model: str) -> None:
-        """Set alias and tags in the registry to the ledger's champion, and record in the ledger that this is done."""
+        """Set the registry's alias and tags for the ledger's champion, then record in the ledger that they are set."""
         champion = self._ledger.champion(model)
         if champion is None:
             return
@@ -59,7 +59,7 @@ class Reconciler:
             self._ledger.projected(event.sequence)
 
     def reconcile(self, model: str) -> list[str]:
-        """Make the registry equal to the ledger; return one line for each change."""
+        """Update the registry to match the ledger; return one line for each change."""
         drift = self.drifted(model)
         if self._ledger.champion(model) is not None:
             self.project(model)
@@ -118,7 +118,7 @@ class Reconciler:
         return {APPROVAL_TAG: str(champion.request_id), HEAD_TAG: newest.head}
 
     def _shown(self, model: str) -> tuple[ModelVersion | None, str]:
-        """Return the version with the alias, or None and a description if the platform did not register it."""
+        """Return the version that has the alias; None and a description if the platform did not register it."""
         try:
             return self._registry.by_alias(model, CHAMPION), ""
         except RegistryError as error:
@@ -139,8 +139,8 @@ class Reconciler:
         registered = evidence.get("registered") or {}
         fingerprint = str(evidence.get("fingerprint") or champion.digest)
         if self._registry.find(champion.model, fingerprint):
-            # A later training registered another file under this fingerprint. Make the fingerprint unique, because
-            # the registry would otherwise return that version.
+            # A later training run registered another file under this fingerprint. Make the fingerprint unique,
+            # because the registry would otherwise return the version with that file.
             fingerprint = f"{fingerprint}:{champion.digest}"
         return self._registry.register(
             Registration(

@@ -57,7 +57,7 @@ _ABOUT_LEDGER = {
     "no_policy": "the database has no approval policy for {name}; run `platform-assets migrate`",
     "other_policy": "the approval policy of {name} in the database differs from the declaration in its model.py; run "
     "`platform-assets migrate`",
-    "unreadable_evidence": "{thing} cannot be requested: its evidence is malformed; it must "
+    "unreadable_evidence": "{thing}: no request was opened, because the evidence is malformed; it must "
     "be an object with the fields of `Evidence`, at most 50 levels deep and 20 MB",
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
@@ -69,7 +69,7 @@ _ABOUT_LEDGER = {
     "version first",
     "other_champion": "{thing} was not compared with the current champion; open a new request: "
     "`platform-assets decide request MODEL VERSION`",
-    "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists them",
+    "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists the shadows",
     "unreadable_report": "{thing}: the shadow report is malformed, or longer than 100,000 bytes",
 }
 _NO_OVERRIDE = "under the policy, no one"

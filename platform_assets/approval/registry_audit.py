@@ -35,7 +35,7 @@ def altered(model: str, ledger: Ledger, registry: ModelRegistry, artefacts: Arte
     """
     requests = ledger.requests(model)
     newest: dict[int, Request] = {request.version: request for request in reversed(requests)}
-    # Prefer approved requests, because the service's role can open a later request with other evidence for a version.
+    # Prefer approved requests, because the service's role can later open a request with different evidence.
     approved = {request.version: request for request in reversed(requests) if request.state in _APPROVED}
     found = [
         f"{model}: {problem}"

@@ -59,7 +59,7 @@ class Proposal:
     Attributes
     ----------
     model, version, digest, threshold
-        The registered version, the digest of its artifact, and the minimum score of a positive row.
+        The registered version, the digest of its artifact, and the minimum score for a positive decision.
     launched_by
         Name of the person or program that launched the training; None if unknown.
     requested_by
@@ -165,7 +165,7 @@ class HasDigest(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its artifact."""
+        """SHA-256 of the version's artifact."""
 
 
 def request_approval(ledger: OpensRequests, proposal: Proposal) -> Request | None:

@@ -1,7 +1,7 @@
 """The part of the audit that replays the rules: whether each event was allowed when it was written.
 
 An event with correct hashes can still break a rule, if the tables' owner temporarily disabled a trigger or replaced a
-function. The rules are those of `database/migrations/ledger`, computed here independently. Events from before migration
+function. This module implements the rules of `database/migrations/ledger` a second time. Events from before migration
 0004 are not checked, but they determine the states against which later events are checked.
 """
 
@@ -58,7 +58,7 @@ class RequestFacts:
     model, digest, champion_digest, launched_by, requested_by, policy
         As in `Request`; the policy as JSON.
     created_at, expires_at
-        In UTC, as the hashed texts. Their alphabetical order is their order in time.
+        In UTC, as the texts that are hashed. Sorting these texts sorts them by time.
     passed
         Whether the version passed the gate.
     """
@@ -75,7 +75,7 @@ class RequestFacts:
 
     @property
     def involved(self) -> set[str]:
-        """The people who launched the training or made the request, with and without the prefix `UNVERIFIED`."""
+        """Names of those who launched the training or made the request, with and without the `UNVERIFIED` prefix."""
         named = [name for name in (self.launched_by, self.requested_by) if name]
         return {_folded(form) for name in named for form in (name, name.removeprefix(UNVERIFIED))} - {""}
 
@@ -191,7 +191,7 @@ def _fault_of_request(asked: RequestFacts, at: str, journal: list[Texts]) -> str
         return "opened a request with a policy that was not in force"
     lifetime = datetime.fromisoformat(asked.expires_at) - datetime.fromisoformat(asked.created_at)
     declared = timedelta(seconds=asked.policy["lifetime_seconds"])
-    return "opened a request whose lifetime differs from its policy" if abs(lifetime - declared) > _ROUNDING else None
+    return "opened a request whose lifetime differs from the policy's" if abs(lifetime - declared) > _ROUNDING else None
 
 
 def _fault_of_shadow(event: Texts, asked: RequestFacts, champion: str | None, *, is_running: bool) -> str | None:
@@ -238,7 +238,7 @@ def _fault_of_approval(event: Texts, asked: RequestFacts, votes: set[str]) -> st
         and (policy["four_eyes"] or needed > 1),
         "approved against the four-eyes rule": policy["four_eyes"] and is_own,
         "overrode a gate that had passed": override and asked.passed,
-        "approved a failed gate without an override": not override and not asked.passed,
+        "approved a version that failed the gate, without an override": not override and not asked.passed,
         "overrode a failed gate, although the policy does not allow this person to": override and not may_override,
         "approved a second time": person in votes,
         f"made the request {state} with {number} of {needed} approvals": (number >= needed) != (state == "APPROVED"),
@@ -247,7 +247,7 @@ def _fault_of_approval(event: Texts, asked: RequestFacts, votes: set[str]) -> st
 
 
 def _in_force(journal: list[Texts], kind: str, subject: str, at: str) -> Any:
-    """Return the details of the newest entry at a given time; None if there was none."""
+    """Return the details of the entry that was the newest at a given time; None if there was none."""
     found = [row[3] for row in journal if (row[1], row[2]) == (kind, subject) and str(row[5]) <= at]
     return json.loads(found[-1] or "null") if found else None
 

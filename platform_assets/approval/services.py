@@ -83,7 +83,7 @@ class ApprovalServices(LakeServices):
         from platform_assets.web.key_errors import KeysError
 
         if not isinstance(self.keys, Keys):
-            raise KeysError("people are enrolled in the database, but the keys come from PLATFORM_API_KEYS; unset it")
+            raise KeysError("sign-in needs keys in the database, but the keys come from PLATFORM_API_KEYS; unset it")
         return self.keys
 
     @opened

@@ -22,7 +22,7 @@ _QUANTILES = {"0.5": "Half of the rows", "0.9": "90 % of the rows", "0.99": "99 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A row for which the versions disagree, or whose scores differ most."""
+    """One of the rows for which the decisions or scores of the two versions differ most."""
 
     request_id: str
     item: str
@@ -47,7 +47,7 @@ class ShadowSection:
     counts
         Number of scored rows, of requests, and of rows that were not scored.
     differences
-        Label and value of each quantile of the absolute difference.
+        Label and value of each quantile of the absolute difference between the scores.
     mean
         Mean difference, challenger minus champion.
     disagreements
@@ -115,7 +115,7 @@ def told_shadow(section: ShadowSection) -> Iterator[str]:
         return
     yield f"  {section.agreement}"
     quantiles = ", ".join(f"{value} for {label.lower()}" for label, value in section.differences)
-    yield f"  absolute difference at most: {quantiles}; mean difference {section.mean}"
+    yield f"  the scores differ by at most {quantiles}; mean difference {section.mean}"
     for one in section.disagreements:
         told = "" if one.agrees else ", disagree"
         yield f"  request {one.request_id} row {one.item}: champion {one.champion}, challenger {one.challenger}{told}"

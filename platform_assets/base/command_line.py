@@ -30,7 +30,7 @@ WIDTH = 500
 class SafeConsole(Console):
     """A console that escapes control characters in texts, because they could hide or forge lines on a terminal.
 
-    Names of models, tables and keys come from other programs and databases.
+    Names of models, tables and keys may contain such characters, because they come from other programs and databases.
     """
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -47,7 +47,7 @@ err = SafeConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 @dataclass(frozen=True)
 class Context:
-    """Value of `typer.Context.obj`. It gives commands the services and catalogues, which they may not import.
+    """Value of `typer.Context.obj`: the services and catalogues that commands use but may not import.
 
     Everything except the settings is opened on first use, because most commands need only some of it.
 

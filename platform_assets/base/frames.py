@@ -1,7 +1,7 @@
 """Types of the tables that assets take and return, and a check of their column names.
 
 `Frame` is a pandas DataFrame. `Expression` is an Ibis table expression, which DuckDB streams. At run time, both are
-stand-in classes, and `isinstance` accepts instances of the real classes. They exist because Dagster evaluates
+stand-in classes, and `isinstance` accepts instances of the real classes. The stand-ins exist because Dagster evaluates
 annotations, and importing pandas and Ibis would slow down every process that loads the definitions.
 """
 

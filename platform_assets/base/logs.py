@@ -127,7 +127,7 @@ class SecretsFilter(logging.Filter):
         record.args = ()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        # Remove the exception, because otherwise a formatter would format it again without the mask.
+        # Remove the exception, because otherwise a formatter would format it again without masking its secrets.
         record.exc_info = None
         if record.exc_text:
             record.exc_text = redact(record.exc_text, self._secrets)
@@ -203,8 +203,8 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     logging.getLogger("dagster").setLevel(logging.ERROR)
-    # If the database becomes unreachable, each connection and lock logs a traceback. Hide them, because the run summary
-    # reports the failure.
+    # If the database becomes unreachable, each connection and lock logs a traceback. Hide these tracebacks, because the
+    # run summary reports the failure.
     for name in ("sqlalchemy", "platform_assets.orchestration.run_locks"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

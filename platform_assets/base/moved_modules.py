@@ -20,7 +20,7 @@ MOVED = {
     "platform_assets.core.number_estimators": "platform_assets.models.number_estimators",
     "platform_assets.core.text_estimators": "platform_assets.models.text_estimators",
 }
-"""Current path of each moved module by its former path. Never remove an entry, because stored models contain it."""
+"""Current path of each moved module by its former path. Never remove an entry: stored models contain former paths."""
 
 
 class MovedModules(MetaPathFinder, Loader):

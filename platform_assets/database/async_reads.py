@@ -1,4 +1,4 @@
-"""Reading statements on PostgreSQL for an event loop; `blocking_reads.py` is the counterpart for threads.
+"""Run read-only statements on PostgreSQL from an event loop; `blocking_reads.py` is the counterpart for threads.
 
 Each loop has one connection, in libpq's pipeline mode: statements are sent without waiting for earlier results, so one
 connection serves all requests of a process. psycopg's own asynchronous connection takes three times as long per row,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OVER = (
     psycopg.errors.AdminShutdown,
     psycopg.errors.CrashShutdown,
-    # Raised for a prepared statement whose columns a migration has changed.
+    # Raised for a prepared statement whose result columns were changed by a migration.
     psycopg.errors.FeatureNotSupported,
 )
 
@@ -62,12 +62,12 @@ class AsyncReads:
     def meanwhile(self, work: Callable[[], object]) -> Iterator[None]:
         """Context in which `work` runs on the current loop whenever a statement is in flight.
 
-        With one client this keeps the CPU out of idle, which lowers latency (measured).
+        With one client, this keeps the CPU from becoming idle, which lowers the latency (measured).
 
         Parameters
         ----------
         work
-            Function that takes less time than a statement, some hundredths of a millisecond.
+            Function that takes less time than a statement, i.e. at most some hundredths of a millisecond.
         """
         loop = asyncio.get_running_loop()
         self._meanwhile[loop] = work
@@ -269,7 +269,7 @@ class _Line:
             asked.rows = [dict(zip(names, row, strict=True)) for row in rows]
         elif result.status == pq.ExecStatus.FATAL_ERROR:
             asked.failure = psycopg.errors.error_from_result(result)
-            # Use a new connection for later statements, because a prepared statement may be the cause.
+            # Use a new connection for later statements, because a prepared statement may have caused the error.
             self._refused = True
             self._ended(self)
 

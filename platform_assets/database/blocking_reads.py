@@ -1,4 +1,4 @@
-"""Reading statements on PostgreSQL with low latency: one round trip each, and short timeouts.
+"""Run read-only statements on PostgreSQL with low latency: one round trip per statement, and short timeouts.
 
 Connections are in autocommit mode and kept between requests. If a connection broke, for example because the server was
 restarted, it is replaced and the statement is repeated. This is safe, because statements only read. If the database is

@@ -72,9 +72,9 @@ class Database:
     server
         Embedded server; None if there is none, and after `close`.
     embedded
-        Whether the server is the platform's own.
+        Whether the server is an embedded one.
     reads
-        Runs single reading statements on the platform's database with low latency.
+        Runs single read-only statements on the platform's database with low latency.
 
     """
 
@@ -94,7 +94,7 @@ class Database:
 
     @property
     def role(self) -> str:
-        """Role that connects; empty if the URL names none. The driver then chooses the role."""
+        """Role to connect as; empty if the URL names none. The driver then chooses the role."""
         return self._url.username or ""
 
     def url(self, purpose: Purpose) -> URL:
@@ -109,7 +109,7 @@ class Database:
         purpose
             The database to connect to.
         service
-            Name of a service in libpq's service file, which contains host and port instead of the URL.
+            Name of a service in libpq's service file. The URL then omits host and port, which the file contains.
         """
         url = self.url(purpose).set(drivername="postgresql+psycopg2")
         # Set a time-out, because another program may listen on the old port of an embedded server, and never answer.
@@ -202,9 +202,9 @@ class Database:
         try:
             connection = self._connect("postgres")
         except DatabaseError:
-            # Try the platform's database, because the role may lack access to the database `postgres`.
+            # Try the platform's database instead, because the role may lack access to the database `postgres`.
             connection = self._connect(self.name("platform"))
-        # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema of `postgres`.
+        # Do not search `public`: on PostgreSQL 14, every role may define operators in this schema.
         connection.execute("set search_path = pg_catalog, pg_temp")
         return connection
 
@@ -212,7 +212,7 @@ class Database:
     def lock(self, name: str, seconds: float = LOCK_SECONDS) -> Iterator[None]:
         """Hold an advisory lock, which PostgreSQL releases if the process ends.
 
-        The lock is not reentrant: a thread that holds it would wait for itself.
+        The lock is not reentrant: a thread that takes it twice waits for itself.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class Database:
                     f"another process has held the lock {name!r} for more than {seconds:g} s; wait until "
                     f"that process ends, or stop it; then try again"
                 ) from None
-            # The end of the connection releases the lock, even if the connection was lost.
+            # PostgreSQL releases the lock when the connection is closed or lost.
             yield
 
     def close(self) -> None:
@@ -253,7 +253,7 @@ class Database:
             self.server = None
 
     def connect_to_read(self) -> psycopg.Connection[Any]:
-        """Open a connection for short reading statements, with the time limits of `blocking_reads.py`.
+        """Open a connection for short read-only statements, with the time limits of `blocking_reads.py`.
 
         Raises
         ------
@@ -352,8 +352,8 @@ def require_utf8(database: Database, connection: psycopg.Connection[Any]) -> Non
     Raises
     ------
     DatabaseError
-        At least one of the three databases has another encoding. The message contains the statement that creates it in
-        UTF-8.
+        At least one of the three databases has another encoding. The message contains the statement that creates a
+        database in UTF-8.
     """
     names = [database.name(purpose) for purpose in get_args(Purpose)]
     found = connection.execute(

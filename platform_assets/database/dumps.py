@@ -20,9 +20,9 @@ _LONGEST_REASON = 500
 
 @contextmanager
 def snapshots(database: Database) -> Iterator[dict[Purpose, str]]:
-    """Yield an exported snapshot of each of the three databases. They can be dumped until the context ends.
+    """Yield an exported snapshot of each of the three databases. The snapshots can be dumped until the context ends.
 
-    The snapshots are taken one after another, within milliseconds.
+    They are taken one after another, within milliseconds.
     """
     with ExitStack() as stack:
         connections = {

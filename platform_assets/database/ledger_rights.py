@@ -1,7 +1,7 @@
 """Rights on the ledger: the service's role calls functions, and another role, which cannot log in, owns them.
 
 The functions of migration 0004 run with the rights of `LEDGER_ROLE`, which alone may insert into the ledger's tables.
-If the service connects as the role that owns the tables, it could alter the ledger, so production refuses to start.
+In production, the service refuses to connect as the role that owns the tables, because this role can alter the ledger.
 """
 
 from __future__ import annotations
@@ -57,14 +57,15 @@ def guard(connection: Connection, role: str) -> None:
     try:
         _make_role(connection)
         with connection.transaction():
-            # To become owner of a function, a role needs the right to create in its schema. It is revoked below.
+            # To become the owner of a function, a role needs the right to create objects in the function's schema. This
+            # right is revoked below.
             connection.execute(sql.SQL("grant usage, create on schema platform to {}").format(ledger))
             for table, rights in RIGHTS.items():
                 name = sql.Identifier("platform", table)
                 connection.execute(sql.SQL("grant {} on table {} to {}").format(sql.SQL(rights), name, ledger))
             for signature, is_entrance in _functions(connection):
                 function = sql.SQL("function {}").format(sql.SQL(signature))
-                # Revoke PostgreSQL's default right, because after a restore every role may call the functions.
+                # By default, and therefore after a restore, every role may call the functions. Revoke this right.
                 connection.execute(sql.SQL("revoke execute on {} from public").format(function))
                 if is_entrance:
                     connection.execute(sql.SQL("alter {} owner to {}").format(function, ledger))
@@ -116,7 +117,7 @@ def require_separate_owner(database: Database) -> None:
         raise DatabaseError(
             f"PLATFORM_ENV=production needs a role that cannot alter the ledger, but the role in PLATFORM_DATABASE_URL "
             f"{why}; connect as another role, and run `platform-assets migrate` with PLATFORM_MIGRATION_DATABASE_URL "
-            "for the owner"
+            "set to the owner's URL"
         )
 
 

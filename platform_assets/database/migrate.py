@@ -12,11 +12,11 @@ migrations into its own flat folder:
 - The first migration has `down_revision = None`. No migration has `depends_on`. The branch `platform` is upgraded
   first, then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
-- A migration only adds, so that the previous release still works after the migration and a rollback is possible. To
-  remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at an older
-  revision then refuses the database.
+- A migration only adds objects, so that the previous release still works after the migration and a rollback is
+  possible. To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at
+  an older revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
-  A migration contains no GRANT, because `grant` then gives the service role rights on the rows of every table. In a
+  A migration contains no GRANT, because `grant` later gives the service role rights on the rows of every table. In a
   table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
   `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). Number rows with an
   identity column, because the sequence of a serial column needs a right that the role does not get.
@@ -166,7 +166,7 @@ def create_missing(owner: Database, role: str) -> list[Purpose]:
     Raises
     ------
     DatabaseError
-        The owner role may not create a database, or one is not in UTF-8.
+        The owner role may not create a database, or an existing database is not in UTF-8.
     """
     from psycopg import errors, sql
 
@@ -187,7 +187,7 @@ def create_missing(owner: Database, role: str) -> list[Purpose]:
                     f'ask an administrator to run: create database "{name}" owner "{its_owner or user}"'
                 ) from None
             except (errors.DuplicateDatabase, errors.UniqueViolation):
-                # Another process is migrating at the same time and has created the database first.
+                # Another process, which is migrating at the same time, has already created the database.
                 continue
         require_utf8(owner, connection)
     return created
@@ -229,8 +229,8 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
     except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
         raise DatabaseError(
             f"the role {connection.info.user} cannot grant rights to the role {role} ({first_line(error)}); "
-            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL the role that "
-            "owns the tables"
+            "PLATFORM_DATABASE_URL must name a role that exists, and PLATFORM_MIGRATION_DATABASE_URL must name the "
+            "role that owns the tables"
         ) from None
     guard(connection, role)
 
@@ -238,7 +238,7 @@ def grant(connection: psycopg.Connection[Any], role: str) -> None:
 def _give(connection: psycopg.Connection[Any], rights: Any, thing: Any, role: str) -> None:
     from psycopg import sql
 
-    # First revoke rights that an earlier release granted. The caller holds a transaction around both statements.
+    # First revoke rights that an earlier release granted. Both statements run in the caller's transaction.
     connection.execute(sql.SQL("revoke all on {} from {}").format(thing, sql.Identifier(role)))
     connection.execute(sql.SQL("grant {} on {} to {}").format(rights, thing, sql.Identifier(role)))
 

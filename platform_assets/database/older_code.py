@@ -31,7 +31,7 @@ def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
 
 
 def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[str]) -> bool:
-    """Return whether code can use a database: it is at the code's revisions, or newer code only made additions.
+    """Return whether the database is at the code's revisions, or newer code migrated it and only made additions.
 
     A domain's branch that the code does not contain is ignored, because only the domain uses its tables.
 

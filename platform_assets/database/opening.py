@@ -79,7 +79,7 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
     home
         PLATFORM_HOME.
     migrated
-        Whether to require that an external database is at this code's revisions. The embedded one always is.
+        Whether to require that an external database is at this code's revisions. An embedded database always is.
 
     Raises
     ------

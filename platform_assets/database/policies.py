@@ -65,22 +65,21 @@ def policy_in_force(connection: Connection, model: str) -> Any:
 
 
 def settle_rules(database: Database, open_owner: Callable[[], Database] | None, *, identity_required: bool) -> None:
-    """Check that the database has the rules of the settings.
+    """Check that the rules in the database match the settings. If they differ, write them as the owner.
 
     Parameters
     ----------
     database
         The database, opened as the role of the service.
     open_owner
-        Function that opens the same database as the owner, who then writes the rules; None if only `migrate` may write
-        them.
+        Function that opens the same database as the owner, to write the rules; None if only `migrate` may write them.
     identity_required
         Value in the settings.
 
     Raises
     ------
     DatabaseError
-        The rules differ, and there is no owner.
+        The rules differ, and `open_owner` is None.
     """
     with database.connect("platform") as connection:
         found = _in_force(connection, _RULES, "")

@@ -1,9 +1,9 @@
 """Migration revisions of the platform's tables, in this code and in a database.
 
 The branch `platform` in `database/migrations/versions` contains all tables except those of domains. A domain that owns
-tables has its own branch in `domains/<domain>/migrations`, named like the domain. A database is at one revision of each
-branch. Revisions are read from file names, so that neither Alembic nor a domain is imported. `migrate.py` explains how
-to write a migration.
+tables has its own branch in `domains/<domain>/migrations`, named after the domain. A database is at one revision of
+each branch. Revisions are read from file names, so that neither Alembic nor a domain is imported. `migrate.py` explains
+how to write a migration.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def settings_classes() -> list[type[DomainSettings]]:
         for name in one.model_fields:
             if name in declared:
                 places = f"{declared[name]} and {one.__module__}"
-                raise SettingsError(f"{variable(name)} is declared twice, in {places}; rename one")
+                raise SettingsError(f"{variable(name)} is declared twice, in {places}; rename one of them")
             declared[name] = one.__module__
     return classes
 

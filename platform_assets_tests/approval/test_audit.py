@@ -252,7 +252,11 @@ def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **othe
             ("REJECTED", "reject", "anna"),
             "was decided by a person whom the policy does not name",
         ),
-        ({"evidence": FAILED}, ("APPROVED", "approve", "anna"), "approved a failed gate without an override"),
+        (
+            {"evidence": FAILED},
+            ("APPROVED", "approve", "anna"),
+            "approved a version that failed the gate, without an override",
+        ),
         ({}, ("EXPIRED", "expire"), "expired the request before its time"),
         ({"lifetime": timedelta(0)}, ("APPROVED", "approve", "anna"), "was decided after the request had expired"),
     ],

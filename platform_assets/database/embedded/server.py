@@ -31,11 +31,11 @@ START_SECONDS = 180
 """Longest wait for a lock, or until the server is ready."""
 POLL_SECONDS = 0.02
 GARBLED_SECONDS = 0.5
-"""A pid file that contains no process id for this time is damaged and is removed."""
+"""Seconds after which a pid file that still contains no process id is considered damaged and removed."""
 LOG_BYTES = 5_000_000
 """Size above which the log is rotated at the next start."""
 _PID_LINE, _PORT_LINE = 0, 3
-"""Lines of the process id and the port in PostgreSQL's postmaster.pid, counted from 0."""
+"""Line numbers of the process id and the port in PostgreSQL's postmaster.pid, counted from 0."""
 _log = logging.getLogger("platform_assets.postgres_watcher")
 
 
@@ -93,7 +93,7 @@ class ServerFolder:
 
     @property
     def former_port(self) -> int | None:
-        """Port of the last server. The next server reuses it, for processes that know only the old address.
+        """Port of the last server. The next server reuses it, so that processes with the old address can reconnect.
 
         None in a copy of the folder, because clients could confuse two servers with the same passwords.
         """
@@ -142,7 +142,7 @@ def free_port() -> int:
 
 
 def _former_then_free(folder: ServerFolder) -> Callable[[], int]:
-    """Return a function that returns the previous port once, then free ports."""
+    """Return a function that returns the previous port on its first call, and a free port on each later call."""
     former = [port for port in [folder.former_port] if port]
     return lambda: former.pop() if former else free_port()
 
@@ -221,7 +221,7 @@ class Server:
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port and wait until it is ready. If it exits, return its output, else nothing."""
+        """Start the server on a free port and wait until it is ready. If the server exits, return its output."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
@@ -292,8 +292,8 @@ class Server:
     def _remove_garbled_pid_file(self) -> None:
         """Remove a pid file without a valid process id, because PostgreSQL does not start if such a file exists.
 
-        A crash of the machine can leave such a file. This waits first, because the file is also empty for a moment
-        while PostgreSQL starts.
+        A crash of the machine can leave such a file. Wait before removing it, because the file is also empty for a
+        moment while PostgreSQL starts.
         """
         for _ in range(round(GARBLED_SECONDS / POLL_SECONDS)):
             if not self._pid_file.is_file() or _number(_lines_of(self._pid_file), _PID_LINE):
@@ -312,7 +312,7 @@ class Server:
 
 
 def _serves(pid: int, data: Path) -> bool:
-    """Return whether a process is a PostgreSQL server of this data folder; false for another process with its id."""
+    """Return whether a process is a PostgreSQL server of this data folder, and not another process with the same id."""
     if Path("/proc/self").exists():
         try:
             return str(data).encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -76,7 +76,7 @@ def use_server(path: Path) -> ServerUse:
     ignore_shell_variables(embedded=True)
     try:
         folder.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # This waits while a watcher stops the server, because the watcher then holds the lock exclusively.
+        # This call waits while a watcher stops the server, because the watcher then holds the lock exclusively.
         users = _lock(folder.users_lock, fcntl.LOCK_SH)
     except PermissionError as error:
         raise DatabaseError(
@@ -97,7 +97,7 @@ def wait_until_stopped(path: Path) -> None:
     Raises
     ------
     DatabaseError
-        It did not stop within `START_SECONDS`.
+        The server did not stop within `START_SECONDS`.
     """
     release(_lock(ServerFolder(path.resolve()).watcher_lock, fcntl.LOCK_EX))
 
@@ -139,7 +139,7 @@ def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
     with folder.log.open("ab") as log:
         offset = log.tell()
         command = [sys.executable, "-m", WATCHER, str(folder.path), str(watcher_lock)]
-        # The program forks and returns at once, so that the watcher is not a child of this process.
+        # The watcher forks and returns at once, so that the watcher is not a child of this process.
         started = subprocess.run(  # noqa: S603 - our own program
             command,
             stdin=subprocess.DEVNULL,

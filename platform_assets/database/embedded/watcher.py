@@ -67,7 +67,8 @@ def _main(path: str, watcher_lock: str) -> None:
         os._exit(0)
     # Adopt the lock after the fork, because a forked child releases all locks that were registered before.
     adopt(int(watcher_lock))
-    # Restore these signals, because a shell ignores them for background processes, and children inherit that.
+    # Restore the default handling of these signals. A shell ignores them for background processes, and child processes
+    # inherit this.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped by SIGTERM"))

@@ -258,11 +258,14 @@ def _unavailable(error: UpstreamError) -> Problem:
 
 
 def _queries(stored: Searches, start: str, end: str | None) -> Iterable[list[StoredQuery]]:
-    """Return the batches of a period. The first one is read before the response starts, so an error sets the status."""
+    """Return the queries of a period in batches.
+
+    The first batch is read before the response starts, so that an error can still set the HTTP status.
+    """
     first, last = (datetime.strptime(text, _MOMENT).replace(tzinfo=UTC) if text else None for text in (start, end))
     assert first is not None  # noqa: S101 - narrows the type; `start` is never empty
     if last is not None and last < first:
-        told = f"It is {end}, which is before query_timestamp_start, {start}."
+        told = f"The end of the period, {end}, is before query_timestamp_start, {start}."
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"query_timestamp_end: {told}",
@@ -307,7 +310,7 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value of a CSV file. A quote before a formula makes spreadsheets show it as text."""
+    """Return the value for a CSV file. A single quote before a formula makes spreadsheets show it as text."""
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA) else value
 
 
