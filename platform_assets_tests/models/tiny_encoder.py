@@ -50,7 +50,10 @@ def write(folder: Path, words: Sequence[str], seed: int = 0) -> Path:
 
 
 def classifier(digest: str) -> FittedModel:
-    """Return a classifier of texts about fires and love. Its encoder must be open in this process."""
+    """Return a classifier that separates texts about fires from texts about love.
+
+    The encoder must already be open in this process.
+    """
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -214,7 +214,7 @@ def test_the_pages_fit_a_phone_and_work_by_keyboard(
                     assert page.locator(".tasks li").count() == 0
 
 
-def test_a_chart_describes_itself_in_words() -> None:
+def test_a_chart_has_a_text_summary() -> None:
     days = [DayValue(date(2026, 1, day), value, alarm=value < 0.2) for day, value in ((1, 0.5), (2, 0.25), (4, 0.125))]
     drawn = chart("Failed requests", "share", days)
     assert drawn is not None

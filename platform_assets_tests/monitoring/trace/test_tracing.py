@@ -217,7 +217,7 @@ def test_the_error_for_an_unknown_id_says_which_id_to_give(shop: Shop, request_i
     assert "Give the X-Request-ID of a response" in problem(response)["detail"]
 
 
-def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
+def test_one_of_a_requests_answers_can_be_selected_by_number(shop: Shop) -> None:
     clients = [int(one) for one in shop.services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:12]]
     request = shop.predict(*clients)
     first = shop.trace(request)
@@ -231,7 +231,7 @@ def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> None:
+def test_a_trace_shows_the_shadows_score_next_to_each_answer(shop: Shop) -> None:
     services = shop.services
     clients = [int(one) for one in services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:2]]
     assert shop.trace(shop.predict(*clients))["answers"][0]["shadows"] == []
@@ -357,7 +357,7 @@ def test_the_command_prints_a_page_or_json(shop: Shop, options: tuple[str, ...])
     assert platform_assets("trace", "nobody", **variables).code == 1
 
 
-def test_answers_are_traced_from_a_table_that_a_domain_declares(shop: Shop) -> None:
+def test_answers_in_a_table_that_a_domain_declares_can_be_traced(shop: Shop) -> None:
     stored = AnswerTable(
         name="pg_temp.forecasts", id=("zone", "day"), order=("hour",), inputs="inputs", features=("lag",), at="at"
     )
