@@ -325,7 +325,7 @@ def test_an_answer_from_before_versions_were_recorded_is_traced_as_far_as_possib
     found = shop.trace("old")
     [answer], [model] = found["answers"], found["models"]
     assert [one["missing"] for one in answer["rows"]] == [
-        [f"the version of {name} from which this answer was computed was not recorded"]
+        [f"this answer was computed from {name}, but the version of this table was not recorded"]
         for name in (LOAN_FEATURES.name, LOANS.name)
     ]
     assert "there is no request 999" in model["missing"][0]
