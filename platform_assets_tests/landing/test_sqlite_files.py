@@ -265,5 +265,7 @@ def test_rows_far_larger_than_the_file_are_refused(tmp_path: Path) -> None:
         made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
         made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
         made.commit()
-    with pytest.raises(DamagedDatabaseError, match="rows have more than .* bytes, which is 4 times the size of the file"):
+    with pytest.raises(
+        DamagedDatabaseError, match="rows have more than .* bytes, which is 4 times the size of the file"
+    ):
         sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), tmp_path / "rows.parquet")

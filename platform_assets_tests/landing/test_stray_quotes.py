@@ -72,7 +72,9 @@ def test_a_single_stray_quote_makes_only_its_line_unreadable(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("PLT-12")
-def test_rows_between_two_stray_quotes_are_read_if_the_quotes_are_in_different_pieces_of_the_file(tmp_path: Path) -> None:
+def test_rows_between_two_stray_quotes_are_read_if_the_quotes_are_in_different_pieces_of_the_file(
+    tmp_path: Path,
+) -> None:
     count = 2 * PIECE // len(row(1000))
     lines = [row(number) for number in range(2, count)]
     middle = PIECE // len(row(1000)) - 20

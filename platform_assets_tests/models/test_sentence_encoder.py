@@ -167,7 +167,9 @@ def test_the_error_for_an_altered_or_missing_encoder_names_its_file(
         local.load(saved)
 
 
-def test_a_model_with_an_encoder_cannot_be_opened_from_the_model_file_alone(local: ArtefactStore, model: FittedModel) -> None:
+def test_a_model_with_an_encoder_cannot_be_opened_from_the_model_file_alone(
+    local: ArtefactStore, model: FittedModel
+) -> None:
     data = local.read(local.save(model))
     with pytest.raises(ArtefactError, match="the sentence encoder .* is not part of the model file"):
         open_artefact(data, "it")

@@ -214,7 +214,7 @@ def test_doctor_reports_whether_all_processes_share_the_rate_limits(tmp_path: Pa
     assert "hunter2" not in f"{away}"
 
 
-def test_doctor_examines_nothing_else_if_the_home_cannot_be_written(tmp_path: Path) -> None:
+def test_doctor_stops_early_if_the_home_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     findings = examine(Services(Settings(home=tmp_path / "file")))
     assert [(finding.thing, finding.state) for finding in findings] == [("environment", "ok"), ("home", "broken")]

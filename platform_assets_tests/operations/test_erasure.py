@@ -181,7 +181,7 @@ def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and
 
 
 def comes_not_back(services: Services, source: Path) -> None:
-    """Load the same file again, and then a file in which the person has a new loan. Check that no file contains the person."""
+    """Check that the person's rows are dropped when the file is loaded again, also after a loan of the person changed."""
     rows = {name: len(services.tables.read(name)) for name in TABLES}
     assert load(services)["rows_of_erased_persons_dropped"] == 3
     assert {name: len(services.tables.read(name)) for name in TABLES} == rows

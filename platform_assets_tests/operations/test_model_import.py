@@ -107,7 +107,9 @@ def here(postgres_server: Database, tmp_path: Path) -> Iterator[Environment]:
 
 
 @pytest.mark.requirement("OPS-5", "PRO-1")
-def test_an_imported_model_is_a_challenger_that_needs_approval_in_its_new_environment(here: Environment, folder: Path) -> None:
+def test_an_imported_model_is_a_challenger_that_needs_approval_in_its_new_environment(
+    here: Environment, folder: Path
+) -> None:
     here.crown()
     champion = here.ledger.champion(SPEC.name)
     assert champion is not None
