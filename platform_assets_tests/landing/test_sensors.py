@@ -155,7 +155,7 @@ def test_a_file_that_was_only_repacked_launches_no_job(watched: Watched) -> None
     assert watched.tick() == loaded(watched)
 
 
-def test_after_a_lost_cursor_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
+def test_if_the_cursor_is_lost_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         requested = watched.tick()
@@ -235,7 +235,7 @@ def test_the_file_is_read_again_only_if_its_size_times_or_inode_changed(watched:
     state = watched.file.stat()
     watched.cursor = json.dumps(json.loads(watched.cursor or "") | {"digest": "of something else"})
     assert watched.tick() == f"{VARIABLE} of something els, run 1"
-    # The new file has the same size and modification time, as after `cp -p`, but another inode.
+    # The new file has the same size and modification time, as after `cp -p`, but a different inode.
     (watched.file.parent / "other").write_text("two")
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))

@@ -272,7 +272,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     endpoint = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    # The driver's default of five attempts would take about six seconds.
+    # With the driver's default of five attempts, this test would wait about six seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     message = refused(engine, f"{bucket}/sales.csv")
     assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: EndpointConnectionError: ")

@@ -160,7 +160,7 @@ class Yard:
         return self.rows(PARCELS.quarantine)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each landed content. Its key is the names of the files with this content, in one string."""
+        """Return the state of each landed content. The key is the names of its files, joined with spaces."""
         with self.services.database.pooled() as connection:
             query = "select array_to_string(names, ' '), state from platform.landing_files order by names"
             return dict(connection.execute(query).fetchall())
@@ -170,7 +170,7 @@ class Yard:
         return self.zone.files.find(name)[0]
 
     def pass_time(self, seconds: float) -> None:
-        """Move the times at which the files were first listed into the past."""
+        """Subtract `seconds` from the times at which the files were first listed."""
         with self.services.database.pooled() as connection, connection.transaction():
             connection.execute(
                 "update platform.landing_names set seen_at = seen_at - make_interval(secs => %s)", [seconds]

@@ -50,7 +50,7 @@ def test_after_a_home_is_moved_or_copied_all_paths_are_below_the_new_home(
     tmp_path: Path,
     carry: Callable[[Path, Path], object],
 ) -> None:
-    # `_` and `%` are wildcards of SQL's LIKE; the path contains both to test that they are escaped.
+    # The path contains `_` and `%`, which would be wildcards if the SQL compared paths with LIKE.
     old, new = tmp_path / "old_home 100%", tmp_path / "new"
     first = registry_of(old).register(registration("print-1"))
     carry(old, new)

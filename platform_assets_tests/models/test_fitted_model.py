@@ -114,7 +114,7 @@ def test_mappings_may_contain_any_type_of_number() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_scores_are_the_same_if_column_names_are_checked_only_once() -> None:
+def test_number_columns_as_the_first_step_does_not_change_the_scores() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]

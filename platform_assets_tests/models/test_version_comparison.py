@@ -59,7 +59,7 @@ def test_each_difference_from_the_approval_requests_evidence_is_reported(
         assert line.startswith(f"{NAME} version 1: the registry has {start}")
 
 
-def test_keys_that_old_evidence_lacks_are_not_compared() -> None:
+def test_keys_missing_from_old_evidence_are_not_compared() -> None:
     assert differences(replace(VERSION, metrics={}, tags={}), VERSION.digest, VERSION.threshold, {}) == []
 
 

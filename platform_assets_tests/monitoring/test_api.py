@@ -1,4 +1,4 @@
-"""Labels over HTTP: predictions get labels, and the champion is evaluated on them."""
+"""Labels over HTTP: clients send labels of predictions, and a check evaluates the champion on these labels."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and
 
 
 def comes_not_back(services: Services, source: Path) -> None:
-    """Check that the person's rows are dropped when the file is loaded again, also after a loan of the person changed."""
+    """Check that loads drop the person's rows, both from the same file and from one with a new loan of the person."""
     rows = {name: len(services.tables.read(name)) for name in TABLES}
     assert load(services)["rows_of_erased_persons_dropped"] == 3
     assert {name: len(services.tables.read(name)) for name in TABLES} == rows

@@ -26,7 +26,7 @@ def counts(per_day: int, share: float, days: int) -> list[Disagreements]:
 
 
 @pytest.mark.requirement("MON-1")
-def test_flipped_labels_are_detected_the_next_day_after_months_of_usual_agreement() -> None:
+def test_flipped_labels_are_detected_the_next_day_after_months_of_normal_agreement() -> None:
     healthy = counts(20, 0.1, 90)
     assert evidence(healthy, TOLERATED) < 10
     last = healthy[-1]

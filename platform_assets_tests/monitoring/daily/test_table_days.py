@@ -92,7 +92,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 @pytest.fixture
 def lake(tmp_path: Path, known: pd.DataFrame) -> Iterator[Lake]:
     lake = Lake(tmp_path)
-    # Change the measured version, because a version that was already measured is not measured again.
+    # Change the recorded version number, because a version that was already measured is not measured again.
     told = known["told"].str.replace("version 2", "version -1")
     lake.history = known.assign(told=told)
     yield lake

@@ -103,7 +103,7 @@ def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # The operating system has chosen the port by now, and aiosmtpd connects to it in the next call.
+            # Store the port that the operating system chose, because aiosmtpd connects to it in the next call.
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's

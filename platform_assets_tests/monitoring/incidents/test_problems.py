@@ -103,7 +103,7 @@ def test_the_dead_mans_switch_is_called_while_the_daemon_is_alive(database: Data
             assert len(switch.received) == calls
 
 
-def test_the_thread_keeps_checking_after_an_error_until_it_is_closed(
+def test_the_thread_keeps_checking_after_an_error_until_the_watch_is_closed(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at, looks = desk(database, {}), []

@@ -47,7 +47,7 @@ def new_plant(database: Database, tmp_path: Path, instance: dg.DagsterInstance) 
 
 @pytest.fixture
 def plant(new_plant: Plant) -> Plant:
-    """A plant whose sensors have been evaluated once."""
+    """The code location of `plant.py`, after its sensors have been evaluated once."""
     new_plant.look()
     return new_plant
 

@@ -269,7 +269,7 @@ def test_a_trace_shows_the_shadows_score_next_to_each_answer(shop: Shop) -> None
     assert f'shadow of version 2, request {number}: {{"score": {shown[1]["score"]}' in page
 
 
-def test_an_older_answer_is_traced_to_its_own_versions_after_the_source_changes(shop: Shop) -> None:
+def test_an_older_answer_is_traced_to_the_versions_it_used_after_the_source_has_changed(shop: Shop) -> None:
     client = shop.client()
     before, text = shop.predict(client), shop.source.read_text()
     old = shop.trace(before)["answers"][0]
@@ -288,7 +288,7 @@ def test_an_older_answer_is_traced_to_its_own_versions_after_the_source_changes(
     assert "has changed (its SHA-256 is" in again["rows"][1]["missing"][0]
 
 
-def test_versions_of_kept_answers_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
+def test_versions_that_stored_answers_used_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
     request = shop.predict(shop.client())
     [version] = shop.trace(request)["answers"][0]["inputs"].values()
     raw = shop.trace(request)["answers"][0]["rows"][1]["version"]
