@@ -79,7 +79,7 @@ class Shop:
         return result.run_id
 
     def client(self) -> Any:
-        """Return a client with several loans."""
+        """Return the id of a client with several loans."""
         return Counter(self.services.tables.read(LOANS.name)["id"].tolist()).most_common(1)[0][0]
 
     def version(self, name: str) -> int:
