@@ -199,7 +199,7 @@ def files_landed_sensor(
         failures = _failures(context.instance.get_run_records(dg.RunsFilter(job_name=job), limit=len(ZONE_RETRY)))
         due = failures[0] + ZONE_RETRY[len(failures) - 1] if failures else 0.0
         if time.time() < due:
-            again = f"runs of {job} that failed in a row: {len(failures)}; the next run starts at {_clock(due)}"
+            again = f"consecutive failed runs of {job}: {len(failures)}; the next run starts at {_clock(due)}"
             return dg.SkipReason(f"{again}{told}")
         return dg.RunRequest()
 

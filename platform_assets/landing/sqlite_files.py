@@ -187,7 +187,7 @@ def _batches(database: sqlite3.Connection, table: str, most: int) -> Iterator[li
         total, size = total + length, size + length
         if total > most:
             raise sqlite3.DataError(
-                f"its rows have more than {most:,} bytes, {_MOST_TIMES_THE_FILE} times the size of the file"
+                f"its rows have more than {most:,} bytes, which is {_MOST_TIMES_THE_FILE} times the size of the file"
             )
         batch.append(values)
         if len(batch) == _BATCH or size > _BATCH_BYTES:

@@ -57,9 +57,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
     from skops.io.exceptions import UntrustedTypesFoundException
 
     if not _is_skops(data):
-        raise ArtefactError(
-            f"{called} is not a skops file but a pickle or something else, and was not opened; {TRAIN_AGAIN}"
-        )
+        raise ArtefactError(f"{called} is not a skops file (it may be a pickle) and was not opened; {TRAIN_AGAIN}")
     current = _with_current_paths(data)
     try:
         # skops checks all types before it builds any object.

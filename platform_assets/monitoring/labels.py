@@ -130,7 +130,7 @@ def _fault_of_subject(label: Label) -> str | None:
     if label.place is not None:
         return "place is allowed only with a request_id; remove place"
     if label.subject is None or label.at is None:
-        return "send either a request_id, or a subject with at, the time to which the label applies"
+        return "send either request_id, or both subject and at (the time to which the label applies)"
     if label.observed_at < label.at:
         return f"observed_at ({label.observed_at.isoformat()}) is before at ({label.at.isoformat()}); check both times"
     return None

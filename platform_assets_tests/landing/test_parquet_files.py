@@ -29,7 +29,9 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
-def test_a_flipped_bit_before_the_footer_is_refused_or_changes_no_value(tmp_path: Path, version: str) -> None:
+def test_a_file_with_a_bit_flip_before_the_footer_is_refused_or_read_without_changed_values(
+    tmp_path: Path, version: str
+) -> None:
     count = 300
     table = pa.table(
         {

@@ -1,6 +1,6 @@
-"""A source's sensor launches its job whenever the table was not made from the current file.
+"""A source's sensor launches its job if the table was not made from the file's current content.
 
-The sensor reads the file again only if the file changed.
+The sensor reads the file only if the file has changed since the last tick.
 """
 
 import gzip
@@ -122,7 +122,7 @@ def loaded(watched: Watched) -> str:
     return f"readings is up to date with {watched.file} ({VARIABLE})"
 
 
-def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) -> None:
+def test_each_change_of_the_file_launches_the_job_once(watched: Watched) -> None:
     for content, key in (("one", ONE), ("two", TWO), ("one", ONE)):
         watched.write(content)
         run = 1 if watched.instance.get_runs_count(dg.RunsFilter(tags={"platform/source": key})) == 0 else 2
@@ -134,12 +134,12 @@ def test_each_new_content_of_the_file_launches_the_job_once(watched: Watched) ->
 
 
 @pytest.mark.requirement("PLT-12")
-def test_content_that_returns_is_loaded_again_even_if_its_first_run_was_recorded_last(watched: Watched) -> None:
+def test_restored_content_is_loaded_again_even_if_its_first_load_was_recorded_late(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         watched.tick()
         watched.run()
-    # The run for "one" published its table before the run for "two", but its materialisation is recorded only now.
+    # The run for "one" came first, but Dagster records its materialisation only now, after that of the run for "two".
     first = dg.AssetMaterialization("readings", metadata={"source_digest": hashlib.sha256(b"one").hexdigest()})
     watched.instance.report_runless_asset_event(first)
     assert watched.tick() == loaded(watched)
@@ -155,7 +155,7 @@ def test_a_file_that_was_only_repacked_launches_no_job(watched: Watched) -> None
     assert watched.tick() == loaded(watched)
 
 
-def test_after_a_lost_cursor_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
+def test_if_the_cursor_is_lost_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         requested = watched.tick()
@@ -235,7 +235,7 @@ def test_the_file_is_read_again_only_if_its_size_times_or_inode_changed(watched:
     state = watched.file.stat()
     watched.cursor = json.dumps(json.loads(watched.cursor or "") | {"digest": "of something else"})
     assert watched.tick() == f"{VARIABLE} of something els, run 1"
-    # The new file has the same size and modification time, as after `cp -p`, but another inode.
+    # The new file has the same size and modification time, as after `cp -p`, but a different inode.
     (watched.file.parent / "other").write_text("two")
     (watched.file.parent / "other").replace(watched.file)
     os.utime(watched.file, ns=(state.st_atime_ns, state.st_mtime_ns))
@@ -247,9 +247,8 @@ def test_the_file_is_read_again_only_if_its_size_times_or_inode_changed(watched:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_file_that_was_just_written_is_read_again_because_a_second_write_may_get_the_same_time(
-    watched: Watched,
-) -> None:
+def test_a_file_that_was_just_written_is_read_again_on_the_next_tick(watched: Watched) -> None:
+    # A second write within the same clock tick could leave the modification time unchanged.
     watched.file.write_text("one")
     watched.tick()
     assert Seen.of(watched.cursor).look == ""

@@ -1,4 +1,4 @@
-"""Source files in folders, web servers and object stores are fetched as one version, or refused with the reason."""
+"""Source files are fetched from folders, web servers and object stores; incomplete or changing files are refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def refusal(uri: str | Path, folder: Path) -> str:
 
 
 @pytest.mark.requirement("CRE-2", "PLT-4")
-def test_plain_and_packed_files_are_landed_from_folders_memory_and_web_servers(
+def test_plain_and_packed_files_are_landed_from_paths_and_from_memory_and_http_uris(
     engine: Engine, tmp_path: Path, server: Server
 ) -> None:
     (tmp_path / "sales.csv").write_bytes(CONTENT)
@@ -154,7 +154,7 @@ def test_compression_of_a_web_file_is_detected_from_its_first_bytes_not_its_head
         (Page(gzip.compress(CONTENT)[:-9], promised=None), "is truncated: its gzip data end too early"),
     ],
 )
-def test_a_web_response_that_is_not_one_complete_version_is_refused(
+def test_an_unusable_web_response_is_refused_with_the_reason(
     server: Server, tmp_path: Path, page: Page, reason: str
 ) -> None:
     server.pages["/odd.csv"] = page
@@ -224,7 +224,7 @@ def test_an_object_that_is_replaced_while_it_is_fetched_is_refused(bucket: str) 
 
 
 @pytest.mark.requirement("PLT-2")
-def test_look_at_returns_different_facts_after_each_write_to_a_stored_file(bucket: str) -> None:
+def test_look_at_returns_a_different_result_after_each_write_to_the_file(bucket: str) -> None:
     for uri in (f"{bucket}/sales.csv.gz", "memory://looks/sales.csv.gz"):
         source = Source(SETTING, uri)
         looks: list[dict[str, str]] = [{}]
@@ -249,7 +249,7 @@ def test_look_at_returns_the_entity_tag_and_modification_time_of_a_web_file(serv
         ({"ETag": '"1"', "Last-Modified": "then"}, {"ETag": '"1"', "Last-Modified": "then", "size": ""}),
         ({"Last-Modified": "then", "Content-Length": "8"}, {"Last-Modified": "then", "size": "8"}),
         ({"Last-Modified": OLD}, {"Last-Modified": OLD, "size": ""}),
-        # A second write in the same second would get the same time.
+        # A second write in the same second would get the same `Last-Modified`.
         ({"Last-Modified": formatdate(usegmt=True)}, {}),
         ({"Last-Modified": "then", "ETag": "1"}, {"Last-Modified": "then", "ETag": "1", "size": ""}),
     ):
@@ -272,7 +272,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     endpoint = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    # The driver's default of five attempts takes about six seconds.
+    # With the driver's default of five attempts, this test would wait about six seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     message = refused(engine, f"{bucket}/sales.csv")
     assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: EndpointConnectionError: ")
@@ -281,7 +281,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_file_without_a_final_line_break_is_landed_with_a_remark(engine: Engine, tmp_path: Path) -> None:
+def test_a_remark_reports_a_file_without_a_final_line_break(engine: Engine, tmp_path: Path) -> None:
     for content, remarks in ((CONTENT, []), (CONTENT.rstrip(), [NO_FINAL_LINE_BREAK])):
         (tmp_path / "sales.csv").write_bytes(gzip.compress(content))
         with land(Source(SETTING, str(tmp_path / "sales.csv")), engine) as landed_file:

@@ -141,7 +141,7 @@ def test_an_archive_above_the_size_limit_is_refused(engine: Engine, tmp_path: Pa
         land(Source(SETTING, uri), engine, Unpacking(1_000, "LIMIT"), sqlite_rows("data", COLUMNS))
 
 
-def test_computed_columns_blobs_and_names_that_differ_in_case_are_read(engine: Engine, tmp_path: Path) -> None:
+def test_computed_columns_and_blobs_are_read_and_column_names_ignore_case(engine: Engine, tmp_path: Path) -> None:
     table = "CREATE TABLE Data (\"INDEX\" INTEGER, word TEXT, Text TEXT AS (word || '!') STORED, photo BLOB)"
     content = database(tmp_path, [], table, "INSERT INTO data (\"index\", word, photo) VALUES (1, 'fire', x'00FF')")
     assert landed(engine, tmp_path, content) == [
@@ -223,7 +223,7 @@ def test_a_computed_value_longer_than_the_file_is_refused(engine: Engine, tmp_pa
         landed(engine, tmp_path, content, ("a", "text"))
 
 
-def test_rows_are_counted_by_value(tmp_path: Path) -> None:
+def test_counted_returns_the_number_of_rows_per_value(tmp_path: Path) -> None:
     file = tmp_path / "db"
     file.write_bytes(database(tmp_path, labelled(("a", "Relevant"), ("b", "Not Relevant"), ("c", "Relevant"))))
     with opened_sqlite(file, "data", COLUMNS, "it") as connection:
@@ -265,5 +265,7 @@ def test_rows_far_larger_than_the_file_are_refused(tmp_path: Path) -> None:
         made.executemany("INSERT INTO data VALUES (?)", [(number,) for number in range(100)])
         made.execute(f"ALTER TABLE data ADD COLUMN text TEXT DEFAULT '{'x' * 50_000}'")
         made.commit()
-    with pytest.raises(DamagedDatabaseError, match="its rows have more than .* bytes, 4 times the size of the file"):
+    with pytest.raises(
+        DamagedDatabaseError, match="rows have more than .* bytes, which is 4 times the size of the file"
+    ):
         sqlite_rows("data", ["index", "text"])(file, Source(SETTING, str(file)), tmp_path / "rows.parquet")

@@ -20,7 +20,7 @@ def row(number: int, name: str = "", street: str = "") -> str:
 
 
 def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, str], dict[int, str]]:
-    """Return two mappings by line number: the first field of each row, and why each unreadable line is unreadable."""
+    """Return the first field of each row, and the reason for each unreadable line, both by line number."""
     path = folder / "file.csv"
     path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8", newline="")
     rows: dict[int, str] = {}
@@ -72,7 +72,9 @@ def test_a_single_stray_quote_makes_only_its_line_unreadable(tmp_path: Path) -> 
 
 
 @pytest.mark.requirement("PLT-12")
-def test_rows_between_stray_quotes_in_two_pieces_of_a_file_are_read(tmp_path: Path) -> None:
+def test_rows_between_two_stray_quotes_are_read_if_the_quotes_are_in_different_pieces_of_the_file(
+    tmp_path: Path,
+) -> None:
     count = 2 * PIECE // len(row(1000))
     lines = [row(number) for number in range(2, count)]
     middle = PIECE // len(row(1000)) - 20
@@ -103,9 +105,9 @@ def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: st
     ("lines", "width", "expected"),
     [
         ([b'1,"a', b'b"'], 2, False),
-        ([b'1,"a', b'2,b"'], 2, False),  # both lines can also be one quoted text with a comma
+        ([b'1,"a', b'2,b"'], 2, False),  # the quotes may also enclose one field with a comma
         ([b'1,"a', b"2,b", b"3,c", b'4,d"'], 2, True),
-        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # the first field is quoted on line 1 only
+        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # only line 1 quotes its first field
         ([b'"a,1', b"b,2", b"c,3", b'd",4'], 2, True),
         ([b'1,"a,x,x,x,x', b'2,b",x,x,x,x'], 6, True),
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),

@@ -104,7 +104,7 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(
     run = instance.create_run_for_job(watched.repository.get_job(JOB), status=dg.DagsterRunStatus.STARTED)
     assert watched.tick() == f"run {run.run_id} of {JOB} has not finished; ready: 1"
     instance.report_run_canceled(run)
-    assert "runs of take_parcels that failed in a row: 1; the next run starts at " in watched.tick()
+    assert "consecutive failed runs of take_parcels: 1; the next run starts at " in watched.tick()
 
 
 def test_the_skip_reason_counts_waiting_files_and_gives_the_cause(
@@ -127,7 +127,7 @@ def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkey
     monkeypatch.setattr(sensors, "ZONE_RETRY", (-1, 3_600))
     watched.yard.drop("a.txt", f"{HEADER}1,1\n")
     root = watched.yard.root
-    for launch in ("launch", f"runs of {JOB} that failed in a row: 2; the next run starts at "):
+    for launch in ("launch", f"consecutive failed runs of {JOB}: 2; the next run starts at "):
         watched.yard.files.mv(root, f"{root} away", recursive=True)
         watched.run(may_fail=True)
         watched.yard.files.mv(f"{root} away", root, recursive=True)
@@ -138,7 +138,7 @@ def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkey
     assert watched.tick() == "launch"
 
 
-def test_landed_files_launch_the_job_as_soon_as_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_landed_files_launch_the_job_only_once_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
     held: list[str] = ["the model has no champion"]
 
     def waits_for(context: dg.SensorEvaluationContext) -> str | None:
@@ -157,7 +157,7 @@ def test_landed_files_launch_the_job_as_soon_as_they_can_be_processed(yard: Yard
     assert watched.tick() == NOTHING
 
 
-def test_the_sensor_skips_if_a_live_platform_has_no_uri_for_the_zone(
+def test_with_live_sources_the_sensor_skips_if_the_zones_uri_is_not_set(
     tmp_path: Any, instance: dg.DagsterInstance
 ) -> None:
     with closing(Services(Settings(home=tmp_path, sources="live"), (YardSettings(),))) as services:

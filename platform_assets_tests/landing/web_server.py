@@ -1,4 +1,4 @@
-"""A web server for tests, which can answer with wrong lengths, encodings and headers, as real servers do."""
+"""A web server for tests, which can answer with wrong lengths, encodings and headers, as some real servers do."""
 
 from __future__ import annotations
 

@@ -146,7 +146,10 @@ class Yard:
         return result
 
     def rows(self, table: str = PARCELS.name) -> list[tuple[Any, ...]]:
-        """Return the sorted rows of `parcels` or its quarantine table: file name, line, and weight or broken rules."""
+        """Return the sorted rows of `parcels` or of its quarantine table.
+
+        A row is the file name, the line, and the weight (`parcels`) or the broken rules (quarantine table).
+        """
         if not self.services.tables.exists(table):
             return []
         value = "weight_kg" if table == PARCELS.name else "broken_rules"
@@ -157,7 +160,7 @@ class Yard:
         return self.rows(PARCELS.quarantine)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each landed content, by the space-separated names of the files that contain it."""
+        """Return the state of each landed content. The key is the names of its files, joined with spaces."""
         with self.services.database.pooled() as connection:
             query = "select array_to_string(names, ' '), state from platform.landing_files order by names"
             return dict(connection.execute(query).fetchall())
@@ -167,7 +170,7 @@ class Yard:
         return self.zone.files.find(name)[0]
 
     def pass_time(self, seconds: float) -> None:
-        """Simulate that this time passed since the files were first listed."""
+        """Subtract `seconds` from the times at which the files were first listed."""
         with self.services.database.pooled() as connection, connection.transaction():
             connection.execute(
                 "update platform.landing_names set seen_at = seen_at - make_interval(secs => %s)", [seconds]

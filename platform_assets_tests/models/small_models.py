@@ -1,4 +1,4 @@
-"""Small fitted models with columns of every type."""
+"""Small fitted models, and sample rows with columns of every supported type."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fitted(estimator: Any, features: Sequence[str] = NUMBERS) -> FittedModel:
 
 @cache
 def a_model() -> FittedModel:
-    """Return a logistic regression on two numbers."""
+    """Return a fitted logistic regression with two numeric features."""
     return fitted(LogisticRegression())
 
 

@@ -50,7 +50,7 @@ def test_after_a_home_is_moved_or_copied_all_paths_are_below_the_new_home(
     tmp_path: Path,
     carry: Callable[[Path, Path], object],
 ) -> None:
-    # The path contains `_` and `%`, because they are wildcards of SQL's LIKE.
+    # The path contains `_` and `%`, which would be wildcards if the SQL compared paths with LIKE.
     old, new = tmp_path / "old_home 100%", tmp_path / "new"
     first = registry_of(old).register(registration("print-1"))
     carry(old, new)
@@ -93,7 +93,7 @@ def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     registry_of: Callable[[Path], MlflowRegistry], tmp_path: Path
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
-    # Register in the original home, because in older releases a copied home wrote its files there.
+    # In older releases, a copied home wrote its files into the original home. Registering there has the same result.
     registry_of(original).register(registration("print-1"))
     before = files(original)
     assert registry_of(copy).record(NAME, 1) == registration().record

@@ -114,7 +114,7 @@ def test_mappings_may_contain_any_type_of_number() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_scores_are_the_same_if_column_names_are_checked_only_once() -> None:
+def test_number_columns_as_the_first_step_does_not_change_the_scores() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]
@@ -145,7 +145,7 @@ def test_preparing_a_single_row_is_faster_than_scoring_it() -> None:
     assert seconds(lambda: model.vectors([row])) < seconds(lambda: model.estimator.predict_proba(model.golden_rows)) / 4
 
 
-def test_an_estimator_that_changes_its_input_does_not_change_the_frame() -> None:
+def test_an_estimator_that_changes_its_input_does_not_change_the_callers_frame() -> None:
     rows = training_rows().head(3).copy()
     before = rows.copy()
     model = dataclasses.replace(a_model(), estimator=Counting())
@@ -172,7 +172,7 @@ def test_scikit_learn_checks_for_infinity_only_if_numbers_are_missing_or_very_la
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize("strange", [1e39, -1e39])
-def test_a_number_that_overflows_in_a_step_is_refused_alone_and_in_a_batch(strange: float) -> None:
+def test_a_row_that_overflows_in_a_step_is_refused_alone_and_together_with_another_row(strange: float) -> None:
     rows = training_rows()[list(NUMBERS)]
     forest = make_pipeline(NumberColumns(), RandomForestClassifier(5, random_state=0)).fit(rows, labels())
     model = dataclasses.replace(a_model(), estimator=forest)
@@ -181,7 +181,7 @@ def test_a_number_that_overflows_in_a_step_is_refused_alone_and_in_a_batch(stran
             model.scores([{"amount": strange, "age": 2.0}, *others])
 
 
-def test_features_in_a_different_order_than_in_the_fit_are_refused() -> None:
+def test_features_in_another_order_than_during_fitting_are_refused() -> None:
     learned = make_pipeline(NumberColumns(), LogisticRegression()).fit(training_rows()[["amount", "age"]], labels())
     model = FittedModel(learned, ("age", "amount"), training_rows()[["age", "amount"]], np.zeros(300), {})
     with pytest.raises(ArtefactError, match=r"the columns must be \['amount', 'age'\], in this order"):

@@ -150,7 +150,7 @@ def test_versions_that_the_platform_did_not_register_are_ignored(
         ("platform.digest", None, "the tag platform.digest is missing"),
     ],
 )
-def test_an_unreadable_tag_is_reported_and_hides_only_its_own_version(
+def test_an_unreadable_tag_is_reported_and_only_its_version_is_left_out(
     registry: MlflowRegistry, client: MlflowClient, tag: str, value: str | None, reason: str
 ) -> None:
     record = {**registration().record, "tables": {"credit_risk/loans": 8}}
@@ -168,7 +168,7 @@ def test_an_unreadable_tag_is_reported_and_hides_only_its_own_version(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # The table versions of version 1 come from its stored record, because its tag may be unreadable.
+    # `pinned_tables` includes version 1. If its tables tag is unreadable, the versions come from the stored record.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 
@@ -205,7 +205,7 @@ class SmallPages:
 
 
 @pytest.mark.requirement("PLT-7", "PLT-10")
-def test_table_versions_of_models_are_pinned(registry: MlflowRegistry, client: MlflowClient) -> None:
+def test_pinned_tables_returns_the_table_versions_of_all_models(registry: MlflowRegistry, client: MlflowClient) -> None:
     assert registry.pinned_tables() == {}
     register(client, "credit_model", {"shop/sales": 3, "shop/prices": 0}, {"shop/sales": 7}, None, {"shop/sales": "3"})
     register(client, "other_model", {"shop/sales": 4, "shop/stock": 1}, {})

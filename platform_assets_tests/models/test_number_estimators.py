@@ -31,7 +31,7 @@ def test_an_unfitted_step_raises_an_error() -> None:
 @pytest.mark.parametrize(
     "others", [ROWS[["noise", "heat"]], ROWS[["heat"]], ROWS.assign(more=1.0), ROWS.rename(columns={"heat": "cold"})]
 )
-def test_a_frame_with_different_columns_than_in_the_fit_is_refused(others: pd.DataFrame) -> None:
+def test_a_frame_whose_columns_differ_from_the_fitted_columns_is_refused(others: pd.DataFrame) -> None:
     fitted = NumberColumns().fit(ROWS)
     with pytest.raises(ValueError, match=r"the columns must be \['heat', 'noise'\], in this order; they are \["):
         fitted.transform(others)

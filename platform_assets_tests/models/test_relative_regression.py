@@ -22,7 +22,7 @@ def rows(seed: int = 1) -> pd.DataFrame:
 
 
 def truth(frame: pd.DataFrame) -> Any:
-    """Return half of the lag in hour 0, and the lag plus a tenth of the level in hour 1."""
+    """Return labels: `lag / 2` in hour 0, and `lag + level / 10` in hour 1."""
     return np.where(frame["hour"] == 0, frame["lag"] / 2, frame["lag"] + frame["level"] / 10).astype(float)
 
 

@@ -75,7 +75,7 @@ def test_the_vector_of_a_text_is_cached(encoder: SentenceEncoder, monkeypatch: p
     assert len(runs) == 3
 
 
-def test_an_encoder_may_leave_out_optional_inputs() -> None:
+def test_an_encoder_without_the_optional_inputs_is_accepted() -> None:
     graph = tiny_encoder.graph(len(WORDS), inputs=("input_ids",))
     assert SentenceEncoder(pack(graph, tiny_encoder.tokenizer(WORDS)), "it").encode(["fire"]).shape == (1, 8)
 
@@ -159,7 +159,7 @@ def test_the_error_for_an_altered_or_missing_encoder_names_its_file(
     # The model is refused, although the unaltered encoder is still open in this process.
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* was altered"):
         local.load(saved)
-    # The next training replaces the altered file.
+    # Adding the encoder again, as the next training does, replaces the altered file.
     assert local.add_encoder(packed) == digest
     assert local.load(saved).features == ("text",)
     file.unlink()
@@ -167,7 +167,9 @@ def test_the_error_for_an_altered_or_missing_encoder_names_its_file(
         local.load(saved)
 
 
-def test_a_model_with_an_encoder_cannot_be_opened_without_its_store(local: ArtefactStore, model: FittedModel) -> None:
+def test_a_model_with_an_encoder_cannot_be_opened_from_the_model_file_alone(
+    local: ArtefactStore, model: FittedModel
+) -> None:
     data = local.read(local.save(model))
     with pytest.raises(ArtefactError, match="the sentence encoder .* is not part of the model file"):
         open_artefact(data, "it")

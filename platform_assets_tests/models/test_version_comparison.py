@@ -50,14 +50,16 @@ pytestmark = pytest.mark.requirement("PRO-5", "PRO-9")
         ),
     ],
 )
-def test_each_difference_from_the_evidence_is_named(fields: dict[str, Any], expected: list[str]) -> None:
+def test_each_difference_from_the_approval_requests_evidence_is_reported(
+    fields: dict[str, Any], expected: list[str]
+) -> None:
     found = differences(replace(VERSION, **fields), VERSION.digest, VERSION.threshold, EVIDENCE)
     assert len(found) == len(expected)
     for line, start in zip(found, expected, strict=True):
         assert line.startswith(f"{NAME} version 1: the registry has {start}")
 
 
-def test_keys_that_old_evidence_lacks_are_not_compared() -> None:
+def test_keys_missing_from_old_evidence_are_not_compared() -> None:
     assert differences(replace(VERSION, metrics={}, tags={}), VERSION.digest, VERSION.threshold, {}) == []
 
 

@@ -30,7 +30,7 @@ def tokenizer(words: Sequence[str]) -> bytes:
 
 
 def graph(words: int, seed: int = 0, inputs: Sequence[str] = INPUTS) -> bytes:
-    """Return an ONNX graph that looks up the vector of each token; the field numbers are those of onnx.proto."""
+    """Return an ONNX graph that looks up the vector of each token. The field numbers are from onnx.proto."""
     table = np.random.default_rng(seed).normal(size=(words + 1, WIDTH)).astype(np.float32)
     node = _text(1, "table") + _text(1, "input_ids") + _text(2, "last_hidden_state") + _text(4, "Gather")
     tensor = b"".join(_number(1, size) for size in table.shape)
@@ -50,7 +50,10 @@ def write(folder: Path, words: Sequence[str], seed: int = 0) -> Path:
 
 
 def classifier(digest: str) -> FittedModel:
-    """Return a classifier of texts about fires and love. Its encoder must be open in this process."""
+    """Return a classifier that separates texts about fires from texts about love.
+
+    The encoder must already be open in this process.
+    """
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -24,7 +24,8 @@ LATER = NOW + HOUR
 def predicted(database: Database, request_id: str, subjects: Sequence[str | None], **others: Any) -> None:
     """Log the predictions of a request.
 
-    By default, model version 3 made them, which approval request 7 approved. Keyword arguments replace fields.
+    By default, the predictions come from model version 3, approved by approval request 7. Keyword arguments override
+    fields of the predictions.
     """
     fields: dict[str, Any] = {
         "model": MODEL,

@@ -1,4 +1,4 @@
-"""Labels over HTTP: predictions get labels, and the champion is evaluated on them."""
+"""Labels over HTTP: clients send labels of predictions, and a check evaluates the champion on these labels."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_
         ({"label": 1, "observed_at": 1_700_000_000, "request_id": "r"}, "observed_at: Send the time as text"),
         ({"label": 1, "observed_at": "0001-01-01T00:00:00+14:00", "request_id": "r"}, "The time is out of range"),
         ({"label": 1, "observed_at": "9999-12-31T23:59:59Z", "request_id": "r"}, "which is in the future"),
-        ({"label": 1, "observed_at": now()}, "send either a request_id, or a subject with at"),
-        ({"label": 1, "observed_at": now(), "subject": "7"}, "send either a request_id, or a subject with at"),
+        ({"label": 1, "observed_at": now()}, "send either request_id, or both subject and at"),
+        ({"label": 1, "observed_at": now(), "subject": "7"}, "send either request_id, or both subject and at"),
         ({"label": 1, "observed_at": now(hours=-1), "subject": "7", "at": now()}, ") is before at ("),
         ({"label": 1, "observed_at": now(), "request_id": "a b"}, "request_id: String should match pattern"),
         ({"label": 1, "observed_at": now(), "request_id": "r", "place": -1}, "place: Input should be greater than"),

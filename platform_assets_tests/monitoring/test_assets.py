@@ -112,6 +112,6 @@ def test_the_job_evaluates_the_champion_on_its_own_labelled_predictions(office: 
     assert "0 of 0 predictions of version 2" in str(after.description)
 
 
-def test_a_training_does_not_evaluate_the_champion_on_new_examples(office: Office) -> None:
+def test_training_does_not_evaluate_the_champion_on_new_examples(office: Office) -> None:
     office.publish(readings())
     assert EVALUATION not in checks(office.run(f"train_{MODEL}"))

@@ -1,4 +1,4 @@
-"""Labels on a real PostgreSQL: late, corrected, contradictory, repeated, unknown and concurrent labels."""
+"""Labels in a real PostgreSQL database: late, corrected, contradictory, repeated, unknown and concurrent labels."""
 
 from __future__ import annotations
 
@@ -196,8 +196,8 @@ def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Da
         (of_subject("7", observed_at=NOW - timedelta(1), at=NOW), r"\) is before at \("),
         (Label(1, NOW.replace(tzinfo=None), request_id="r"), "without a time zone; add Z"),
         (Label(1, NOW.replace(year=1969), request_id="r"), "must not be before 1970"),
-        (Label(1, NOW), "send either a request_id, or a subject with at"),
-        (Label(1, NOW, subject="7"), "send either a request_id, or a subject with at"),
+        (Label(1, NOW), "send either request_id, or both subject and at"),
+        (Label(1, NOW, subject="7"), "send either request_id, or both subject and at"),
         (Label(1, NOW, subject="7", at=NOW, place=0), "place is allowed only with a request_id"),
         (Label(1, NOW, request_id="r", at=NOW), "at and request_id cannot be combined"),
         (Label(1, NOW, request_id="r", subject="7", place=0), "place and subject cannot be combined"),

@@ -1,4 +1,4 @@
-"""The join of labels and predictions on a real PostgreSQL."""
+"""The join of labels and predictions in a real PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_label_with_a_time_in_whole_seconds_is_joined_with_a_prediction_of_tha
 
 
 @pytest.mark.requirement("MON-5")
-def test_the_last_observed_label_counts_whether_it_names_the_request_or_the_subject(database: Database) -> None:
+def test_of_the_labels_for_a_request_and_for_its_subject_the_one_observed_last_is_used(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     store(database, of_subject("7", 0, LATER), Label(1, LATER + HOUR, request_id="r-1"))
     assert found(database) == [(0.1, 1)]
@@ -174,6 +174,6 @@ def test_labels_are_joined_with_the_stored_predictions_that_a_model_declares(dat
             )
         result = join(connection, spec, 3, 7)
     labelled = zip(result.scores.tolist(), result.labels.tolist(), result.rows["group"].tolist(), strict=True)
-    # The device and one of its readings were labelled differently at the same time, so that reading has no label.
+    # The label of a device contradicts the label of one of its readings, so the join leaves out this reading.
     assert sorted(labelled) == [(0.1, 1, "pump-1"), (0.5, 1, "pump-3"), (0.9, 1, "pump-2")]
     assert (result.predictions, result.contradictory, result.unmatched) == (7, 1, 0)

@@ -54,7 +54,7 @@ def devices(services: Services, *flagged: str) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def measured(services: Services) -> None:
-    """Publish measurements of a model on 30 days, with alarms on the last day, and an alarm of a table."""
+    """Publish 30 days of measurements of a model, with alarms on the last day, and one alarm about a table."""
     rows = []
     for ago in range(30, 0, -1):
         alarm = ago == 1
@@ -191,7 +191,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.requirement("MON-1")
-def test_the_pages_fit_a_phone_and_work_by_keyboard(
+def test_the_pages_fit_a_phone_and_can_be_used_by_keyboard(
     services: Services, app: FastAPI, worker: str, browser: Browser
 ) -> None:
     devices(services, "saw")
@@ -214,7 +214,7 @@ def test_the_pages_fit_a_phone_and_work_by_keyboard(
                     assert page.locator(".tasks li").count() == 0
 
 
-def test_a_chart_describes_itself_in_words() -> None:
+def test_a_chart_has_a_text_summary() -> None:
     days = [DayValue(date(2026, 1, day), value, alarm=value < 0.2) for day, value in ((1, 0.5), (2, 0.25), (4, 0.125))]
     drawn = chart("Failed requests", "share", days)
     assert drawn is not None

@@ -11,7 +11,7 @@ from platform_assets.orchestration.storage import dagster_instance
 
 
 def main(note: str, *options: str) -> None:
-    """Write the run's id to the file `note`. With the argument `fork`, start a long-lived child and add its id."""
+    """Write the run's id to the file `note`. With the option `fork`, start a long-lived child and add its PID."""
 
     @dg.asset
     def slow(context: dg.AssetExecutionContext) -> None:

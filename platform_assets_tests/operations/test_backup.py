@@ -70,7 +70,7 @@ def tree(folder: Path) -> list[str]:
 
 
 @pytest.mark.requirement("PLT-10", "PLT-7")
-def test_a_restored_model_is_served_audited_and_reproduced_after_the_first_home_is_gone(
+def test_a_restored_model_is_served_audited_and_reproduced_after_the_original_home_was_deleted(
     services: Services, elsewhere: Settings, tmp_path: Path
 ) -> None:
     publish(services.tables, services.engine, readings(400))

@@ -93,7 +93,7 @@ def test_a_killed_run_that_was_being_cancelled_is_marked_as_failed(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_killed_run_is_marked_as_failed_even_if_its_child_process_lives(
+def test_a_killed_run_is_marked_as_failed_even_if_its_child_process_is_still_alive(
     instance: dg.DagsterInstance, warm: WarmParent, tmp_path: Path
 ) -> None:
     with running(warm, tmp_path / "note", "fork") as (process, run_id):

@@ -214,7 +214,7 @@ def test_doctor_reports_whether_all_processes_share_the_rate_limits(tmp_path: Pa
     assert "hunter2" not in f"{away}"
 
 
-def test_examination_stops_if_the_home_cannot_be_written(tmp_path: Path) -> None:
+def test_doctor_stops_early_if_the_home_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     findings = examine(Services(Settings(home=tmp_path / "file")))
     assert [(finding.thing, finding.state) for finding in findings] == [("environment", "ok"), ("home", "broken")]
@@ -252,7 +252,7 @@ def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owne
 
 
 @pytest.mark.requirement("PLT-8")
-def test_all_parts_are_examined_and_no_secret_is_shown(
+def test_doctor_examines_all_parts_and_shows_no_secret(
     tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Set these variables, because Dagster's storage reads them and would otherwise start an embedded server.

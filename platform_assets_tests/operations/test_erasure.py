@@ -40,7 +40,7 @@ TABLES = ("credit_risk/loans", "credit_risk/loan_features")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Loans of many clients. Of the three loans of one person, one is bad and one is in an unreadable line."""
+    """A file with loans of many clients. One person has three: a valid row, an invalid row, and an unreadable line."""
     path = generate(tmp_path / "loans.csv", 400)
     lines = path.read_text().splitlines()
     header = lines[0].split(",")
@@ -65,7 +65,7 @@ def services(tmp_path: Path, source: Path, database_url: str, owner_url: str) ->
 
 
 def load(services: Services) -> dict[str, Any]:
-    """Materialise the tables. Return the materialisation metadata of the table of loans."""
+    """Materialise the tables. Return the materialisation metadata of `credit_risk/loans`."""
     assets = [defs.loans, defs.loan_features, defs.client_features]
     with empty_instance() as instance:
         result = dg.materialize(assets, resources=resources(lambda: services), instance=instance)
@@ -124,7 +124,7 @@ def plant(services: Services) -> None:
 
 
 @pytest.mark.requirement("PLT-10", "PLT-12", "PRO-6")
-def test_no_file_or_table_contains_an_erased_person_even_after_new_loads_and_a_restore(
+def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and_a_restore(
     services: Services,
     elsewhere: Settings,  # noqa: F811 - the fixture
     source: Path,
@@ -172,8 +172,8 @@ def test_no_file_or_table_contains_an_erased_person_even_after_new_loads_and_a_r
 
     told: list[tuple[str, bool]] = []
     restore_backup(elsewhere, tmp_path / "backup", lambda line: told.append((line, (elsewhere.home / "lake").exists())))
-    # The lake is moved into the home only after the erasure was repeated, so an interrupted restore leaves no lake that
-    # contains the person.
+    # The lake is moved into the home only after the erasure was repeated, so that an interrupted restore does not bring
+    # back the person's data.
     assert [done for line, done in told if line.startswith("erasure 1 was repeated")] == [False]
     with closing(Services(elsewhere)) as restored:
         assert places_of(restored, PERSON) == []
@@ -181,7 +181,7 @@ def test_no_file_or_table_contains_an_erased_person_even_after_new_loads_and_a_r
 
 
 def comes_not_back(services: Services, source: Path) -> None:
-    """Load the same file again, and a file in which the person has a new loan."""
+    """Check that loads drop the person's rows, both from the same file and from one with a new loan of the person."""
     rows = {name: len(services.tables.read(name)) for name in TABLES}
     assert load(services)["rows_of_erased_persons_dropped"] == 3
     assert {name: len(services.tables.read(name)) for name in TABLES} == rows
@@ -191,7 +191,7 @@ def comes_not_back(services: Services, source: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-10")
-def test_repeating_an_interrupted_erasure_lists_the_models_and_completes_the_record(
+def test_repeating_an_interrupted_erasure_lists_the_affected_models_and_completes_the_record(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(services)

@@ -107,7 +107,9 @@ def here(postgres_server: Database, tmp_path: Path) -> Iterator[Environment]:
 
 
 @pytest.mark.requirement("OPS-5", "PRO-1")
-def test_an_imported_model_is_a_challenger_that_needs_an_approval_here(here: Environment, folder: Path) -> None:
+def test_an_imported_model_is_a_challenger_that_needs_approval_in_its_new_environment(
+    here: Environment, folder: Path
+) -> None:
     here.crown()
     champion = here.ledger.champion(SPEC.name)
     assert champion is not None
@@ -213,7 +215,9 @@ def test_a_truncated_model_file_is_refused(here: Environment, folder: Path) -> N
         here.imports(folder)
 
 
-def test_a_truncated_description_and_a_file_instead_of_a_folder_are_refused(here: Environment, folder: Path) -> None:
+def test_a_truncated_bundle_description_and_a_path_that_is_not_a_folder_are_refused(
+    here: Environment, folder: Path
+) -> None:
     with pytest.raises(BundleError, match=r"there is no bundle in .*bundle\.json \(Not a directory"):
         here.imports(folder / FILE)
     (folder / FILE).write_text((folder / FILE).read_text()[:500])

@@ -127,7 +127,7 @@ def test_a_model_with_an_incomplete_declaration_is_not_ready(services: Services)
 
 
 @pytest.mark.requirement("PLT-11")
-def test_a_model_in_an_unreachable_registry_is_not_ready(services: Services) -> None:
+def test_a_model_is_not_ready_if_the_registry_is_unreachable(services: Services) -> None:
     settings = services.settings.model_copy(update={"mlflow_tracking_uri": SecretStr("http://127.0.0.1:9")})
     with closing(Services(settings)) as broken:
         found = examined(broken)

@@ -59,7 +59,7 @@ def interrupted() -> None:
 
 @dg.asset(name="second", deps=[first])
 def interrupted_in_duckdb() -> None:
-    # DuckDB raises this error if the signal arrives during a query.
+    # This is DuckDB's error if SIGINT arrives during a query.
     raise RuntimeError("Query interrupted")
 
 
@@ -142,7 +142,7 @@ def test_failures_make_a_run_incomplete_but_warnings_do_not(assets: list[Any], c
 
 
 @pytest.mark.requirement("PLT-5")
-def test_a_failure_skips_only_its_downstream_assets_and_gives_the_reason() -> None:
+def test_if_an_asset_fails_only_its_downstream_assets_are_skipped_with_the_reason() -> None:
     report = report_of(first, failing, third, alone)
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "alone": "done"}
     assert outcome(report, "third").reason == "needs second"

@@ -131,7 +131,7 @@ class Tracer:
             # Rows of a table that accumulates are never changed, so its newest version contains them.
             number = max(everything.get(name, ()), default=ancestry.newest(name) if accumulates else None)
             if number is None:
-                why = f"the version of {name} from which this answer was computed was not recorded"
+                why = f"this answer was computed from {name}, but the version of this table was not recorded"
                 rows.append(RowsOfTable(name, None, missing=[why]))
                 continue
             of_table = reader.find(behind, ancestry.find(name, number), found.row, found.features)

@@ -1,4 +1,4 @@
-"""Agreement of predictions with labels: evidence of too many disagreements, and intervals from few labels."""
+"""Agreement of predictions with labels: alarms about too many disagreements, and confidence intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counts(per_day: int, share: float, days: int) -> list[Disagreements]:
 
 
 @pytest.mark.requirement("MON-1")
-def test_flipped_labels_are_detected_the_next_day_after_months_of_usual_agreement() -> None:
+def test_flipped_labels_are_detected_the_next_day_after_months_of_normal_agreement() -> None:
     healthy = counts(20, 0.1, 90)
     assert evidence(healthy, TOLERATED) < 10
     last = healthy[-1]
@@ -34,7 +34,7 @@ def test_flipped_labels_are_detected_the_next_day_after_months_of_usual_agreemen
     assert evidence([*healthy, flipped], TOLERATED) > DAYS
 
 
-def test_a_tolerated_share_of_disagreements_gives_no_evidence_even_after_corrections() -> None:
+def test_a_tolerated_share_of_disagreements_raises_no_alarm_even_after_labels_are_corrected() -> None:
     assert evidence(counts(40, TOLERATED, 90), TOLERATED) < 50
     assert evidence([Disagreements(100, 10), Disagreements(90, 5), Disagreements(100, 6)], TOLERATED) < 3
     # At first, most labels disagreed; later, most of the disagreeing labels were corrected.

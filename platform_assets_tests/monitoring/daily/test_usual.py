@@ -34,7 +34,7 @@ def judged(found: Any, noise: float = 0.01, threshold: float = THRESHOLD) -> Jud
 @pytest.mark.parametrize(
     ("size", "days"), [(1.5, 1), (0.7, 3), (-0.7, 3), (0.45, 6)], ids=["at once", "high", "low", "small"]
 )
-def test_a_lasting_change_raises_an_alarm_and_stays_open(size: float, days: int) -> None:
+def test_a_lasting_change_raises_an_alarm_that_stays_open(size: float, days: int) -> None:
     found = values(50, weekly=True)
     found[FAULT:] += size
     alarms = judged(found).alarm
@@ -46,7 +46,7 @@ def test_a_lasting_change_raises_an_alarm_and_stays_open(size: float, days: int)
 
 
 @pytest.mark.requirement("MON-2")
-def test_a_change_of_one_day_raises_an_alarm_and_closes() -> None:
+def test_a_change_that_lasts_one_day_raises_an_alarm_that_closes_again() -> None:
     found = values(20)
     found[FAULT] -= 1.2
     result = judged(found)

@@ -43,7 +43,7 @@ def batch(name: str, rows: int = 100, *, shift: float = 0.0, days: float = 0.0, 
 
 
 class Station:
-    """The drift monitor for a bench's model, with its history in PostgreSQL."""
+    """The drift monitor of the model that `bench` trained. Its history is stored in PostgreSQL."""
 
     def __init__(self, bench: Bench, database: Database) -> None:
         self.bench = bench

@@ -35,7 +35,7 @@ def database(postgres_server: Database) -> Iterator[Database]:
 
 @pytest.fixture
 def station(bench: Bench, trained: Bench, database: Database) -> Iterator[Station]:
-    """A station with a trained model and no new rows."""
+    """The drift monitor of a trained model, before any new rows have arrived."""
     bench.take_over(trained)
     yield Station(bench, database)
     forget(database)

@@ -76,7 +76,7 @@ def power(history: np.ndarray, shift: tuple[float, float], within: int, trials: 
 
 @pytest.mark.requirement("SEN-8")
 @pytest.mark.parametrize(("shift", "within"), [("one sensor", 8), ("both", 3)])
-def test_a_shift_is_detected_within_few_batches(shift: str, within: int) -> None:
+def test_a_shift_is_detected_within_a_few_batches(shift: str, within: int) -> None:
     assert power(demo_history(), SHIFTS[shift], within, trials=10) >= 0.9
 
 
@@ -90,7 +90,7 @@ def test_the_detection_rates_stated_in_the_documentation_are_reached(real_data: 
 
 
 @pytest.mark.requirement("SEN-8")
-def test_a_shift_below_the_floor_raises_no_alarm_even_with_many_rows() -> None:
+def test_a_shift_within_the_minimum_tolerance_raises_no_alarm_even_with_many_rows() -> None:
     random = np.random.default_rng(3)
     detector = ColumnDetector(NumberRuler(random.normal(size=100_000)), 1, FALSE_ALARM_DAYS)
     found = [detector.add(random.normal(0.06, size=100_000), 1.0) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""The drift monitor measures each batch of new rows once, against the training rows of the right model version."""
+"""The drift monitor compares each batch of new rows once with the training rows of the champion or newest version."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def test_batches_are_compared_with_the_champion(station: Station) -> None:
 
 
 def test_evidence_is_dropped_if_the_model_has_different_training_rows(station: Station) -> None:
-    # The new model has different training rows, so its evidence starts again. Otherwise, the third batch would increase
-    # the evidence.
+    # The new model has different training rows, so the evidence is reset. Otherwise, the third batch would increase the
+    # evidence of the first two.
     station.arrive(*(batch(f"{hour}.csv", 60, shift=0.5, days=hour / 24) for hour in range(2)))
     first = station.measure().batches[-1].columns["heat"].evidence
     station.bench.train(OTHER_SPEC)

@@ -74,7 +74,7 @@ def drawn(random: np.random.Generator, rows: int) -> np.ndarray:
 
 
 def permuted(random: np.random.Generator) -> np.ndarray:
-    """Return two independent columns, each with the same distribution as in `drawn`."""
+    """Return two independent columns. Each is distributed like the corresponding column of `drawn`."""
     return np.column_stack([drawn(random, 300)[:, 0], drawn(random, 300)[:, 1]])
 
 

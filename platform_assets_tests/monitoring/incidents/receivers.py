@@ -51,7 +51,10 @@ class _Webhook(http.server.BaseHTTPRequestHandler):
 
 
 class WebhookServer(http.server.ThreadingHTTPServer):
-    """Responds with the given statuses in order, then repeats the last. 0 sends no response; KILL kills the sender."""
+    """Responds to the n-th message with the n-th status, and repeats the last status for all later messages.
+
+    For the status 0, the server sends no response. For KILL, it kills the sender.
+    """
 
     def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), _Webhook)
@@ -100,7 +103,7 @@ def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
 
     class AnyPort(Controller):
         def _trigger_server(self) -> None:
-            # The operating system has chosen the port by now, and aiosmtpd connects to it in the next call.
+            # Store the port that the operating system chose, because aiosmtpd connects to it in the next call.
             assert isinstance(self.server, asyncio.Server)
             self.port = self.server.sockets[0].getsockname()[1]
             super()._trigger_server()  # type: ignore[no-untyped-call]  # aiosmtpd's

@@ -30,7 +30,9 @@ MINUTE = timedelta(minutes=1)
     ("total", "free", "is_full"),
     [(100, 2.1, False), (100, 1.9, True), (10, 0.6, False), (10, 0.4, True), (2, 1.9, False)],
 )
-def test_a_disk_is_nearly_full_below_2_gib_or_5_percent(tmp_path: Path, total: int, free: float, is_full: bool) -> None:
+def test_a_disk_with_less_than_2_gib_or_5_percent_free_is_reported_as_nearly_full(
+    tmp_path: Path, total: int, free: float, is_full: bool
+) -> None:
     found = problems.disk(tmp_path, lambda _: (total * GIB, int(free * GIB)))
     assert bool(found.problems) is is_full
 
@@ -101,7 +103,7 @@ def test_the_dead_mans_switch_is_called_while_the_daemon_is_alive(database: Data
             assert len(switch.received) == calls
 
 
-def test_the_thread_keeps_checking_after_an_error_until_it_is_closed(
+def test_the_thread_keeps_checking_after_an_error_until_the_watch_is_closed(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     at, looks = desk(database, {}), []

@@ -47,7 +47,7 @@ def new_plant(database: Database, tmp_path: Path, instance: dg.DagsterInstance) 
 
 @pytest.fixture
 def plant(new_plant: Plant) -> Plant:
-    """A plant whose sensors have been evaluated once."""
+    """The code location of `plant.py`, after its sensors have been evaluated once."""
     new_plant.look()
     return new_plant
 
@@ -136,7 +136,9 @@ def test_a_schedule_is_reported_as_silent_if_it_was_not_evaluated_when_due(
     assert (state.name, state.silent_since) == ("nightly", late)
 
 
-def test_a_sensor_that_fails_for_two_minutes_is_reported_but_unreachable_code_does_not_count(plant: Plant) -> None:
+def test_a_sensor_is_reported_after_two_minutes_of_failures_not_counting_an_unreachable_code_location(
+    plant: Plant,
+) -> None:
     now = datetime.now(UTC)
 
     def failures() -> list[str | None]:

@@ -79,7 +79,7 @@ class Shop:
         return result.run_id
 
     def client(self) -> Any:
-        """Return a client with several loans."""
+        """Return the id of a client with several loans."""
         return Counter(self.services.tables.read(LOANS.name)["id"].tolist()).most_common(1)[0][0]
 
     def version(self, name: str) -> int:
@@ -217,7 +217,7 @@ def test_the_error_for_an_unknown_id_says_which_id_to_give(shop: Shop, request_i
     assert "Give the X-Request-ID of a response" in problem(response)["detail"]
 
 
-def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
+def test_one_of_a_requests_answers_can_be_selected_by_number(shop: Shop) -> None:
     clients = [int(one) for one in shop.services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:12]]
     request = shop.predict(*clients)
     first = shop.trace(request)
@@ -231,7 +231,7 @@ def test_one_of_many_answers_is_chosen_by_number(shop: Shop) -> None:
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> None:
+def test_a_trace_shows_the_shadows_score_next_to_each_answer(shop: Shop) -> None:
     services = shop.services
     clients = [int(one) for one in services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:2]]
     assert shop.trace(shop.predict(*clients))["answers"][0]["shadows"] == []
@@ -269,7 +269,7 @@ def test_a_trace_shows_what_a_shadow_scored_for_the_same_answer(shop: Shop) -> N
     assert f'shadow of version 2, request {number}: {{"score": {shown[1]["score"]}' in page
 
 
-def test_an_older_answer_is_traced_to_its_own_versions_after_the_source_changes(shop: Shop) -> None:
+def test_an_older_answer_is_traced_to_the_versions_it_used_after_the_source_has_changed(shop: Shop) -> None:
     client = shop.client()
     before, text = shop.predict(client), shop.source.read_text()
     old = shop.trace(before)["answers"][0]
@@ -288,7 +288,7 @@ def test_an_older_answer_is_traced_to_its_own_versions_after_the_source_changes(
     assert "has changed (its SHA-256 is" in again["rows"][1]["missing"][0]
 
 
-def test_versions_of_kept_answers_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
+def test_versions_that_stored_answers_used_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
     request = shop.predict(shop.client())
     [version] = shop.trace(request)["answers"][0]["inputs"].values()
     raw = shop.trace(request)["answers"][0]["rows"][1]["version"]
@@ -325,7 +325,7 @@ def test_an_answer_from_before_versions_were_recorded_is_traced_as_far_as_possib
     found = shop.trace("old")
     [answer], [model] = found["answers"], found["models"]
     assert [one["missing"] for one in answer["rows"]] == [
-        [f"the version of {name} from which this answer was computed was not recorded"]
+        [f"this answer was computed from {name}, but the version of this table was not recorded"]
         for name in (LOAN_FEATURES.name, LOANS.name)
     ]
     assert "there is no request 999" in model["missing"][0]
@@ -357,7 +357,7 @@ def test_the_command_prints_a_page_or_json(shop: Shop, options: tuple[str, ...])
     assert platform_assets("trace", "nobody", **variables).code == 1
 
 
-def test_answers_are_traced_from_a_table_that_a_domain_declares(shop: Shop) -> None:
+def test_answers_in_a_table_that_a_domain_declares_can_be_traced(shop: Shop) -> None:
     stored = AnswerTable(
         name="pg_temp.forecasts", id=("zone", "day"), order=("hour",), inputs="inputs", features=("lag",), at="at"
     )
