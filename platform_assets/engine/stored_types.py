@@ -52,7 +52,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """Return SQL that casts a column to its stored type. For a value that does not fit, it raises `REFUSED`."""
+    """Return SQL that casts a column to its stored type, or raises `REFUSED` with a reason if a value does not fit."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"

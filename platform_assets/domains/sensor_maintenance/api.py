@@ -190,7 +190,7 @@ def _as_answer(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
-    """Return the digests of those files that have stored predictions.
+    """Return the digests of the given files that have stored predictions.
 
     Raises
     ------
