@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 REFUSED = "refused by the platform: "
 """Prefix of the error for a value that cannot be stored."""
 
-# Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
-# digest could not tell them apart.
+# Stored type by Ibis type. Lists and structs are not supported, because DuckDB gives [[1], [2]] and [[1, 2]] the same
+# hash, so the digest could not tell them apart.
 _STORED = {
     "boolean": "BOOLEAN",
     "int8": "TINYINT",
@@ -33,7 +33,10 @@ _STORED = {
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
 LONGEST_PARTITION = 180
-"""Maximum length of a URL-encoded partition value, in bytes. Engines put it in a file name of at most 255 bytes."""
+"""Maximum length of a URL-encoded partition value, in bytes.
+
+The value is part of a folder name, which may have at most 255 bytes.
+"""
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Widths:
     Attributes
     ----------
     of_all
-        Half-width of rows whose group is not in `of_group`.
+        Half-width for rows whose group is not in `of_group`.
     of_group
         Half-width by group.
     """

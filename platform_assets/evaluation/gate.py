@@ -115,7 +115,7 @@ class NotWorse:
     Raises
     ------
     TrainingError
-        The metric has no better direction, or the margin is negative or not finite.
+        Neither higher nor lower values of the metric are better, or the margin is negative or not finite.
     """
 
     metric: str
@@ -194,7 +194,7 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value of the metric, or its exact lower bound with `lower_bound`. The comparison with the
+    A criterion tests the value of the metric, or its exact lower bound if `lower_bound` is set. The comparison with the
     champion tests the interval of the difference.
 
     Parameters

@@ -49,20 +49,20 @@ METRICS: Mapping[str, Metric] = {
     ),
     "interval_width": Metric(
         "Interval width",
-        "Mean width of the prediction intervals. Compare it at equal coverage.",
+        "Mean width of the prediction intervals. Compare it only between models with equal coverage.",
         "prediction intervals",
         higher_is_better=False,
         in_unit=True,
     ),
     "rows": Metric("Number of rows", "Rows evaluated; with weights, the sum of the weights.", "nothing"),
 }
-"""Definitions of all metrics of a regression model, by name, except its skills over baselines."""
+"""Definitions of all metrics of a regression model, by name, except its skill scores over baselines."""
 SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interval_width")
 """Metrics that are shown for each subgroup."""
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of a skill over a baseline, `skill_over_<baseline>`; None for any other name."""
+    """Return the definition of a skill score over a baseline, `skill_over_<baseline>`; None for any other name."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None

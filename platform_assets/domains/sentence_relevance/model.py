@@ -56,7 +56,7 @@ def examples(sentences: ir.Table) -> ir.Table:
 
 
 def length_group(words: ir.IntegerColumn) -> ir.StringColumn:
-    """Return the length group of a sentence, given its number of words. Each group has a quarter of the real archive."""
+    """Return the length group for a number of words. Each group has about a quarter of the real archive's sentences."""
     import ibis
 
     groups = {10: "0 to 9 words", 15: "10 to 14 words", 19: "15 to 18 words"}

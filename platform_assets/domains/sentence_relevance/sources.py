@@ -54,7 +54,7 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
     target
         The file to write, in an existing folder.
     how
-        Size limit of the archive, and the name of the setting with this limit, for error messages.
+        Unpacker with a size limit. Its error messages name the setting of the limit.
     replace
         Whether an existing file may be replaced.
 
@@ -85,7 +85,7 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
     target
         The archive to write, in an existing folder.
     how
-        Size limit of the archive, and the name of the setting with this limit, for error messages.
+        Unpacker with a size limit. Its error messages name the setting of the limit.
     replace
         Whether an existing file may be replaced.
 
@@ -125,5 +125,5 @@ def _rows_by_label(file: Path, called: str) -> Mapping[str, int]:
 
 
 def unpacking(settings: Settings) -> Unpacking:
-    """Return the unpacking options, with the size limit from the settings."""
+    """Return an unpacker with the size limit from the settings."""
     return Unpacking(settings.archive_max_bytes, variable("archive_max_bytes"))
