@@ -107,6 +107,6 @@ def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def errors_of(judged: Judged, baselines: Sequence[str]) -> Errors:
-    """Return the errors of the model, and of each baseline whose column exists."""
+    """Return the prediction errors of the model, and of each baseline whose column exists."""
     known = {name: judged.examples[name] for name in baselines if name in judged.examples.columns}
     return Errors(judged.labels, judged.found, known)

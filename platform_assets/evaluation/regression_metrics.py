@@ -77,7 +77,7 @@ def skill_named(name: str) -> Metric | None:
 
 
 class Errors:
-    """Errors of the rows. They are computed only once, and then weighted for each bootstrap resample.
+    """Prediction errors of the rows. They are computed only once, and then weighted for each bootstrap resample.
 
     Parameters
     ----------

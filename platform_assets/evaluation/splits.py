@@ -84,8 +84,8 @@ class Split:
 def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
     """Encode group keys as text.
 
-    Dates are written in ISO 8601, and integers as decimal digits. 7, 7.0 and "7" are one group,
-    because pandas turns an integer column into floats when a value is missing.
+    Dates are written in ISO 8601, and integers as decimal digits. 7, 7.0 and "7" are one group, because pandas turns an
+    integer column into floats when a value is missing.
 
     Parameters
     ----------

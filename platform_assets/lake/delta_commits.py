@@ -182,11 +182,11 @@ def _unchanged(
     base: TableVersion,
     made_from: Mapping[str, Mapping[str, int]],
 ) -> TableVersion | None:
-    """Return the current version, because the rows are unchanged. Commit new metadata if its inputs have changed.
+    """Return the current version, because the rows are unchanged. Commit new metadata if the inputs have changed.
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
-    It is also made for inputs without an order, such as a source file, which may be replaced and later restored. It is
-    not made if another run changed the table since the step began.
+    Some inputs have no version number, such as a source file, which may be replaced and later restored. With such an
+    input, the commit is always made, unless another run changed the table since the step began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
@@ -327,7 +327,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
     from deltalake import TableFeatures
     from deltalake.exceptions import CommitFailedError
 
-    # Ignore a conflict with another writer, because the next attempt checks for the feature again.
+    # Ignore a conflict with another writer. The next attempt checks again whether the table has the feature.
     with suppress(CommitFailedError):
         table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IDENTITY_FILE = "lake_id.txt"
 """Name of the file in the folder `models/` of the lake."""
 _LOCK = "lake identity"
-# Give up soon, because commands that do not use the lake must start even if it is unreachable.
+# Use short timeouts, because commands that do not use the lake must start even if it is unreachable.
 _PATIENCE = {"retry_timeout": "3s", "connect_timeout": "3s"}
 
 
@@ -111,7 +111,7 @@ def refuse_other_lake(database: Database, lake: str) -> None:
 
 
 def bind_lake(database: Database, lake: str, place: str = "") -> str:
-    """Bind a lake and a database with a new identity, whatever they were bound to; return the identity.
+    """Bind a lake and a database with a new identity, even if they are already bound. Return the identity.
 
     The former lake of this database, and the former database of this lake, are then refused.
 
@@ -135,8 +135,8 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
         raise DatabaseError("a lake in memory ends with its process, so no database can belong to it")
     identity = uuid.uuid4().hex
     with database.lock(_LOCK), closing(database.connect("platform")) as connection:
-        # Write the file first. If the process ends before the next line, lake and database do not match, and are
-        # refused until the command is repeated.
+        # Write the file first. If the process ends before it updates the database, lake and database do not match, and
+        # are refused until the command is repeated.
         _mark(lake, identity)
         _remember(connection, BoundLake(identity, place_of(place or lake), is_marked=True))
     return identity
@@ -171,7 +171,7 @@ def place_of(lake: str) -> str:
 
 
 def _compare_or_bind(connection: Connection, database: Database, lake: str) -> None:
-    """Compare or bind while the caller holds the lock, so that only one of several new lakes is bound."""
+    """Compare or bind the identities. The caller must hold the lock, so that only one of several new lakes is bound."""
     # Read both identities again, because another process may have bound them while this process waited.
     found, bound = lake_identity(lake), bound_lake(connection)
     place = place_of(lake)
