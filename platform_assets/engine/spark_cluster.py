@@ -223,7 +223,7 @@ def why_not(address: str) -> str | None:
 
 
 def _stored(name: str, kind: str, *, is_partition: bool) -> Column:
-    """Return a column cast to its stored type. A value that cannot be stored raises `REFUSED` with a reason."""
+    """Return a column cast to its stored type. For a value that cannot be stored, Spark raises a `REFUSED` error."""
     from pyspark.sql import functions as sf
 
     quoted = f"`{name.replace('`', '``')}`"

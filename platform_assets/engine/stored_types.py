@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""Prefix of the error for a value that cannot be stored."""
+"""Prefix of the error message for a value that cannot be stored."""
 
 # Stored type by Ibis type. Lists and structs are not supported, because DuckDB gives [[1], [2]] and [[1, 2]] the same
 # hash, so the digest could not tell them apart.
@@ -55,7 +55,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """Return SQL that casts a column to its stored type, or raises `REFUSED` with a reason if a value does not fit."""
+    """Return SQL that casts a column to its stored type. For a value that does not fit, it raises a `REFUSED` error."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"

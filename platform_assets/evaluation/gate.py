@@ -100,8 +100,8 @@ class Criterion:
 class NotWorse:
     """A non-inferiority test of the challenger against the champion, at 95 % confidence.
 
-    It passes if the whole interval of the difference is within the margin. With few test rows, the interval is wide, so
-    the test is likely to fail.
+    It passes if the worse end of the difference's interval is within the margin. With few test rows, the interval is
+    wide, so the test is likely to fail.
 
     Attributes
     ----------

@@ -94,7 +94,7 @@ def by_subgroup(
 
 
 def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices of the predictions that are too high by most, and of those that are too low by most.
+    """Return the indices of the largest overestimates, and those of the largest underestimates.
 
     Each array has at most `most` indices, the largest error first. Ties keep the order of the rows.
     """

@@ -253,8 +253,8 @@ class StratifiedSplit:
                 f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
-        # A group with both labels may have belonged to the other class when the version was trained, so its hash must
-        # be below both boundaries.
+        # A group that has rows of both classes may have belonged to the other class when the version was trained. Its
+        # hash must therefore be below both boundaries.
         bound = [min(bounds) if both else bounds[label] for label, both in zip(groups.label, groups.both, strict=True)]
         below = np.array([at < end for at, end in zip(groups.positions, bound, strict=True)], dtype=np.bool_)
         return below[groups.codes]

@@ -83,7 +83,7 @@ def table_asset(
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
         with warnings.catch_warnings():
-            # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
+            # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs one run per partition.
             warnings.simplefilter("ignore", dg.BetaWarning)
             asset: dg.AssetsDefinition = dg.asset(
                 **_declared_by(schema),

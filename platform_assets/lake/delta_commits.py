@@ -186,7 +186,8 @@ def _unchanged(
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
     Some inputs have no version number, such as a source file, which may be replaced and later restored. With such an
-    input, the commit is always made, unless another run changed the table since the step began.
+    input, the commit is made even if the recorded inputs are equal, unless another run changed the table since the step
+    began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
@@ -307,8 +308,8 @@ def _refuse_strays(name: str, staged: Staged, partitions: Collection[str]) -> No
 def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Schema, *, in_part: bool) -> None:
     found, given = table.metadata().partition_columns, [staged.partition_by] if staged.partition_by else []
     if found != given:
-        state = f"{name} is partitioned by {found or 'nothing'}, but the staged rows by {given or 'nothing'}"
-        raise TableError(f"{state}; publish under another name, or delete {place_of(table)} first")
+        state = f"{name} is partitioned by {found or 'nothing'}, but the staged rows are partitioned by"
+        raise TableError(f"{state} {given or 'nothing'}; publish under another name, or delete {place_of(table)} first")
     if in_part:
         lost = [one.name for one in table.schema().fields if one not in schema.fields]
         if lost:

@@ -59,7 +59,7 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
         READABLE: ~readable,
         **unread,
         **{
-            # An unreadable line breaks only the rule about lines, because it has no values to check.
+            # An unreadable line breaks only `line_is_readable`, because it has no values to check.
             expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
             for expectation in schema.expectations
             if expectation.holds
@@ -89,7 +89,7 @@ def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 
     value = _converted(raw, kind)
     if kind.is_date() or kind.is_timestamp():
-        # Python supports only the years 1 to 9999, so a single row outside them would stop the whole load.
+        # Python supports only the years 1 to 9999, so a single value outside this range would stop the whole load.
         is_held = value.epoch_seconds().between(*_PYTHON_TIMES) if _has_zone(kind) else value.year().between(1, 9999)
         return ibis.ifelse(is_held, value, ibis.null(kind))
     return value

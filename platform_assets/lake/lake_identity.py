@@ -1,4 +1,4 @@
-"""The binding of a database to a lake, so that a process with another lake fails before it writes to either.
+"""The binding of a database to a lake. A process with another lake fails before it writes to the database or the lake.
 
 The lake has a file with its identity, and the database contains the identity of its lake. The first process that opens
 a new database and a new lake binds them.
@@ -44,7 +44,7 @@ class BoundLake:
     place
         Last known location of the lake.
     is_marked
-        Whether the identity was written into the lake. False if the process ended before it wrote the identity, or has
+        Whether the identity was written into the lake. False if the process ended before it wrote the identity, or had
         no write access.
     """
 
@@ -87,8 +87,8 @@ def demand_own_lake(database: Database, lake: str) -> None:
 def refuse_other_lake(database: Database, lake: str) -> None:
     """Refuse a lake whose identity belongs to another database, without binding anything.
 
-    `migrate` calls this function. An administrator may run `migrate` on a machine without the lake, and before the
-    database has the table for the identity.
+    `migrate` calls this function, possibly on a machine without the lake, and before the database has the table for the
+    identity.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
     lake
         Location of the lake.
     place
-        Location to record instead, if the lake will be moved there.
+        Location to record instead of `lake`, if the lake will be moved there.
 
     Raises
     ------

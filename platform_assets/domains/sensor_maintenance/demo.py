@@ -27,7 +27,7 @@ SHARE_OF_BAD_LINES = 0.005
 DEVICES = 6
 """Number of sample files with new readings, one per device."""
 PER_DAY = 24
-"""Number of readings per device, except `DRIFTING`. Each file contains one day."""
+"""Number of readings per device, except for device `DRIFTING`. Each file contains one day."""
 DRIFTING, DRIFTING_PER_DAY = 5, 96
 """Number of the device whose readings drift, and its number of readings.
 

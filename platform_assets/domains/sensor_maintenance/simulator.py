@@ -46,8 +46,8 @@ class Drop:
     kind
         One of `KINDS`.
     begun
-        The part of a half-written file that is written first. The complete content is written together with the next
-        file. Empty for files that are written at once.
+        The part of a half-written file that is written first. The complete content is written when the next file is
+        written. Empty for files that are written at once.
     """
 
     name: str

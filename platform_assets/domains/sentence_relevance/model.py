@@ -149,7 +149,8 @@ MODEL = ModelSpec(
         Criterion(
             "calibration_error",
             at_most=0.08,
-            why="Analysts sort by the probability. With 600 sentences, sampling noise alone can add 0.05 to the error.",
+            why="Analysts sort by the probability. With 600 sentences, sampling noise alone can cause a calibration "
+            "error of 0.05.",
         ),
     ),
     not_worse=NotWorse("f1", by=0.03, why="A new version must not lose precision or recall."),
@@ -178,7 +179,7 @@ MODEL = ModelSpec(
             "disasters."
         ),
         limits=(
-            "English only. Cleaning removes other scripts, so such texts get the score of an empty text.",
+            "English only. Cleaning removes other scripts, so texts in them get the score of an empty text.",
             "The model learned the words, names and places of 2015. Monitor drift, and label current sentences.",
             "All training messages contain a word about disasters. Other messages are flagged too often.",
             "Irony, films, songs and games about disasters are common false positives.",
