@@ -119,8 +119,8 @@ def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArra
     """Return whether the group of each row is held out.
 
     The first 8 bytes of the SHA-256 of salt and key are read as a number and divided by 2^64. A group is held out if
-    this quotient is below the share. The result does not depend on other rows, on the order of rows or on the machine. A
-    group that is held out at one share is also held out at every larger share.
+    this quotient is below the share. The result does not depend on other rows, on the order of rows or on the machine.
+    A group that is held out at one share is also held out at every larger share.
 
     Parameters
     ----------
