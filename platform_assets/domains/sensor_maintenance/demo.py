@@ -37,7 +37,7 @@ DRIFT = 3.0
 """Shift of the drifting device's last reading, in standard deviations. The shift grows linearly from 0."""
 FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
-"""Default number of rows: the number in the real history.
+"""Number of rows, the same as in the real history.
 
 The quality gate allows two misses among the 150 positive rows of the holdout. With fewer rows, the holdout would be
 smaller, and the gate would allow fewer misses. With more rows, training would be slow because of the exact Gaussian
