@@ -64,7 +64,7 @@ class Engine:
     threads
         DuckDB's threads; None for all cores.
     cluster
-        Spark, which opens and stages the tables of `delta_on_cluster`; None for DuckDB.
+        Spark cluster that opens and stages the tables of `delta_on_cluster`; None to use DuckDB for them too.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class Engine:
         """The Ibis backend. Only expressions of the same backend can be combined."""
         import ibis
 
-        # Without the insertion order, DuckDB streams in parallel. Queries that need an order have an ORDER BY.
+        # DuckDB streams in parallel only if it need not preserve the insertion order. Queries that need an order have
+        # an ORDER BY.
         backend = ibis.duckdb.connect(
             temp_directory=str(self._own.path / "spill"), preserve_insertion_order=False, **self._config
         )
@@ -229,8 +230,9 @@ class Engine:
             stored_column(name, kind, is_partition=name == partition_by) for name, kind in types.items()
         )
         view = f"staging_{uuid.uuid4().hex}"
-        # Use a view, because a compiled expression lacks Ibis' in-memory tables. The casts are needed because DuckDB's
-        # types differ from those of Ibis: a sum of integers has 128 bits, and would be written as a double.
+        # Use a view, because the SQL of a compiled expression does not contain Ibis' in-memory tables. The casts are
+        # needed because DuckDB's types differ from those of Ibis: a sum of integers has 128 bits, and would be written
+        # as a double.
         self.ibis.create_view(view, expression)
         try:
             rows = f"SELECT {columns} FROM {view}"  # noqa: S608 - the names are quoted

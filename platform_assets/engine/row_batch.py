@@ -19,9 +19,9 @@ def _nothing(*_: Any) -> None:
 class RowBatch:
     """Rows that an asset adds to its table in one commit.
 
-    A table stores the number of its last batch in the same commit as the rows. A batch whose number is not higher is
-    already in the table, and is not added again. An asset that runs again after a crash therefore returns the same
-    batch with the same number.
+    A table stores the number of its last batch in the same commit as the rows. A batch whose number is not higher than
+    the stored number is already in the table, and is not added again. An asset that runs again after a crash must
+    therefore return the same batch with the same number.
 
     Attributes
     ----------

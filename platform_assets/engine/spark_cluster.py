@@ -165,7 +165,7 @@ class SparkCluster:
             raise TableError(f"Spark at {self._address} cannot compute the rows: {first_line(error)}") from error
 
     def close(self) -> None:
-        """End the session and the driver that it started."""
+        """End the session, and the driver that the session started."""
         if "ibis" in self.__dict__:
             self.ibis._session.stop()  # noqa: SLF001 - disconnecting does not end the driver
             del self.ibis
@@ -184,7 +184,7 @@ def _opened(address: str) -> SparkSession:
         builder = builder.master(address).config("spark.ui.showConsoleProgress", "false")
     try:
         session: SparkSession = builder.getOrCreate()
-        # Run a command, because the session only connects at the first one.
+        # Run a command, because the session does not connect before the first command.
         _ = session.version
     except (PySparkException, RuntimeError, OSError) as error:
         raise TableError(f"Spark at {address} cannot be used: {first_line(error)}") from error
@@ -203,7 +203,7 @@ def why_not(address: str) -> str | None:
     """
     if find_spec("pyspark") is None:
         return "pyspark is not installed; run `export EXTRAS=spark` before `make run` or `make up`"
-    # A Connect server has its own Java. Any other address needs a driver in this process.
+    # A Connect server has its own Java. For any other address, the driver runs on this machine and needs Java.
     if not address.startswith(CONNECT):
         # Like Spark, look on PATH only if JAVA_HOME is not set.
         home = os.environ.get("JAVA_HOME")
@@ -223,7 +223,7 @@ def why_not(address: str) -> str | None:
 
 
 def _stored(name: str, kind: str, *, is_partition: bool) -> Column:
-    """Return a column cast to its stored type. A value that cannot be stored raises an error with `REFUSED`."""
+    """Return a column cast to its stored type. For a value that cannot be stored, Spark raises a `REFUSED` error."""
     from pyspark.sql import functions as sf
 
     quoted = f"`{name.replace('`', '``')}`"

@@ -1,4 +1,4 @@
-"""Staged files: rows in parquet files on local disk, with a digest, which are checked before publication.
+"""Staged files: rows in parquet files on local disk, with a digest. They are checked before publication.
 
 `Engine.stage` of `query_engine.py` writes them; `lake/delta_commits.py` and `lake/online_tables.py` publish them.
 """
@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Staged:
-    """Rows on local disk, ready to be checked and published. A context manager that removes its files.
+    """Rows on local disk, ready to be checked and published. A context manager that removes the files on exit.
 
     Attributes
     ----------

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from platform_assets.base.frames import Expression
 
 REFUSED = "refused by the platform: "
-"""Prefix of the error for a value that cannot be stored."""
+"""Prefix of the error message for a value that cannot be stored."""
 
-# Stored type by Ibis type. Lists and structs are missing because DuckDB hashes [[1], [2]] and [[1, 2]] alike, so the
-# digest could not tell them apart.
+# Stored type by Ibis type. Lists and structs are not supported, because DuckDB gives [[1], [2]] and [[1, 2]] the same
+# hash, so the digest could not tell them apart.
 _STORED = {
     "boolean": "BOOLEAN",
     "int8": "TINYINT",
@@ -33,7 +33,10 @@ _STORED = {
 }
 _PARTITIONS = {"BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "VARCHAR", "DATE"}
 LONGEST_PARTITION = 180
-"""Maximum length of a URL-encoded partition value, in bytes. Engines put it in a file name of at most 255 bytes."""
+"""Maximum length of a URL-encoded partition value, in bytes.
+
+The value is part of a folder name, which may have at most 255 bytes.
+"""
 
 
 def stored_types(expression: Expression, partition_by: str | None) -> dict[str, str]:
@@ -52,7 +55,7 @@ def stored_types(expression: Expression, partition_by: str | None) -> dict[str, 
 
 
 def stored_column(name: str, kind: str, *, is_partition: bool) -> str:
-    """Return SQL that casts a column to its stored type. For a value that does not fit, it raises `REFUSED`."""
+    """Return SQL that casts a column to its stored type. For a value that does not fit, it raises a `REFUSED` error."""
     column = sql_name(name)
     if is_partition:
         return f"{_checked_partition(name)}::{kind} AS {column}"

@@ -201,7 +201,7 @@ def most_wrong(
     threshold
         A row is flagged when its score is at or above this value.
     most
-        Maximum number of rows of each kind.
+        Maximum number of false positives, and of false negatives.
 
     Returns
     -------

@@ -264,7 +264,7 @@ def costs(labels: ArrayLike, scores: ArrayLike, threshold: float, assumed: Costs
         else:
             note(axes, "undefined: no rows")
         axes.set(xlabel="threshold", ylabel="cost per 100 rows, in false alarms", xlim=(-0.02, 1.02))
-        # Use a logarithmic axis, because flagging no row costs many times as much as flagging the right ones.
+        # Use a logarithmic axis, because the cost of flagging no row is many times the lowest cost.
         axes.set_yscale("symlog", linthresh=max(float(curve.max()) / _LOG_FROM, 1.0))
         axes.set_ylim(bottom=0)
         return as_png(axes)
@@ -289,7 +289,7 @@ def _square(axes: Axes, end: float = 1.0) -> None:
 
 
 def _top_of(precision: Floats, metrics: dict[str, float]) -> float:
-    # The first few rows make the curve jump to 0 or 1, so they do not set the scale of the axis.
+    # `precision` excludes the first few rows, because the curve jumps to 0 or 1 there. They must not set the scale.
     at_threshold = metrics["precision"] if metrics["flagged"] else 0.0
     top = 1.1 * max(float(precision.max()), 2 * metrics["base_rate"], at_threshold)
     return top if top < _HALF else 1.0

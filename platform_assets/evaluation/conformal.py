@@ -65,7 +65,7 @@ class Widths:
     Attributes
     ----------
     of_all
-        Half-width of rows whose group is not in `of_group`.
+        Half-width for rows whose group is not in `of_group`.
     of_group
         Half-width by group.
     """
@@ -135,6 +135,6 @@ def _quantile(size: Floats, level: float) -> float:
 
 
 def _rank(rows: int, level: float) -> int:
-    """Return the rank, from 1, of the residual that is the half-width. It is above `rows` if `rows` is too small."""
+    """Return the rank, from 1, of the residual to use as the half-width; above `rows` if there are too few rows."""
     # Round first, because a float product can be slightly above an integer, which would raise the rank by one.
     return math.ceil(round((rows + 1) * level, 9))

@@ -100,8 +100,8 @@ class Criterion:
 class NotWorse:
     """A non-inferiority test of the challenger against the champion, at 95 % confidence.
 
-    It passes if the whole interval of the difference is within the margin. With few test rows, the interval is wide, so
-    the test is likely to fail.
+    It passes if the worse end of the difference's interval is within the margin. With few test rows, the interval is
+    wide, so the test is likely to fail.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class NotWorse:
     Raises
     ------
     TrainingError
-        The metric has no better direction, or the margin is negative or not finite.
+        Neither higher nor lower values of the metric are better, or the margin is negative or not finite.
     """
 
     metric: str
@@ -194,7 +194,7 @@ def judge(
 ) -> Verdict:
     """Apply the quality gate to a challenger.
 
-    A criterion tests the value of the metric, or its exact lower bound with `lower_bound`. The comparison with the
+    A criterion tests the value of the metric, or its exact lower bound if `lower_bound` is set. The comparison with the
     champion tests the interval of the difference.
 
     Parameters

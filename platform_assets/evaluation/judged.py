@@ -25,7 +25,7 @@ class Judged:
     examples
         One row per example, with the group and the additional columns that the task reads.
     group
-        Column of the groups; bootstrap intervals resample whole groups.
+        Name of the column with the group keys; bootstrap intervals resample whole groups.
     labels
         Labels as converted by the task, shape (n,).
     found

@@ -45,7 +45,7 @@ def learning_curve(points: Points, metric: str) -> bytes:
 
 
 def fit_times(points: Points) -> bytes:
-    """Draw the CPU time of a fit of each candidate against the number of training examples, with the fitted exponent.
+    """Draw the CPU time of one fit per candidate against the number of training examples, with the fitted exponent.
 
     Parameters
     ----------

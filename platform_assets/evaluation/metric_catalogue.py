@@ -46,7 +46,7 @@ def metric_named(name: str) -> Metric:
 def ordered(names: Iterable[str]) -> list[str]:
     """Sort the names of metrics in the order of their definitions.
 
-    Skills over baselines follow R², sorted by name. Unknown metrics come last.
+    Skill scores over baselines come directly after R² and are sorted by name. Unknown metrics come last.
     """
     places = {name: float(place) for place, name in enumerate(_KNOWN)}
 

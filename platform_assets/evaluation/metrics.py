@@ -46,8 +46,8 @@ METRICS: Mapping[str, Metric] = {
         "Calibration error",
         "Expected calibration error (Naeini, Cooper and Hauskrecht, AAAI 2015) with ten equal-sized bins by score "
         "(Nguyen and O'Connor, EMNLP 2015): the absolute difference between mean score and share of positive rows per "
-        "bin, weighted by the rows in the bin. Rows with equal scores share a bin. Sampling noise makes it positive "
-        "even for a perfectly calibrated model.",
+        "bin, weighted by the rows in the bin. Rows with equal scores share a bin. Sampling noise makes the "
+        "error positive even for a perfectly calibrated model.",
         higher_is_better=False,
     ),
     "recall": Metric(
@@ -141,7 +141,7 @@ class Tally:
         }
 
     def above(self) -> tuple[Floats, Floats]:
-        """Return the cumulative rows and positive rows at or above each score, shape (k,) each."""
+        """Return the numbers of rows and of positive rows at or above each score, shape (k,) each."""
         return self.rows.cumsum(), self.positives.cumsum()
 
     def bins(self) -> tuple[Floats, Floats, Floats]:

@@ -1,8 +1,8 @@
 """Groups of near-duplicate texts, so that a split keeps near-duplicates on one side.
 
 Two texts are near-duplicates if the Jaccard similarity of their word bigrams is at least 0.4. Groups are the connected
-components of this relation. Adding texts can merge two groups, but never divides one, because the relation depends
-only on the two texts.
+components of this relation. Adding texts can merge groups, but never splits a group, because the similarity of two
+texts does not depend on other texts.
 """
 
 from __future__ import annotations

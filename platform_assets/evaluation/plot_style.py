@@ -75,7 +75,8 @@ def as_png(axes: Axes, columns: int = 3) -> bytes:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     buffer = io.BytesIO()
-    # A palette cuts the size to a third without a visible change, because plots have four colours and their blends.
+    # The plots use only four colours and their blends. A palette therefore reduces the size to a third without a
+    # visible change.
     image.quantize(_COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(buffer, "png")
     return buffer.getvalue()
 

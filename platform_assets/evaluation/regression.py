@@ -94,7 +94,7 @@ def by_subgroup(
 
 
 def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indices of the predictions that are most too high, and of those that are most too low.
+    """Return the indices of the largest overestimates, and those of the largest underestimates.
 
     Each array has at most `most` indices, the largest error first. Ties keep the order of the rows.
     """
@@ -107,6 +107,6 @@ def most_wrong(judged: Judged, most: int) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def errors_of(judged: Judged, baselines: Sequence[str]) -> Errors:
-    """Return the errors of the model, and of each baseline whose column exists."""
+    """Return the prediction errors of the model, and of each baseline whose column exists."""
     known = {name: judged.examples[name] for name in baselines if name in judged.examples.columns}
     return Errors(judged.labels, judged.found, known)

@@ -27,7 +27,7 @@ METRICS: Mapping[str, Metric] = {
     "rmse": Metric("RMSE", "Root of the mean squared error.", higher_is_better=False, in_unit=True),
     "mape": Metric(
         "MAPE",
-        "Mean of the absolute error as a share of the label. Undefined if a label is 0; use WAPE then.",
+        "Mean of the absolute error as a share of the label. Undefined if a label is 0; in that case, use WAPE.",
         "rows, or because a label is 0",
         higher_is_better=False,
     ),
@@ -40,7 +40,7 @@ METRICS: Mapping[str, Metric] = {
     "bias": Metric("Bias", "Mean of prediction minus label. Above 0, predictions are too high.", in_unit=True),
     "r2": Metric(
         "R²",
-        "Share of the variance of the labels that the model explains; 0 for always predicting their mean.",
+        "Share of the variance of the labels that the model explains; 0 for a model that always predicts their mean.",
         "two different labels",
         higher_is_better=True,
     ),
@@ -49,20 +49,20 @@ METRICS: Mapping[str, Metric] = {
     ),
     "interval_width": Metric(
         "Interval width",
-        "Mean width of the prediction intervals. Compare it at equal coverage.",
+        "Mean width of the prediction intervals. Compare it only between models with equal coverage.",
         "prediction intervals",
         higher_is_better=False,
         in_unit=True,
     ),
     "rows": Metric("Number of rows", "Rows evaluated; with weights, the sum of the weights.", "nothing"),
 }
-"""Definitions of all metrics of a regression model, by name, except its skills over baselines."""
+"""Definitions of all metrics of a regression model, by name, except its skill scores over baselines."""
 SUBGROUP_METRICS = ("rows", "mae", "mape", "bias", "interval_coverage", "interval_width")
 """Metrics that are shown for each subgroup."""
 
 
 def skill_named(name: str) -> Metric | None:
-    """Return the definition of a skill over a baseline, `skill_over_<baseline>`; None for any other name."""
+    """Return the definition of a skill score over a baseline, `skill_over_<baseline>`; None for any other name."""
     baseline = name.removeprefix(SKILL)
     if not baseline or baseline == name:
         return None
@@ -77,7 +77,7 @@ def skill_named(name: str) -> Metric | None:
 
 
 class Errors:
-    """Errors of the rows. They are computed only once, and then weighted for each bootstrap resample.
+    """Prediction errors of the rows. They are computed only once, and then weighted for each bootstrap resample.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Errors:
 
         truth = number_column("labels", labels)
         if found.shape not in ((len(truth),), (len(truth), 3)):
-            raise TrainingError(f"there are {len(truth)} labels and predictions of shape {found.shape}")
+            raise TrainingError(f"there are {len(truth)} labels, but the predictions have shape {found.shape}")
         value = number_column("values", found if found.ndim == 1 else found[:, 0])
         for name, numbers in (("labels", truth), ("values", value)):
             if bad := int((~np.isfinite(numbers)).sum()):

@@ -1,7 +1,7 @@
 """Rules that split a model's examples into training set, holdout and folds. Each model's declaration names its rule.
 
-`GroupSplit` holds out whole groups, and the newest rows if examples have times. `StratifiedSplit` holds out the same
-share of each class.
+`GroupSplit` holds out groups. If examples have times, it holds out only the newest rows of these groups.
+`StratifiedSplit` holds out the same share of each class.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SplitRule(Protocol):
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Holds out whole groups, chosen by a stable hash. If examples have times, only a group's newest rows are held out.
+    """Holds out groups, chosen by a stable hash. If examples have times, only the groups' newest rows are held out.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class GroupSplit:
         Raises
         ------
         TrainingError
-            The version held out fewer groups, or groups of another column.
+            The version held out a smaller share of the groups, or groups of another column.
         """
         group, share = recorded.get("group"), float(recorded.get("holdout_groups", 0))
         if group != self.group or share < self.holdout.groups:
@@ -253,8 +253,8 @@ class StratifiedSplit:
                 f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
-        # A group with both labels may have belonged to the other class when the version was trained, so its hash must
-        # be below both boundaries.
+        # A group that has rows of both classes may have belonged to the other class when the version was trained. Its
+        # hash must therefore be below both boundaries.
         bound = [min(bounds) if both else bounds[label] for label, both in zip(groups.label, groups.both, strict=True)]
         below = np.array([at < end for at, end in zip(groups.positions, bound, strict=True)], dtype=np.bool_)
         return below[groups.codes]

@@ -84,8 +84,8 @@ class Split:
 def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
     """Encode group keys as text.
 
-    Dates become text in the form of ISO 8601, and integers become their decimal digits. 7, 7.0 and "7" are one group,
-    because pandas turns an integer column into floats when a value is missing.
+    Dates are written in ISO 8601, and integers as decimal digits. 7, 7.0 and "7" are one group, because pandas turns an
+    integer column into floats when a value is missing.
 
     Parameters
     ----------
@@ -118,9 +118,9 @@ def group_keys(groups: ArrayLike) -> tuple[Indices, list[str]]:
 def in_holdout(groups: ArrayLike, share: float, salt: str = "holdout") -> NDArray[np.bool_]:
     """Return whether the group of each row is held out.
 
-    A group is held out if the first 8 bytes of the SHA-256 of salt and key, divided by 2^64, are below the share. The
-    result does not depend on other rows, on the order of rows or on the machine. A group that is held out at one share
-    is also held out at every larger share.
+    The first 8 bytes of the SHA-256 of salt and key are read as a number and divided by 2^64. A group is held out if
+    this quotient is below the share. The result does not depend on other rows, on the order of rows or on the machine.
+    A group that is held out at one share is also held out at every larger share.
 
     Parameters
     ----------

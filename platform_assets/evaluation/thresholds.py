@@ -74,7 +74,8 @@ def reaching_recall(share: float) -> ThresholdRule:
 def bounding_false_alarms(share: float) -> ThresholdRule:
     """Return a rule that flags as many rows as possible under a bound on the false-positive rate.
 
-    If even the highest score has too many false alarms, the threshold is above all scores and flags no row.
+    If flagging only the rows with the highest score already exceeds the bound, the threshold is above all scores and
+    flags no row.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Ancestor:
 
     @cached_property
     def inputs(self) -> dict[str, set[int]]:
-        """The versions of other tables that this version was made from. Partitions may differ in their inputs."""
+        """The versions of other tables that this version was made from. Its partitions may have different inputs."""
         return inputs_of(self.version) if self.version else {}
 
 
@@ -102,7 +102,7 @@ class Ancestry:
         return found
 
     def _of(self, name: str) -> dict[int, TableVersion] | str:
-        """Return the versions of a table by number, or why they cannot be read."""
+        """Return the versions of a table by number, or the reason why they cannot be read."""
         if name not in self._versions:
             try:
                 self._versions[name] = {one.version: one for one in self._tables.versions(name)}

@@ -48,10 +48,12 @@ def table_asset(
     """Return a decorator that turns a function into the asset of a table.
 
     The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
-    `dg.ResourceParam[..]`). It returns a `Frame`, an `Expression`, or `Rows`, which adds facts about the rows. For a
-    table with an external source, it returns the result of `land`. For a table that accumulates, it wraps any of these
-    in a `RowBatch`.
-    Its docstring is the asset's description.
+    `dg.ResourceParam[..]`). Its docstring is the asset's description. It returns one of these:
+
+    - a `Frame` or an `Expression`
+    - `Rows`: a frame or an expression, with metadata
+    - the result of `land`, for a table with an external source
+    - a `RowBatch` of one of the above, for a table that accumulates
 
     A step reads each upstream table at one pinned version, including the tables in `deps`.
 
@@ -64,12 +66,12 @@ def table_asset(
     kinds
         Dagster kinds in addition to the kind of the store.
     ins
-        Upstream assets of another domain, or whose name differs from the parameter's name.
+        Upstream assets, by parameter, that belong to another domain or whose name differs from the parameter's name.
     deps
         Upstream assets that the function reads through a parameter `tables: dg.ResourceParam[TableStore]`.
     partitions_def
-        The partitions. `schema.partition_by` assigns each row to one of them. A run materialises one or several, which
-        `context.partition_keys` lists: one run of a backfill materialises up to `PARTITIONS_PER_RUN`.
+        The partitions. `schema.partition_by` assigns each row to one of them. `context.partition_keys` lists the
+        partitions that a run materialises: up to `PARTITIONS_PER_RUN` in a backfill.
 
     Raises
     ------
@@ -81,7 +83,7 @@ def table_asset(
     def decorate(work: Callable[..., Any]) -> dg.AssetsDefinition:
         resources = {parameter.name for parameter in get_resource_args(work)}
         with warnings.catch_warnings():
-            # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs a run per partition.
+            # Dagster still calls `backfill_policy` a beta feature. Without it, a backfill needs one run per partition.
             warnings.simplefilter("ignore", dg.BetaWarning)
             asset: dg.AssetsDefinition = dg.asset(
                 **_declared_by(schema),
@@ -105,7 +107,7 @@ def _resources_of(schema: TableSchema) -> set[str]:
 
 
 def _declared_by(schema: TableSchema) -> dict[str, Any]:
-    """Return the arguments of an asset that follow from the schema of its table."""
+    """Return the asset's arguments that are derived from the schema of its table."""
     return {
         "key": schema.name.split("/"),
         "group_name": schema.domain,
@@ -170,7 +172,7 @@ def tables_in_lake(definitions: dg.Definitions) -> list[str]:
 
 
 def column_schema(schema: TableSchema) -> dg.TableSchema:
-    """Return the columns in Dagster's form."""
+    """Return the columns as a Dagster table schema."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -222,7 +224,7 @@ def _step(schema: TableSchema, work: Callable[..., Any], resources: set[str]) ->
             given |= {name: step.store for name, resource in given.items() if resource is context.resources.tables}
             if CONTEXT in inspect.signature(work).parameters:
                 given[CONTEXT] = context
-            # Dagster resumes this generator after each yield, and publishes the rows in between.
+            # Dagster publishes the yielded rows before it resumes this generator, so `held` is released afterwards.
             yield from _validated(context, schema, step, lambda: work(**given))
 
     compute.__name__ = work.__name__

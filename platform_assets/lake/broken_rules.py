@@ -15,7 +15,7 @@ _SEPARATOR = ", "
 
 
 def names_of_broken(broken: Mapping[str, ir.BooleanValue]) -> ir.StringValue:
-    """Return the names of the rules whose test is true."""
+    """Return the names of the rules that a row breaks. `broken` maps each rule to whether the row breaks it."""
     import ibis
 
     return joined(*(ibis.ifelse(is_broken, name, ibis.null("string")) for name, is_broken in broken.items()))

@@ -182,11 +182,12 @@ def _unchanged(
     base: TableVersion,
     made_from: Mapping[str, Mapping[str, int]],
 ) -> TableVersion | None:
-    """Return the current version, because the rows are unchanged. Commit new metadata if its inputs have changed.
+    """Return the current version, because the rows are unchanged. Commit new metadata if the inputs have changed.
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
-    It is also made for inputs without an order, such as a source file, which may be replaced and later restored. It is
-    not made if another run changed the table since the step began.
+    Some inputs have no version number, such as a source file, which may be replaced and later restored. With such an
+    input, the commit is made even if the recorded inputs are equal, unless another run changed the table since the step
+    began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
@@ -307,8 +308,8 @@ def _refuse_strays(name: str, staged: Staged, partitions: Collection[str]) -> No
 def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Schema, *, in_part: bool) -> None:
     found, given = table.metadata().partition_columns, [staged.partition_by] if staged.partition_by else []
     if found != given:
-        state = f"{name} is partitioned by {found or 'nothing'}, but the staged rows by {given or 'nothing'}"
-        raise TableError(f"{state}; publish under another name, or delete {place_of(table)} first")
+        state = f"{name} is partitioned by {found or 'nothing'}, but the staged rows are partitioned by"
+        raise TableError(f"{state} {given or 'nothing'}; publish under another name, or delete {place_of(table)} first")
     if in_part:
         lost = [one.name for one in table.schema().fields if one not in schema.fields]
         if lost:
@@ -327,7 +328,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
     from deltalake import TableFeatures
     from deltalake.exceptions import CommitFailedError
 
-    # Ignore a conflict with another writer, because the next attempt checks for the feature again.
+    # Ignore a conflict with another writer. The next attempt checks again whether the table has the feature.
     with suppress(CommitFailedError):
         table.alter.add_feature(TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True)
 

@@ -38,7 +38,7 @@ MEMORY = "memory://"
 
 
 class TableStore:
-    """The tables below one location.
+    """The tables in a folder or an object store.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Duplicate rows: drop copies of identical rows, and mark all rows with the same key and different values."""
+"""Duplicate rows: drop copies of a row, and mark all rows with the same key and different values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTENTS, _FIRST_LINE, _ROWS = "different contents", "first line", "rows of key
 
 
 def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return the keys that several rows share, with the columns that `without_duplicates` and `number_of_copies` need.
+    """Return each key of two or more rows, with the columns that `without_duplicates` and `number_of_copies` need.
 
     The query reads all rows, so store its result before you use it several times.
     """

@@ -150,7 +150,7 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        The current version's numbers before and after the erasure, for each table that was already processed.
+        For each table that was already processed: the number of its current version before and after the erasure.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def erase_rows(
 def _lineage(
     tables: TableStore, current: TableVersion, inputs: Mapping[str, tuple[int, TableVersion]]
 ) -> Lineage | None:
-    """Return the inputs of the current version. Versions that the erasure replaced have their new numbers."""
+    """Return the inputs of the current version. An input that the erasure replaced has its new version number."""
     made_from = current.made_from.get(WHOLE, {})
     if not made_from:
         return None

@@ -41,7 +41,7 @@ class ErasedSubjects:
         return hashlib.sha256(f"{self.key}:{self.kind}:{subject}".encode()).hexdigest()
 
     def has(self, subject: ir.StringValue) -> ir.BooleanValue:
-        """Return whether a subject's id, as text, was erased."""
+        """Return whether the subject with this id was erased. The id must be text."""
         import ibis
 
         hashed = (ibis.literal(f"{self.key}:{self.kind}:") + subject).hexdigest("sha256")

@@ -99,7 +99,7 @@ def has_a_word(column: str) -> Expectation:
         "ExpectColumnValuesToMatchRegex",
         {"column": column, "regex": r"\w"},
         (column,),
-        # In the engine, \w matches ASCII only.
+        # In DuckDB, \w matches only ASCII.
         lambda t: t[column].re_search(r"[\p{L}\p{N}_]"),
     )
 
@@ -108,7 +108,7 @@ def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expecta
     """If neither column is null, `column` has the value that `pairs` gives for the value of `other`."""
     return Expectation(
         f"{column}_follows_from_{other}",
-        f"Every {column} belongs to its {other}: {dict(pairs)}.",
+        f"In every row, {column} corresponds to {other}: {dict(pairs)}.",
         "ExpectColumnPairValuesToBeInSet",
         {
             "column_A": column,

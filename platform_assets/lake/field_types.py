@@ -31,7 +31,7 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Pattern that a text must match to be a value of a type. The type is given by the method of Ibis that tests for it."""
+"""Each type, given by the Ibis method that tests for it, with the pattern of the texts that are values of this type."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number above which a float cannot represent every whole number, by float type."""
 
@@ -59,7 +59,7 @@ def typed_rows(rows: ir.Table, schema: TableSchema) -> ir.Table:
         READABLE: ~readable,
         **unread,
         **{
-            # An unreadable line breaks only the rule about lines, because it has no values to check.
+            # An unreadable line breaks only `line_is_readable`, because it has no values to check.
             expectation.name: readable & ~expectation.holds(both).fill_null(True)  # noqa: FBT003 - Ibis takes no keyword
             for expectation in schema.expectations
             if expectation.holds
@@ -89,7 +89,7 @@ def as_type(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 
     value = _converted(raw, kind)
     if kind.is_date() or kind.is_timestamp():
-        # Python supports only the years 1 to 9999, so a single row outside them would stop the whole load.
+        # Python supports only the years 1 to 9999, so a single value outside this range would stop the whole load.
         is_held = value.epoch_seconds().between(*_PYTHON_TIMES) if _has_zone(kind) else value.year().between(1, 9999)
         return ibis.ifelse(is_held, value, ibis.null(kind))
     return value

@@ -1,5 +1,6 @@
-"""The binding of a database to a lake, so that a process with another lake fails before it writes to either.
+"""The binding of a database to a lake.
 
+A process that uses a lake of another database fails before it writes to the lake or the database.
 The lake has a file with its identity, and the database contains the identity of its lake. The first process that opens
 a new database and a new lake binds them.
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 IDENTITY_FILE = "lake_id.txt"
 """Name of the file in the folder `models/` of the lake."""
 _LOCK = "lake identity"
-# Give up soon, because commands that do not use the lake must start even if it is unreachable.
+# Use short timeouts, because commands that do not use the lake must start even if it is unreachable.
 _PATIENCE = {"retry_timeout": "3s", "connect_timeout": "3s"}
 
 
@@ -44,7 +45,7 @@ class BoundLake:
     place
         Last known location of the lake.
     is_marked
-        Whether the identity was written into the lake. False if the process ended before it wrote the identity, or has
+        Whether the identity was written into the lake. False if the process ended before it wrote the identity, or had
         no write access.
     """
 
@@ -87,8 +88,8 @@ def demand_own_lake(database: Database, lake: str) -> None:
 def refuse_other_lake(database: Database, lake: str) -> None:
     """Refuse a lake whose identity belongs to another database, without binding anything.
 
-    `migrate` calls this function. An administrator may run `migrate` on a machine without the lake, and before the
-    database has the table for the identity.
+    `migrate` calls this function, possibly on a machine without the lake, and before the database has the table for the
+    identity.
 
     Raises
     ------
@@ -111,7 +112,7 @@ def refuse_other_lake(database: Database, lake: str) -> None:
 
 
 def bind_lake(database: Database, lake: str, place: str = "") -> str:
-    """Bind a lake and a database with a new identity, whatever they were bound to; return the identity.
+    """Bind a lake and a database with a new identity, even if they are already bound. Return the identity.
 
     The former lake of this database, and the former database of this lake, are then refused.
 
@@ -122,7 +123,7 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
     lake
         Location of the lake.
     place
-        Location to record instead, if the lake will be moved there.
+        Location to record instead of `lake`, if the lake will be moved there.
 
     Raises
     ------
@@ -135,8 +136,8 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
         raise DatabaseError("a lake in memory ends with its process, so no database can belong to it")
     identity = uuid.uuid4().hex
     with database.lock(_LOCK), closing(database.connect("platform")) as connection:
-        # Write the file first. If the process ends before the next line, lake and database do not match, and are
-        # refused until the command is repeated.
+        # Write the file first. If the process ends before it updates the database, lake and database do not match, and
+        # are refused until the command is repeated.
         _mark(lake, identity)
         _remember(connection, BoundLake(identity, place_of(place or lake), is_marked=True))
     return identity
@@ -171,7 +172,7 @@ def place_of(lake: str) -> str:
 
 
 def _compare_or_bind(connection: Connection, database: Database, lake: str) -> None:
-    """Compare or bind while the caller holds the lock, so that only one of several new lakes is bound."""
+    """Compare or bind the identities. The caller must hold the lock, so that only one of several new lakes is bound."""
     # Read both identities again, because another process may have bound them while this process waited.
     found, bound = lake_identity(lake), bound_lake(connection)
     place = place_of(lake)

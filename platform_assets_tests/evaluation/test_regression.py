@@ -74,7 +74,7 @@ def test_metrics_that_cannot_be_computed_are_nan() -> None:
     [
         ([1.0, math.nan], np.zeros(2), "1 of 2 labels are NaN or infinite"),
         ([1.0, 2.0], np.array([0.0, math.inf]), "1 of 2 values are NaN or infinite"),
-        ([1.0, 2.0], np.zeros(3), "there are 2 labels and predictions of shape (3,)"),
+        ([1.0, 2.0], np.zeros(3), "there are 2 labels, but the predictions have shape (3,)"),
         (["many", 2.0], np.zeros(2), "the labels are not all numbers"),
     ],
 )

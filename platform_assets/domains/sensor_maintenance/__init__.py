@@ -1,5 +1,5 @@
 """Sensor maintenance: which devices need maintenance, predicted from two sensor readings.
 
-A model is trained on labelled readings. Readings that arrive as files are predicted and stored. README.md in this
-folder explains the decisions.
+A model is trained on labelled readings. It makes predictions for readings that arrive as files, and these predictions
+are stored. README.md in this folder explains the decisions.
 """

@@ -126,8 +126,8 @@ File = Annotated[
         max_length=LONGEST_NAME,
         # PostgreSQL text cannot contain NUL bytes.
         pattern=r"^[^\x00]*$",
-        description="Path of a file in the landing zone, or SHA-256 of its content. If the file at a path was "
-        "replaced, the predictions for each of its contents are returned, newest content first.",
+        description="Path of a file in the landing zone, or SHA-256 of its content. If the file at this path was "
+        "replaced, the predictions for its earlier contents are returned too, newest content first.",
         examples=["pump_3/20260228T093000Z.txt", _EXAMPLE_DIGEST],
     ),
 ]
@@ -190,7 +190,7 @@ def _as_answer(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _processed(asked: str, files: Sequence[LandedFile]) -> list[str]:
-    """Return the digests of those files that have stored predictions.
+    """Return the digests of the given files that have stored predictions.
 
     Raises
     ------

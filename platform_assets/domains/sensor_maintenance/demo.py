@@ -27,21 +27,21 @@ SHARE_OF_BAD_LINES = 0.005
 DEVICES = 6
 """Number of sample files with new readings, one per device."""
 PER_DAY = 24
-"""Number of readings of a device. Each file contains one day."""
+"""Number of readings per device, except for device `DRIFTING`. Each file contains one day."""
 DRIFTING, DRIFTING_PER_DAY = 5, 96
-"""The device whose readings drift, so that the sample data raise a drift alarm, and its number of readings.
+"""Number of the device whose readings drift, and its number of readings.
 
-With 24 readings of one device, drift of this size raises no alarm.
+The drift makes the sample data raise a drift alarm. With only 24 readings, drift of this size would raise no alarm.
 """
 DRIFT = 3.0
 """Shift of the drifting device's last reading, in standard deviations. The shift grows linearly from 0."""
 FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
 ROWS = 1_500
-"""Number of rows, as in the real history.
+"""Number of rows, the same as in the real history.
 
 The quality gate allows two misses among the 150 positive rows of the holdout. With fewer rows, the holdout would be
 smaller, and the gate would allow fewer misses. With more rows, training would be slow because of the exact Gaussian
-process, although the number of rows that it is fitted on is limited.
+process, even though that model is fitted on at most 1,200 rows.
 """
 
 
@@ -53,7 +53,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
     path
         The file, which is written completely or not at all.
     rows
-        Lines after the header, including bad lines.
+        Number of lines after the header, including invalid lines.
     seed
         Random seed.
 
@@ -118,14 +118,14 @@ def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
 
 
 def two_moons(random: np.random.Generator, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return one standardised reading of both sensors per label, shape (n, 2)."""
+    """Return one standardised reading of both sensors for each label, shape (n, 2)."""
     import numpy as np
 
     angle = random.uniform(0, np.pi, len(labels))
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
     points = np.where(labels[:, None] == 1, [1.0, 0.5] - upper, upper) + random.normal(0, NOISE, (len(labels), 2))
-    # Use the mean and standard deviation of the distribution, not of the sample, so that a reading does not depend on
-    # the other readings.
+    # Standardise with the mean and standard deviation of the distribution. With those of the sample, each reading
+    # would depend on all the others.
     return np.asarray((points - [0.5, 0.25]) / np.sqrt(np.array([0.75, 0.5625 - 1 / np.pi]) + NOISE**2))
 
 

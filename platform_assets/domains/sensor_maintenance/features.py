@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DECIMALS = 9
-"""Number of decimals of a value that are part of the identity of a reading."""
+"""Number of decimals to which a reading is rounded before its identity is computed."""
 
 
 def reading(readings: ir.Table) -> ir.StringColumn:
@@ -38,8 +38,8 @@ def newest_per_device(predictions: ir.Table) -> ir.Table:
     """Return the newest prediction for each device.
 
     Predictions are ordered by the time of the reading. The time of the prediction is used instead if the reading has no
-    time, or a time after the prediction (the device's clock is wrong). Ties go to the later prediction, then to the
-    larger file digest, then to the larger line number.
+    time, or if its time is later than the prediction because the device's clock is wrong. Ties go to the later
+    prediction, then to the larger file digest, then to the larger line number.
 
     Parameters
     ----------

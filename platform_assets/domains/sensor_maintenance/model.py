@@ -48,7 +48,7 @@ def examples(readings_history: ir.Table) -> ir.Table:
     import ibis
 
     known = readings_history.mutate(reading=reading(readings_history))
-    # Number equal readings, so that the ids are unique. The order of the numbers does not matter.
+    # Equal readings get consecutive numbers, so that the ids are unique. Their order does not matter.
     window = ibis.window(group_by=[known.reading, known.label], order_by=known.row)
     number = ibis.row_number().over(window).cast("string")
     example = known.reading + "-" + known.label.cast("string") + "-" + number
@@ -58,7 +58,8 @@ def examples(readings_history: ir.Table) -> ir.Table:
 def gaussian_process(seed: int) -> Any:
     """Return the original notebook's Gaussian process with a radial basis kernel, fitted on at most `MOST_ROWS` rows.
 
-    The length scale is chosen by cross-validation. Optimising the marginal likelihood instead would take ten fits.
+    The length scale is chosen by cross-validation. Optimising the marginal likelihood instead would take as long as ten
+    fits.
     """
     from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
@@ -136,14 +137,14 @@ MODEL = ModelSpec(
         Criterion(
             "recall",
             at_least=0.95,
-            why="A missed failure stops a machine. With 150 held-out positive readings, two misses are allowed.",
+            why="A missed failure stops a machine. Two of 150 held-out positive readings may be missed.",
             lower_bound=True,
         ),
         Criterion(
             "false_positive_rate",
             at_most=0.2,
-            why="The threshold is chosen for at most 15 % on out-of-fold scores. A held-out rate above 20 % shows that "
-            "it does not generalise.",
+            why="The threshold is chosen so that the rate is at most 15 % on out-of-fold scores. If the rate is above "
+            "20 % on the holdout, the threshold does not generalise.",
         ),
     ),
     not_worse=NotWorse("roc_auc", by=0.02, why="A new version must rank readings about as well as the champion."),
@@ -193,8 +194,8 @@ MODEL = ModelSpec(
         ),
         limits=(
             "Readings that are not standardised like the history get meaningless probabilities.",
-            "The new readings delivered with the history are not standardised like it, and some are outside its range.",
-            "Half of the history's readings are positive. If fewer are in operation, the probabilities are too high.",
+            "The new readings delivered with the history are standardised differently, and some are outside its range.",
+            "Half of the history's readings are positive. At a lower share, the probabilities are too high.",
             "The readings have no device and no time, so the holdout cannot test new devices or later days.",
             "Outside the range of the history, the model extrapolates. Such readings are marked.",
         ),

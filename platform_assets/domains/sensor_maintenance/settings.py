@@ -35,10 +35,10 @@ class SensorMaintenanceSettings(DomainSettings):
     sensor_path_pattern: Annotated[
         str,
         Field(
-            description="Pattern of file paths in that folder, if they contain the device and the time, for example "
-            "`{device}/{recorded_at}.txt`. The time is in ISO 8601, with or without colons (`20260228T093000Z`), and "
-            "in UTC if it has no offset. The columns `device` and `recorded_at` of a file take precedence. Default: no "
-            "pattern, and the name of the file is used as the device."
+            description="Pattern of the file paths in `PLATFORM_SENSOR_LANDING_URI`, if they contain the device and "
+            "the time, for example `{device}/{recorded_at}.txt`. The time is in ISO 8601, with or without colons "
+            "(`20260228T093000Z`), and in UTC if it has no offset. The columns `device` and `recorded_at` of a file "
+            "take precedence. Default: no pattern, and the name of the file is used as the device."
         ),
     ] = ""
     sensor_settle_seconds: Annotated[

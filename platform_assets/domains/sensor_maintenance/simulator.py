@@ -1,6 +1,6 @@
 """Simulated devices that drop files with readings into the landing zone, with the faults of real devices.
 
-The seed determines the kinds, devices and readings. The clock determines the times of the readings.
+The seed determines the kind, the device and the readings of each file. The clock determines the times of the readings.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Drop:
     kind
         One of `KINDS`.
     begun
-        Part of the content that is written first; the complete content follows with the next file. Empty for files
-        that are written at once.
+        The part of a half-written file that is written first. The complete content is written when the next file is
+        written. Empty for files that are written at once.
     """
 
     name: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def reading_of(readings: ir.Table, answer: Mapping[str, Any]) -> ir.Table:
-    """Return the predicted reading."""
+    """Return the reading that a stored prediction was made from."""
     return readings.filter((readings[DIGEST] == answer[DIGEST]) & (readings[LINE] == answer[LINE]))
 
 

@@ -40,7 +40,7 @@ Sentence = Annotated[
     Field(
         min_length=1,
         max_length=LONGEST,
-        # This only documents the pattern in the OpenAPI schema. `_with_text` enforces it with a clearer message.
+        # The OpenAPI schema only documents the pattern. `_with_text` enforces it, with a clearer message.
         json_schema_extra={"pattern": VISIBLE},
         description="The original sentence. The model cleans it.",
         examples=["Forest fire near La Ronge, hundreds evacuated http://t.co/x1"],

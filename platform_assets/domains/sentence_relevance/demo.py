@@ -10,8 +10,8 @@ All sentences are generated. The sample has these irregularities of the real arc
 - Labels are noisy, so no model predicts all of them correctly. A model of words and word pairs reaches an F1 of 0.7
   to 0.8.
 
-One row in 200 is deliberately invalid: no text, an unknown label, a label that contradicts its number, no number, a
-repeated number, or bytes that are not text. A sample of 1,200 rows or more contains every kind of error.
+One row in 200 deliberately has an error: no text, an unknown label, a label that contradicts the label's number, no row
+number, a repeated row number, or bytes that are not text. A sample of 1,200 rows or more contains every kind of error.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def packed(database: bytes, member: str = MEMBER) -> bytes:
-    """Return a database packed as an archive."""
+    """Pack the bytes of a database into an archive, and return the bytes of the archive."""
     text = base64.encodebytes(database)
     tarred = io.BytesIO()
     with tarfile.open(fileobj=tarred, mode="w") as archive:

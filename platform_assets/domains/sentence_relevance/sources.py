@@ -54,7 +54,7 @@ def unpack(archive: Source, target: Path, how: Unpacking, *, replace: bool = Fal
     target
         The file to write, in an existing folder.
     how
-        Unpacks the archive, with a size limit and the name of its setting for error messages.
+        Unpacker with a size limit. Its error messages name the setting of the limit.
     replace
         Whether an existing file may be replaced.
 
@@ -85,7 +85,7 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
     target
         The archive to write, in an existing folder.
     how
-        Unpacks the archive, with a size limit and the name of its setting for error messages.
+        Unpacker with a size limit. Its error messages name the setting of the limit.
     replace
         Whether an existing file may be replaced.
 
