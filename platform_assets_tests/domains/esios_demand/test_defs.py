@@ -1,4 +1,4 @@
-"""The assets of the power demand, run in Dagster with the real resources and an HTTP server."""
+"""Tests of the demand assets, in Dagster runs with the real resources and a demo server instead of the ESIOS API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def newest(services: Services) -> TableVersion:
 
 
 def stored(services: Services, at: datetime, version: int | None = None) -> tuple[float, str]:
-    """Return the value and the update time of an hour."""
+    """Return the value and the update time that the table stores for an hour."""
     table: Frame = services.tables.read(TABLE, version=version)
     [row] = table[table["datetime"] == at.replace(tzinfo=None)].to_dict("records")
     return row["demand_forecast"], str(row["update_timestamp"])
