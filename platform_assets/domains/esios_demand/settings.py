@@ -59,6 +59,6 @@ class EsiosSettings(DomainSettings):
         text = token.get_secret_value()
         if not (text.isascii() and text.isprintable()) or " " in text:
             raise ValueError(
-                "must be a token in ASCII without spaces and line breaks, because it is sent in an HTTP header"
+                "must be a token in ASCII without spaces or line breaks, because it is sent in an HTTP header"
             )
         return token

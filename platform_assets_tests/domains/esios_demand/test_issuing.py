@@ -136,7 +136,7 @@ def test_intervals_become_wider_after_days_with_low_coverage(issued: IssuedForec
     widths = []
     for number in range(4):
         today = TODAY + number * DAY
-        # The demand is 700 MW above the forecast, outside an interval of 500 MW.
+        # The demand is 700 MW above the forecast, but the interval extends only 500 MW to each side.
         issue_on(today, issued, Steady(width=500))
         rows = issued.of_day(today + DAY)
         widths.append((rows[0]["upper_mw"] - rows[0]["demand_mw"]) / 500)
@@ -149,7 +149,9 @@ def test_intervals_become_wider_after_days_with_low_coverage(issued: IssuedForec
     ("missed", "expected"),
     [([], 1.0), ([0.1, 0.1], 1.0), ([1.0], 1.716), ([0.0], 0.942), ([1.0] * 9, 3.0), ([0.0] * 99, 0.4)],
 )
-def test_the_interval_factor_grows_with_missed_hours_and_stays_within_bounds(missed: list[float], expected: float) -> None:
+def test_the_interval_factor_grows_with_missed_hours_and_stays_within_bounds(
+    missed: list[float], expected: float
+) -> None:
     assert interval_factor(missed) == pytest.approx(expected, abs=0.001)
 
 

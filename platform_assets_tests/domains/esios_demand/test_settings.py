@@ -12,7 +12,7 @@ from platform_assets.settings import SettingsError, read_settings
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("TOKEN", "s3cret of-mine", "PLATFORM_ESIOS_TOKEN: must be a token in ASCII without spaces and line breaks"),
+        ("TOKEN", "s3cret of-mine", "PLATFORM_ESIOS_TOKEN: must be a token in ASCII without spaces or line breaks"),
         ("TOKEN", "contraseña", "PLATFORM_ESIOS_TOKEN: must be a token in ASCII"),
         ("BASE_URL", "api.esios.ree.es", "PLATFORM_ESIOS_BASE_URL: must be a URL that starts with http:// or https://"),
         ("INDICATOR", "0", "PLATFORM_ESIOS_INDICATOR: Input should be greater than or equal to 1"),
