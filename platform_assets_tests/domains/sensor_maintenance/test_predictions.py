@@ -69,7 +69,7 @@ def test_each_reading_gets_the_score_and_the_decision_of_the_champion(plant: Pla
 
 
 @pytest.mark.requirement("SEN-6")
-def test_files_wait_for_a_champion_and_are_predicted_after_its_promotion(plant: Plant) -> None:
+def test_files_wait_until_a_champion_is_promoted_and_then_get_predictions(plant: Plant) -> None:
     plant.drop(NEW, (1.0, 0.0))
     facts = plant.run()
     assert facts[WAITS].startswith(f"1 file is waiting: {MODEL.name} has no champion")
