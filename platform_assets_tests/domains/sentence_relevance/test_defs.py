@@ -250,7 +250,7 @@ def test_the_sensor_trains_the_model_when_the_archive_changes(tmp_path: Path) ->
 
 
 def unpacked(packed: Path) -> bytes:
-    """Return the database in an archive."""
+    """Return the content of the database file in an archive."""
     with tarfile.open(packed) as archive:
         content = archive.extractfile(archive.getmembers()[-1])
         assert content
