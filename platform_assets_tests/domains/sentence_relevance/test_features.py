@@ -47,7 +47,7 @@ def archived(*rows: tuple[str, str], first: int = 0) -> Frame:
 
 
 def became(*rows: tuple[str, str]) -> list[int | str]:
-    """Return one entry per sentence: its label (1 or 0) if it is used for training, else the reason for its exclusion."""
+    """Return one entry per sentence: its label (1 or 0) if it is used for training, else why it is excluded."""
     found = label(archived(*rows))
     assert (found["relevant"].isna() == found["set_aside"].notna()).all()
     return [
