@@ -44,9 +44,9 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
             "Recall's lower bound (one-sided 95 %, Clopper-Pearson) is at least 0.95. A missed failure is expensive.",
         ),
         (
-            NotWorse("roc_auc", by=0.02, why="Less is noise."),
+            NotWorse("roc_auc", by=0.02, why="Smaller differences are noise."),
             "roc_auc_is_not_worse_than_champion",
-            "ROC AUC is not worse than the champion's by more than 0.02. Less is noise.",
+            "ROC AUC is not worse than the champion's by more than 0.02. Smaller differences are noise.",
         ),
     ],
 )
