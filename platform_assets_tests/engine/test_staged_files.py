@@ -130,7 +130,7 @@ def test_cells_swapped_between_rows_change_the_digest(engine: Engine) -> None:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_value_of_two_equal_rows_changes_the_digest(engine: Engine) -> None:
+def test_the_digest_depends_on_the_value_of_a_pair_of_equal_rows(engine: Engine) -> None:
     """If the row hashes were combined by XOR, a pair of equal rows would cancel out."""
     found = {digest(engine, pa.table({"a": [value, value, 7]})) for value in range(20)}
     assert len(found) == 20

@@ -87,7 +87,7 @@ def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, float, int]],
 
 
 @given(ROWS, st.floats(0, 1))
-def test_a_row_with_an_integer_weight_counts_like_that_many_equal_rows(
+def test_an_integer_weight_has_the_same_effect_as_repeating_the_row(
     rows: list[tuple[int, float, int]], threshold: float
 ) -> None:
     labels, scores, weights = columns(rows)

@@ -206,7 +206,7 @@ def test_lost_predictions_in_the_database_are_restored_from_the_lake(plant: Plan
 
 
 @pytest.mark.requirement("SEN-6", "PLT-2")
-def test_the_sensor_reports_files_that_wait_for_a_champion_and_launches_after_a_promotion(plant: Plant) -> None:
+def test_the_sensor_reports_files_that_wait_for_a_champion_and_launches_a_run_after_a_promotion(plant: Plant) -> None:
     def tick() -> SensorExecutionData:
         resources = {"zones": plant.services.zones, "ledger": plant.services.ledger}
         with empty_instance() as instance:

@@ -1,4 +1,4 @@
-"""The device simulator writes every kind of file. A seed makes the files reproducible, and no file stays half-written."""
+"""The device simulator writes every kind of file. The files are reproducible, and no file stays half-written."""
 
 from __future__ import annotations
 
