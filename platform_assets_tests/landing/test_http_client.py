@@ -67,7 +67,7 @@ def test_values_and_headers_arrive_unchanged(server: DemoServer, client: HttpCli
     ],
 )
 class TestATemporaryFault:
-    def test_a_request_is_retried_after_a_temporary_fault(
+    def test_a_temporary_fault_is_retried(
         self, server: DemoServer, client: HttpClient, fault: object, said: str, upstream_status: int | None
     ) -> None:
         del said, upstream_status
