@@ -1,4 +1,4 @@
-"""Tests of the demand model on the real series of 2017. Each month is forecast from the months before it."""
+"""Tests of the demand model on the real series of 2017. A model trained on earlier months forecasts each month."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_the_error_for_random_angles_of_any_size_is_within_the_documented_bound(
         (INF, 1.0, NAN),
         (1.0, -INF, NAN),
         (5e-324, 5e-324, 0.0),
-        # New York's coordinates in degrees. Unlike the haversine formula, this one does not convert them to radians.
+        # New York's coordinates in degrees. The tested formula does not convert them to radians, unlike haversine.
         (40.7, -74.0, np.sin(20.35) ** 2 + np.cos(40.7) * np.cos(-74.0) * np.sin(-37.0) ** 2),
     ],
 )

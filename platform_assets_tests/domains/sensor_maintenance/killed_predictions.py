@@ -74,7 +74,10 @@ def land(plant: Plant, number: int) -> None:
 
 
 def faults(plant: Plant, children: int) -> list[str]:
-    """Describe the lost, duplicate or inconsistent results of a complete run, after this many children landed files."""
+    """Describe the lost, duplicate or inconsistent results of a complete run.
+
+    `children` is the number of children that have landed files so far.
+    """
     names = [name for number in range(1, children + 1) for name in dropped(number)]
     in_database, in_lake = plant.in_database(*NAMES), plant.in_lake(*NAMES)
     found = [] if in_database == in_lake else ["the lake differs from the database"]
