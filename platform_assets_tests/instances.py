@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def empty_instance() -> Iterator[dg.DagsterInstance]:
-    """Yield the process's instance, and empty it afterwards. Contexts must not overlap."""
+    """Yield the process's instance, and empty it afterwards. Only one such context may be open at a time."""
     instance = _instance()
     try:
         yield instance

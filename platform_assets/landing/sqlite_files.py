@@ -159,7 +159,9 @@ def _demand_table(database: sqlite3.Connection, table: str, columns: Sequence[st
     found = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0")
     tables = [_name(name) for (name,) in found]
     if table.lower() not in map(str.lower, tables):
-        raise MissingTableError(f"{called} contains a database without the table {table!r}; it has {sorted(tables)}")
+        raise MissingTableError(
+            f"{called} contains a database without the table {table!r}; its tables are {sorted(tables)}"
+        )
     names = _columns(database, table)
     there = {name.strip().lower() for name in names}
     missing = [name for name in columns if name.lower() not in there]

@@ -75,14 +75,14 @@ def test_rows_are_released_when_no_expression_uses_them(engine: Engine) -> None:
     assert as_frame(kept).to_dict("list") == {"a": [7], "b": [1]}
 
 
-def test_names_and_paths_may_contain_blanks_and_quotes(engine: Engine) -> None:
+def test_names_and_paths_may_contain_spaces_and_quotes(engine: Engine) -> None:
     rows = pd.DataFrame({'a part\'s "name"': ["x", "y"], "select": [1, 2], "b=c": [3, 4]})
     with engine.stage(rows, 'a part\'s "name"') as staged:
         assert staged.parts.keys() == {"x", "y"}
         pd.testing.assert_frame_equal(as_frame(engine.staged(staged).order_by("select")), rows)
 
 
-def test_file_names_are_not_read_as_patterns(engine: Engine, files: Path) -> None:
+def test_file_names_are_not_interpreted_as_glob_patterns(engine: Engine, files: Path) -> None:
     (files / "month=1").mkdir()
     names = ("[a].parquet", "a.parquet", "month=1/*.parquet", "month=1/b.parquet")
     for name in names:
@@ -91,7 +91,7 @@ def test_file_names_are_not_read_as_patterns(engine: Engine, files: Path) -> Non
         assert as_frame(engine.parquet(files / name)).to_dict("list") == {"name": [name]}
 
 
-def test_a_frame_loses_its_index_and_missing_text_becomes_null(engine: Engine) -> None:
+def test_staging_drops_the_index_of_a_frame_and_stores_missing_text_as_null(engine: Engine) -> None:
     rows = pd.DataFrame({"text": pd.Series(["a", None], dtype=object), "n": [1, 2]}).set_index("n", drop=False)
     with engine.stage(rows) as staged:
         assert staged.schema == pa.schema({"text": pa.string(), "n": pa.int64()})

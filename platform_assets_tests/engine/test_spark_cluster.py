@@ -123,7 +123,7 @@ def test_a_value_that_does_not_fit_its_type_is_refused(engine: Engine, shops: Ex
 
 
 def test_a_table_larger_than_the_drivers_memory_is_staged(engine: Engine, tables: TableStore) -> None:
-    """A query that sends more than `LARGEST_RESULT` to the driver fails."""
+    """The table is staged without sending it to the driver: a result larger than `LARGEST_RESULT` would fail there."""
     with engine.stage(pa.table({"number": range(400_000)})) as staged:
         tables.publish("test/numbers", staged)
     rows = tables.scan("test/numbers", on_cluster=True)
@@ -154,7 +154,9 @@ def test_an_unreachable_cluster_fails_at_once_with_its_address_in_the_error(sche
         _ = SparkCluster(address).ibis
 
 
-def test_java_is_needed_only_for_a_driver_in_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_java_is_needed_only_if_the_spark_driver_runs_in_this_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(spark_cluster, "find_spec", lambda _: True)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)

@@ -31,5 +31,5 @@ def columns(rows: list[tuple[int, float, int]]) -> Any:
 
 
 def values(estimates: dict[str, Estimate]) -> dict[str, float]:
-    """Return the values without the intervals."""
+    """Return the value of each estimate, without its interval."""
     return {name: estimate.value for name, estimate in estimates.items()}

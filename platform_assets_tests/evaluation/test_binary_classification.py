@@ -87,7 +87,7 @@ def test_metrics_equal_those_of_scikit_learn(rows: list[tuple[int, float, int]],
 
 
 @given(ROWS, st.floats(0, 1))
-def test_the_weight_of_a_row_has_the_effect_of_repeating_the_row(
+def test_an_integer_weight_has_the_same_effect_as_repeating_the_row(
     rows: list[tuple[int, float, int]], threshold: float
 ) -> None:
     labels, scores, weights = columns(rows)
@@ -256,7 +256,7 @@ def test_subgroups_are_named_by_their_values_as_text(given_values: Any, names: l
     assert list(by_subgroup([0, 1, 1], [0.1, 0.5, 0.6], [1, 2, 3], 0.5, given_values, resamples=2)) == names
 
 
-def test_most_wrong_returns_errors_sorted_by_score() -> None:
+def test_most_wrong_returns_the_misclassified_rows_sorted_by_score() -> None:
     # The scores of the third row (false positive) and the last row (true positive) are at the threshold.
     labels, scores = [0, 1, 0, 1, 1, 0, 0, 1, 1], [0.9, 0.1, 0.5, 0.4, 0.6, 0.9, 0.2, 0.1, 0.5]
     false_alarms, missed = most_wrong(labels, scores, 0.5, 2)

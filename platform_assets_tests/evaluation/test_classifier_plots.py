@@ -90,7 +90,7 @@ def test_scores_out_of_range_are_rejected(name: str) -> None:
         PICTURES[name]([0, 1], [0.5, 1.5], 0.5)
 
 
-def test_plots_are_drawn_without_warnings_if_the_home_is_read_only(tmp_path: Path) -> None:
+def test_plots_are_drawn_without_warnings_if_the_home_folder_is_read_only(tmp_path: Path) -> None:
     # Simulate a container, in which Matplotlib warns on its first import and rebuilds its font list.
     home = tmp_path / "home"
     home.write_text("a file, so that even root cannot create files below it")

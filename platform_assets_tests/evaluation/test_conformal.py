@@ -1,4 +1,4 @@
-"""Widths of prediction intervals: their quantile, their groups, and their coverage."""
+"""Tests of the widths of prediction intervals: the quantile, the width per group, and the resulting coverage."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ def test_the_costs_of_a_worked_example_are_correct() -> None:
     labels, scores = [1, 0, 1, 0], [0.9, 0.8, 0.4, 0.1]
     thresholds, costs = COSTS.curve(labels, scores)
     assert thresholds.tolist() == [math.inf, 0.9, 0.8, 0.4, 0.1]
-    # Errors in the 4 rows at each threshold: 2 missed; 1 missed; 1 missed and 1 false alarm; 1 false alarm; 2 false
-    # alarms.
+    # Errors in the 4 rows at these thresholds, in this order: 2 missed positives; 1 missed; 1 missed and 1 false alarm;
+    # 1 false alarm; 2 false alarms.
     assert costs.tolist() == [1_000, 500, 525, 25, 50]
     assert COSTS.found(labels, scores, 0.5) == {
         "missed": 20,
@@ -37,7 +37,7 @@ def test_the_costs_of_a_worked_example_are_correct() -> None:
 
 
 @given(ROWS, st.floats(0, 1))
-def test_the_cost_at_a_threshold_is_the_cost_of_its_errors(
+def test_the_cost_of_a_threshold_is_the_total_cost_of_the_errors_at_that_threshold(
     rows: list[tuple[int, float, int]], threshold: float
 ) -> None:
     labels, scores, _ = columns(rows)

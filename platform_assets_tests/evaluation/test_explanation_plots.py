@@ -52,7 +52,7 @@ def test_the_most_important_features_are_shown() -> None:
 
 @pytest.mark.requirement("REL-2")
 @pytest.mark.parametrize("case", WORDS)
-def test_top_words_can_be_drawn_and_do_not_depend_on_the_order_of_words(case: str) -> None:
+def test_the_plot_of_top_words_does_not_depend_on_the_order_of_the_words(case: str) -> None:
     words, effects = WORDS[case]
     picture = word_effects(words, effects, "relevant", "n = 3 words")
     demand_good(picture)

@@ -44,9 +44,9 @@ CHECK_NAME = re.compile(r"^[A-Za-z0-9_]+$")  # allowed by Dagster
             "Recall's lower bound (one-sided 95 %, Clopper-Pearson) is at least 0.95. A missed failure is expensive.",
         ),
         (
-            NotWorse("roc_auc", by=0.02, why="Less is noise."),
+            NotWorse("roc_auc", by=0.02, why="Smaller differences are noise."),
             "roc_auc_is_not_worse_than_champion",
-            "ROC AUC is not worse than the champion's by more than 0.02. Less is noise.",
+            "ROC AUC is not worse than the champion's by more than 0.02. Smaller differences are noise.",
         ),
     ],
 )
@@ -205,31 +205,46 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             NotWorse("roc_auc"),
             Estimate(-0.003, -0.008, 0.002),
             True,
-            "ROC AUC differs from the champion's by -0.003 (-0.008 to +0.002); the lower end must be at least -0.01",
+            (
+                "ROC AUC differs from the champion's by -0.003 (-0.008 to +0.002); "
+                "the interval's lower end must be at least -0.01"
+            ),
         ),
         (
             NotWorse("roc_auc"),
             Estimate(0.03, -0.0101, 0.07),
             False,
-            "ROC AUC differs from the champion's by +0.030 (-0.0101 to +0.070); the lower end must be at least -0.01",
+            (
+                "ROC AUC differs from the champion's by +0.030 (-0.0101 to +0.070); "
+                "the interval's lower end must be at least -0.01"
+            ),
         ),
         (
             NotWorse("roc_auc", by=0),
             Estimate(0.0, 0.0, 0.0),
             True,
-            "ROC AUC differs from the champion's by +0.000 (+0.000 to +0.000); the lower end must be at least 0",
+            (
+                "ROC AUC differs from the champion's by +0.000 (+0.000 to +0.000); "
+                "the interval's lower end must be at least 0"
+            ),
         ),
         (
             NotWorse("brier"),
             Estimate(0.004, -0.05, 0.009),
             True,
-            "Brier score differs from the champion's by +0.004 (-0.050 to +0.009); the upper end must be at most 0.01",
+            (
+                "Brier score differs from the champion's by +0.004 (-0.050 to +0.009); "
+                "the interval's upper end must be at most 0.01"
+            ),
         ),
         (
             NotWorse("brier"),
             Estimate(0.004, -0.05, 0.02),
             False,
-            "Brier score differs from the champion's by +0.004 (-0.050 to +0.020); the upper end must be at most 0.01",
+            (
+                "Brier score differs from the champion's by +0.004 (-0.050 to +0.020); "
+                "the interval's upper end must be at most 0.01"
+            ),
         ),
         (
             NotWorse("recall"),
@@ -237,14 +252,17 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             False,
             (
                 "Recall cannot be compared with the champion's, because there are no positive rows; "
-                "the lower end must be at least -0.01"
+                "the interval's lower end must be at least -0.01"
             ),
         ),
         (
             NotWorse("roc_auc"),
             Estimate(0.2, NAN, NAN),
             False,
-            "ROC AUC differs from the champion's by +0.200 (no interval); the lower end must be at least -0.01",
+            (
+                "ROC AUC differs from the champion's by +0.200 (no interval); "
+                "the interval's lower end must be at least -0.01"
+            ),
         ),
     ],
 )

@@ -24,7 +24,7 @@ NAN = math.nan
 
 
 def test_the_interval_contains_the_true_value_in_about_95_percent_of_samples() -> None:
-    # All rows of a group have one label, so intervals that treat rows as independent would be too narrow.
+    # All rows of a group have the same label, so intervals that treat rows as independent would be too narrow.
     covered = []
     for seed in range(60):
         random = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ def test_the_interval_contains_the_middle_95_percent_of_the_resamples() -> None:
     def mean(weights: Any) -> dict[str, float]:
         drawn = np.ones(30) if weights is None else weights
         means.append(float(np.average(values, weights=drawn)))
-        # Ten groups of three rows are drawn.
+        # Each resample draws ten groups of three rows.
         assert drawn.sum() == 30
         assert (drawn.reshape(10, 3) == drawn[::3, None]).all()
         return {"mean": means[-1]}
@@ -126,13 +126,13 @@ def test_an_estimate_can_be_converted_to_json(estimate: Estimate, expected: dict
 @pytest.mark.requirement("SEN-4")
 @pytest.mark.parametrize(
     ("successes", "trials", "bound"),
-    # The bounds are those of Clopper and Pearson. With k = n, the bound is 0.05 ** (1 / n). The other bounds are from
+    # If all n trials succeed, the Clopper-Pearson bound is 0.05 ** (1 / n). The other expected bounds are from
     # scipy.stats.binomtest.
     [(150, 150, 0.05 ** (1 / 150)), (1, 1, 0.05), (148, 150, 0.9586250), (9, 10, 0.6058367), (0, 10, 0.0)],
 )
-def test_the_lower_bound_of_a_share_is_that_of_clopper_and_pearson(successes: int, trials: int, bound: float) -> None:
+def test_the_lower_bound_of_a_share_is_the_clopper_pearson_bound(successes: int, trials: int, bound: float) -> None:
     assert lower_bound(successes, trials) == pytest.approx(bound, abs=1e-6)
 
 
-def test_the_lower_bound_of_zero_trials_is_nan() -> None:
+def test_the_lower_bound_for_zero_trials_is_nan() -> None:
     assert math.isnan(lower_bound(0, 0))

@@ -38,7 +38,7 @@ def test_learning_curves_and_times_can_be_drawn(case: str) -> None:
 
 @pytest.mark.requirement("SEN-9")
 @pytest.mark.parametrize("power", [0.0, 1.0, 2.7])
-def test_the_exponent_of_a_power_law_is_found(power: float) -> None:
+def test_the_exponent_of_a_power_law_is_estimated(power: float) -> None:
     sizes = np.array([100, 200, 500, 800])
     assert exponent(sizes, 3e-4 * sizes**power) == pytest.approx(power)
     noise = np.random.default_rng(1).normal(1, 0.02, 4)

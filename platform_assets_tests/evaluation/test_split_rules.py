@@ -68,7 +68,7 @@ def test_models_of_earlier_releases_keep_their_split_and_parameters(
     found = spec.split.split(frame, labels)
     assert digest([found.train, found.holdout]) == sides
     assert digest(side for fold in spec.split.folds(frame, labels, spec.folds) for side in fold) == folds
-    # These parameters are part of the fingerprint by which an earlier training is recognised.
+    # These parameters are part of the fingerprint that identifies an earlier training run.
     assert spec.split.identity == identity
     assert set(found.recorded) == {"group", "holdout_groups", "holdout_newest"}
 
@@ -109,7 +109,7 @@ def test_a_stratified_split_depends_on_the_seed_and_not_on_the_order_of_rows() -
     assert sorted(order[again.holdout]) == found.holdout.tolist()
     other = StratifiedSplit("reading", seed=7).split(frame, labels)
     both = set(other.holdout) & set(found.holdout)
-    # Two independent holdouts share a fifth of a fifth of the 1,500 rows, which is 60.
+    # Two independent holdouts share on average a fifth of a fifth of the 1,500 rows, which is 60.
     assert len(both) == pytest.approx(60, abs=25)
     # The expected digest is a literal, because a changed split would change the test set of every model.
     assert digest([found.train, found.holdout]) == "216c3dc65e7857dd"

@@ -39,7 +39,7 @@ def days(*offsets: int) -> Any:
 
 
 def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return random groups, and times spread evenly over two years."""
+    """Return random groups, and random times within two years."""
     random = np.random.default_rng(seed)
     times = np.datetime64("2019-01-01") + random.integers(0, 730, rows).astype("timedelta64[D]")
     return random.integers(0, groups, rows), times
@@ -67,7 +67,7 @@ def loans(rows: int, groups: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[
         pytest.param([], [], [], id="no rows"),
     ],
 )
-def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[int]) -> None:
+def test_group_keys_are_sorted_strings(groups: Any, keys: list[str], codes: list[int]) -> None:
     found, texts = group_keys(groups)
     assert (texts, found.tolist()) == (keys, codes)
     assert found.dtype == np.int64
@@ -87,7 +87,7 @@ def test_group_keys_are_sorted_texts(groups: Any, keys: list[str], codes: list[i
         ([UUID(int=1)], "is neither text, an integer nor a date"),
     ],
 )
-def test_missing_groups_and_groups_without_a_stable_text_are_rejected(groups: Any, message: str) -> None:
+def test_missing_groups_and_groups_that_have_no_stable_text_form_are_rejected(groups: Any, message: str) -> None:
     with pytest.raises(TrainingError) as error:
         in_holdout(groups, 0.5)
     assert message in str(error.value)
@@ -116,7 +116,9 @@ def test_holdout_membership_depends_only_on_the_group(groups: list[Any], random:
 
 
 @given(st.lists(KEYS, min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
-def test_a_larger_share_only_adds_groups(groups: list[Any], one: float, other: float) -> None:
+def test_a_larger_share_holds_out_the_same_groups_and_possibly_more(
+    groups: list[Any], one: float, other: float
+) -> None:
     assert not (in_holdout(groups, min(one, other)) & ~in_holdout(groups, max(one, other))).any()
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @given(ROWS, st.floats(0.01, 1))
-def test_reaching_recall_chooses_the_highest_threshold_with_this_recall(
+def test_reaching_recall_chooses_the_highest_threshold_with_the_required_recall(
     rows: list[tuple[int, float, int]], share: float
 ) -> None:
     labels, scores, _ = columns(rows)
@@ -70,7 +70,7 @@ def test_bounding_false_alarms_gives_the_threshold_of_a_worked_example(share: fl
     assert bounding_false_alarms(share).choose(labels, scores) == threshold
 
 
-def test_no_row_is_flagged_if_the_highest_score_has_too_many_false_alarms() -> None:
+def test_no_row_is_flagged_if_even_the_highest_score_gives_too_many_false_alarms() -> None:
     threshold = bounding_false_alarms(0.15).choose([0, 1], [1.0, 1.0])
     assert measure([0, 1], [1.0, 1.0], threshold)["flagged"] == 0
 
@@ -87,7 +87,7 @@ def test_no_row_is_flagged_if_the_highest_score_has_too_many_false_alarms() -> N
         (lambda: best_f1().choose([0, 0], [0.1, 0.2]), "no row is positive, so F1 is undefined"),
     ],
 )
-def test_invalid_recalls_and_rows_without_positives_are_rejected(act: Callable[[], Any], message: str) -> None:
+def test_invalid_limits_and_rows_of_a_single_class_are_rejected(act: Callable[[], Any], message: str) -> None:
     with pytest.raises(TrainingError) as error:
         act()
     assert message in str(error.value)
@@ -95,7 +95,7 @@ def test_invalid_recalls_and_rows_without_positives_are_rejected(act: Callable[[
 
 def test_rules_have_fixed_names_parameters_and_descriptions() -> None:
     assert best_f1().description == "The threshold at which F1 is highest."
-    # Names and parameters must not change, because fingerprints of trainings contain them.
+    # Names and parameters must not change, because the fingerprints of training runs contain them.
     assert (best_f1().name, best_f1().parameters) == ("best_f1", {})
     assert (reaching_recall(0.8).name, reaching_recall(0.8).parameters) == ("recall", {"at_least": 0.8})
     bounding = bounding_false_alarms(0.15)

@@ -98,7 +98,7 @@ def test_rows_that_cannot_be_split_are_rejected(frame: pd.DataFrame, said: str) 
         RULE.split(frame, labels(frame))
 
 
-def test_parameters_out_of_range_and_labels_that_are_not_classes_are_rejected() -> None:
+def test_parameters_out_of_range_and_stratified_splits_of_continuous_labels_are_rejected() -> None:
     with pytest.raises(TrainingError, match=r"TimeSplit.newest is 1; it must be"):
         TimeSplit("at", "day", newest=1.0)
     with pytest.raises(TrainingError, match="a gap of -1 and a window of None blocks"):

@@ -1,4 +1,4 @@
-"""A platform for one test, on a real PostgreSQL and MLflow. It executes runs that Dagster's daemon would launch."""
+"""A platform for one test, with real PostgreSQL and MLflow. It executes the runs that Dagster's daemon would launch."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class Platform:
         return self.run("promote_model", run_config={"ops": {"load_request": {"config": {"request": number}}}})
 
     def follow_decisions(self) -> list[tuple[str, list[str]]]:
-        """Execute the runs that `model_decided` requests; return the request number and successful ops of each run."""
+        """Execute the runs that the sensor `model_decided` requests.
+
+        Return, for each run, the number of the approval request and the names of the successful ops.
+        """
         ran = []
         for wanted in self.evaluate("model_decided", ledger=self.services.ledger):
             result = self.run("promote_model", run_config=wanted.run_config, tags=wanted.tags)
@@ -87,12 +90,12 @@ class Platform:
         return found.passed
 
     def champion(self) -> int | None:
-        """Return the version with MLflow's alias `champion`; None without this alias."""
+        """Return the version that has MLflow's alias `champion`; None if no version has it."""
         aliases = self.mlflow().get_registered_model(self.spec.name).aliases
         return int(aliases[CHAMPION]) if CHAMPION in aliases else None
 
     def mlflow(self) -> MlflowClient:
-        """Return an MLflow client for direct changes of the registry."""
+        """Return an MLflow client that can change the registry directly."""
         from mlflow import MlflowClient
 
         uri = self.services.mlflow_tracking_uri
@@ -103,7 +106,7 @@ class Platform:
         return self.execute(self.definitions.resolve_job_def(job), **options)
 
     def execute(self, job: dg.JobDefinition, **options: Any) -> dg.ExecuteInProcessResult:
-        """Execute a job in a new thread, because Dagster needs an event loop and this thread already runs one."""
+        """Execute a job in a new thread: Dagster starts an event loop, but the test's thread already runs one."""
 
         def work() -> dg.ExecuteInProcessResult:
             return job.execute_in_process(instance=self.instance, raise_on_error=False, **options)

@@ -1,4 +1,4 @@
-"""From training to champion in a real browser, with real PostgreSQL and MLflow, on demo data."""
+"""Models are trained on demo data and approved in a real browser, with real PostgreSQL and MLflow."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from platform_assets.approval.requests import Request
 
-# Training rows of the versions that are approved. With fewer rows, the gate sometimes fails by chance.
+# Numbers of demo rows for the versions that are approved. With fewer rows, the gate sometimes fails by chance.
 FIRST, THIRD = 20_000, 22_000
-# Training rows of the version that is rejected. Its quality does not matter.
+# Number of demo rows for the version that is rejected. The quality of this version does not matter.
 SECOND = 4_000
 
 

@@ -25,7 +25,7 @@ START_SECONDS = 600
 
 @dataclass(frozen=True)
 class Service:
-    """The running service, and a key for it."""
+    """The running service, with the headers that authenticate requests to it."""
 
     address: str
     headers: dict[str, str]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Rows = list[dict[str, str]]
 
-# These tests share a platform, so they run in one worker.
+# These tests share a platform. pytest-xdist runs them in one worker (`--dist loadscope`).
 pytestmark = pytest.mark.requirement("PLT-6")
 
 ROWS = 3_000

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from platform_assets_tests.warm import WarmParent
 
-# These tests share a run history, so they run in one worker.
+# These tests share a run history. pytest-xdist runs them in one worker (`--dist loadscope`).
 pytestmark = pytest.mark.slow
 
 ROWS = 5_000

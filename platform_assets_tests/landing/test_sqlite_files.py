@@ -192,8 +192,8 @@ def test_a_file_that_is_damaged_or_not_a_sqlite_database_is_refused(
 @pytest.mark.parametrize(
     ("table", "kind", "message"),
     [
-        ("CREATE TABLE other (a)", MissingTableError, "without the table 'data'; it has ['other']"),
-        (VIEW, MissingTableError, "without the table 'data'; it has []"),
+        ("CREATE TABLE other (a)", MissingTableError, "without the table 'data'; its tables are ['other']"),
+        (VIEW, MissingTableError, "without the table 'data'; its tables are []"),
         ("CREATE VIRTUAL TABLE data USING fts5(a, text)", MissingTableError, "without the table 'data'"),
         (
             'CREATE TABLE data ("index" INTEGER, sentence TEXT)',

@@ -95,7 +95,7 @@ def test_one_line_in_two_hundred_is_bad_and_each_kind_of_error_occurs(lines: lis
         "a loan twice": 28,
     }
     different = Counter(loan_id for loan_id, _ in {(line[0], tuple(line)) for line in body})
-    assert sum(count - 1 for count in different.values()) == 14  # the other 14 repeats are exact copies
+    assert sum(count - 1 for count in different.values()) == 14  # the other 14 repeated lines are exact copies
     assert len(good) == ROWS - 14 - 15 - 15 - 14 - 14 - 14 - 2 * 14
 
 

@@ -67,7 +67,7 @@ def loan(loan_id: int, loan_date: str, amount: float = 100.0, client: int = 1, c
         pytest.param(
             [loan(3, "2019-01-10", 100.0), loan(1, "2019-02-10", 200.0), loan(2, "2019-03-10", 900.0)],
             [(1, 1, 100.0), (2, 2, 150.0), (3, 0, None)],
-            id="the date decides the order, not the id",
+            id="loans are ordered by date, not by id",
         ),
         pytest.param(
             [loan(9, "2019-01-10", 300.0), loan(4, "2019-01-10", 100.0), loan(7, "2019-01-10", 200.0)],
@@ -147,7 +147,7 @@ def test_car_flag_client_id_loan_date_and_label_are_copied_from_the_loan() -> No
 
 
 @pytest.mark.requirement("CRE-2")
-def test_each_client_gets_the_features_and_date_of_the_newest_loan() -> None:
+def test_each_client_gets_the_features_and_date_of_their_newest_loan() -> None:
     loans = [
         loan(5, "2019-03-01", 500.0),
         loan(4, "2019-03-01", 400.0),

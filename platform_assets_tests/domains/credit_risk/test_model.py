@@ -108,7 +108,7 @@ def test_a_profile_is_the_hash_of_all_columns_about_the_person(engine: Engine) -
         (None, None),
     ],
 )
-def test_each_age_is_in_its_age_group(engine: Engine, age: int | None, group: str | None) -> None:
+def test_each_age_is_assigned_to_the_right_age_group(engine: Engine, age: int | None, group: str | None) -> None:
     table = engine.as_expression(pd.DataFrame({"age": pd.array([age], dtype="Int64")}))
     assert table.select(group=age_group(table.age)).to_pyarrow()["group"].to_pylist() == [group]
 

@@ -1,4 +1,4 @@
-"""Each expectation on the tables of credit risk detects the errors that it is meant for, and no others."""
+"""Tests that each expectation on the credit-risk tables detects the errors it is meant for, and no others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Kill the step that issues forecasts, before or after the database commits; the next run must store every hour.
 
-`main` runs in its own process, and forks once for each run, because the libraries' threads do not survive a fork.
+`main` forks a child process for each run, so that the child can be killed. Run this module in a new process: in a
+process whose libraries have already started threads, the children would lack those threads.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def after_the_commit(issued: IssuedForecasts, rows: Any, inputs: Any) -> int:
 
 
 def publish(services: Services, day: date) -> None:
-    """Publish the features of a day's harvest."""
+    """Publish the features computed from the harvest of `day`."""
     with services.engine.stage(
         demand_features(series(period(day - 21 * DAY, day + 7 * DAY), morning_of(day)))
     ) as staged:
@@ -59,9 +60,9 @@ def publish(services: Services, day: date) -> None:
 
 
 def run(url: str, home: Path, day: date, add: Callable[..., int], version: int) -> None:
-    """Materialise the forecasts with a champion of this version.
+    """Materialise the forecasts with a champion whose version is `version`.
 
-    Print whether all hours are stored, and the stored model versions in PostgreSQL and in the lake.
+    Print whether every hour is stored, and which model versions the rows in PostgreSQL and in the lake have.
     """
     services = Services(Settings(home=home, database_url=SecretStr(url)))
     IssuedForecasts.add = add  # type: ignore[method-assign]  # a separate process

@@ -27,7 +27,7 @@ def hours_of(first: date, last: date) -> list[datetime]:
 
 
 def by_clock(at: datetime) -> float:
-    """Return a value that identifies the local day and hour: 20,000 + 100 for each day of the year + the hour."""
+    """Return a value that identifies the local day and hour: 20,000 + 100 * day of the year + hour."""
     local = at.astimezone(MADRID)
     return 20_000.0 + 100 * local.timetuple().tm_yday + local.hour
 

@@ -34,6 +34,6 @@ class Steady(CurrentChampions):
         return self
 
     def predict(self, rows: Frame) -> dict[str, Any]:
-        """Return forecasts and intervals, (n,) each."""
+        """Return the forecasts and the bounds of their intervals, each of shape (n,)."""
         value = rows["lag_7d_mw"].to_numpy() + self.plus
         return {"value": value, "lower": value - self.width, "upper": value + self.width}

@@ -103,7 +103,7 @@ def test_the_recorded_empty_response_has_no_values(real_data: Path) -> None:
 
 
 @pytest.mark.requirement("ESI-1", "ESI-5")
-def test_the_hours_that_the_client_reads_for_2017_equal_the_published_values(real_data: Path) -> None:
+def test_the_client_reads_the_published_hourly_values_of_2017(real_data: Path) -> None:
     body = content(real_data / "esios" / "indicator_460_2017.json.gz")
 
     def respond(request: Request) -> Reply:

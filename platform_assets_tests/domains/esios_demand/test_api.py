@@ -1,4 +1,4 @@
-"""Issued forecasts over HTTP."""
+"""Tests of the endpoint that returns issued forecasts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATH = "/forecasts/demand"
 
 @pytest.fixture(scope="module")
 def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Services with the forecasts of three days, shared by the tests of a module."""
+    """Services with stored forecasts for three days, shared by all tests in the module."""
     with empty_databases(postgres_server) as url:
         home, owner = tmp_path_factory.mktemp("home"), SecretStr(owner_of(url))
         services = Services(
@@ -51,7 +51,7 @@ def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory
         ("2017-10-29", 25, "2017-10-28T22:00:00Z", "2017-10-29T22:00:00Z"),
     ],
 )
-def test_a_forecast_has_the_hours_of_its_local_day(
+def test_a_response_has_every_hour_of_the_local_day(
     app: FastAPI, people: People, day: str, hours: int, first: str, last: str
 ) -> None:
     with api(app, people.rita) as client:
@@ -85,7 +85,7 @@ def test_a_day_without_a_forecast_returns_404(app: FastAPI, people: People) -> N
 
 @pytest.mark.requirement("ESI-7")
 @pytest.mark.parametrize("day", ["2018-02-30", "2018-1-5", "15.01.2018", "0", "1515974400", "", "2018-01-15T00:00:00"])
-def test_a_text_that_is_not_a_date_is_refused(app: FastAPI, people: People, day: str) -> None:
+def test_text_that_is_not_a_date_is_refused(app: FastAPI, people: People, day: str) -> None:
     with api(app, people.rita) as client:
         answer = client.get(PATH, params={"date": day})
     assert answer.status_code == 422

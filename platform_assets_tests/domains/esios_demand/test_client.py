@@ -153,7 +153,7 @@ BAD_ANSWERS: list[tuple[str, Fault, int, int | None, str]] = [
         r"refused the token \(HTTP 403: Access denied",
     ),
     (
-        "page against robots",
+        "bot-protection page",
         demo.bot_page,
         1,
         403,
@@ -221,7 +221,7 @@ def test_a_request_without_a_response_fails_after_the_last_attempt(server: DemoS
 
 @pytest.mark.requirement("ESI-6")
 @pytest.mark.parametrize("fault", [status(429), status(503), dropped, truncated])
-def test_a_temporary_fault_is_retried(esios: Esios, server: DemoServer, fault: Fault) -> None:
+def test_a_request_is_retried_after_a_temporary_fault(esios: Esios, server: DemoServer, fault: Fault) -> None:
     server.faults.append(fault)
     assert esios.hours(FEBRUARY).state == "complete"
     assert len(server.requests) == 2
@@ -249,7 +249,7 @@ def listed(answer: Reply) -> Reply:
 
 
 @pytest.mark.requirement("ESI-1")
-def test_the_series_is_looked_up_in_the_full_list_if_there_is_no_search(esios: Esios, server: DemoServer) -> None:
+def test_the_series_is_looked_up_in_the_full_list_if_the_server_has_no_search(esios: Esios, server: DemoServer) -> None:
     series = [{"id": number, "name": name, "short_name": "", "description": "<p>"} for number, name in demo.OTHERS]
     found = demo.as_json({"indicators": [*series, {"id": 460, "name": demo.NAME}]})
     server.faults.extend([listed, lambda _: found])
@@ -269,7 +269,7 @@ def test_the_series_is_looked_up_in_the_full_list_if_there_is_no_search(esios: E
         (Series(460, "nuclear", 8741), "has no series 'nuclear'; the search found nothing"),
     ],
 )
-def test_a_series_with_another_number_or_name_is_refused(server: DemoServer, series: Series, said: str) -> None:
+def test_a_series_with_the_wrong_number_or_name_is_refused(server: DemoServer, series: Series, said: str) -> None:
     with quick_client(server, series) as esios, pytest.raises(UpstreamError, match=said):
         esios.check_series()
 
@@ -291,7 +291,7 @@ def test_the_token_is_sent_only_as_a_header_and_masked_in_messages(caplog: pytes
     assert TOKEN not in str(caught.value) + caplog.text
 
 
-def test_a_message_shows_no_control_characters(esios: Esios, server: DemoServer) -> None:
+def test_control_characters_in_an_error_message_are_escaped(esios: Esios, server: DemoServer) -> None:
     server.constant_fault = status(400, b"bad\x1b[2J" + b"x" * 5_000)
     with pytest.raises(UpstreamError, match=r"bad\\x1b\[2Jx+\.\.$") as caught:
         esios.hours(FEBRUARY)

@@ -1,4 +1,4 @@
-"""`esios backfill` loads two years of data in recorded Dagster runs, and continues after an interruption."""
+"""`esios backfill` loads two years of data in Dagster runs, records the runs, and continues after an interruption."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def newest(home: Path) -> TableVersion:
 
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-1", "ESI-4")
-def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
+def test_two_years_load_within_a_minute_if_each_response_takes_100_ms(
     tmp_path: Path, database_url: str, server: DemoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.constant_fault = slow(0.1)
@@ -93,7 +93,7 @@ def test_two_years_from_a_server_that_answers_in_100_ms_take_less_than_a_minute(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")
-def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_undisturbed_one(
+def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_uninterrupted_one(
     warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer
 ) -> None:
     esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)

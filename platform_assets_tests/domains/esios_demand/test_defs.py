@@ -1,4 +1,4 @@
-"""The assets of the power demand, run in Dagster with the real resources and an HTTP server."""
+"""Tests of the demand assets, in Dagster runs with the real resources and a demo server instead of the ESIOS API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def newest(services: Services) -> TableVersion:
 
 
 def stored(services: Services, at: datetime, version: int | None = None) -> tuple[float, str]:
-    """Return the value and the update time of an hour."""
+    """Return the value and the update time that the table stores for an hour."""
     table: Frame = services.tables.read(TABLE, version=version)
     [row] = table[table["datetime"] == at.replace(tzinfo=None)].to_dict("records")
     return row["demand_forecast"], str(row["update_timestamp"])
@@ -44,7 +44,7 @@ def stored(services: Services, at: datetime, version: int | None = None) -> tupl
 
 @pytest.fixture
 def loaded(services: Services) -> Loaded:
-    """Load February and March."""
+    """Return the result of a run that loads February and March."""
     return Loaded(services, FEBRUARY.key, MARCH.key)
 
 
@@ -77,7 +77,7 @@ def test_two_months_are_loaded_checked_and_exported(services: Services, loaded: 
 
 
 @pytest.mark.requirement("ESI-5")
-def test_missing_hours_are_listed_and_the_other_hours_published(services: Services, loaded: Loaded) -> None:
+def test_missing_hours_are_listed_and_the_other_hours_are_published(services: Services, loaded: Loaded) -> None:
     check = loaded.checks["every_hour_is_present"]
     assert check.severity == dg.AssetCheckSeverity.WARN
     # The newest published hour is years old, so the remaining hours of March count as missing.
@@ -135,7 +135,7 @@ def test_a_late_hour_is_added_by_the_next_run(services: Services, series: demo.D
 
 
 @pytest.mark.requirement("ESI-5")
-def test_a_repeated_hour_is_an_error_and_nothing_is_published(
+def test_a_repeated_hour_fails_the_run_and_nothing_is_published(
     services: Services, loaded: Loaded, server: DemoServer
 ) -> None:
     assert loaded.result.success
@@ -185,7 +185,7 @@ def test_an_unpublished_month_does_not_fail_the_run(services: Services) -> None:
 
 
 @pytest.mark.requirement("ESI-6")
-def test_an_api_error_fails_the_step_with_its_message_and_changes_nothing(
+def test_an_api_error_fails_the_step_and_leaves_the_table_unchanged(
     services: Services, loaded: Loaded, server: DemoServer
 ) -> None:
     assert loaded.result.success
@@ -201,7 +201,7 @@ def test_an_api_error_fails_the_step_with_its_message_and_changes_nothing(
     assert newest(services) == before
 
 
-def test_unknown_fields_are_in_the_metadata(services: Services, server: DemoServer) -> None:
+def test_unknown_fields_of_a_response_are_listed_in_the_metadata(services: Services, server: DemoServer) -> None:
     server.constant_fault = demo.edited(lambda body: body.get("indicator", body).update(licence="new"))
     assert Loaded(services, FEBRUARY.key).facts[FEBRUARY.key]["unknown_fields"] == ["indicator.licence"]
 
@@ -216,7 +216,7 @@ def test_the_error_for_a_missing_token_names_the_setting(tmp_path: Path) -> None
 
 
 @pytest.mark.requirement("ESI-1", "PLT-3")
-def test_sample_data_come_over_http_and_are_not_mixed_with_real_data(tmp_path: Path, server: DemoServer) -> None:
+def test_sample_data_are_read_over_http_and_not_mixed_with_real_data(tmp_path: Path, server: DemoServer) -> None:
     settings = Settings(home=tmp_path)
     with closing(Services(settings, (EsiosSettings(),))) as services:
         loaded = Loaded(services, "2017-10-01")
@@ -241,7 +241,7 @@ def test_a_table_that_contains_another_series_is_refused(
 
 
 @pytest.mark.requirement("ESI-4", "PLT-2")
-def test_the_schedule_loads_the_months_around_today_again(services: Services) -> None:
+def test_the_schedule_requests_the_months_of_recent_and_coming_days(services: Services) -> None:
     schedule = defs.load_esios_demand_daily
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 9 * * *", "Europe/Madrid")
     assert (schedule.job_name, schedule.default_status) == ("load_esios_demand", dg.DefaultScheduleStatus.STOPPED)

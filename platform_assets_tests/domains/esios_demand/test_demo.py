@@ -57,7 +57,7 @@ def test_an_hourly_series_has_one_value_per_hour() -> None:
     assert hourly.points(start, start + HOUR) == [(at, demo.megawatts(at)) for at in (start, start + HOUR)]
 
 
-def test_the_values_end_seven_days_ahead() -> None:
+def test_the_values_end_seven_days_after_the_current_day() -> None:
     _, body = answer(start_date="2019-01-01T00:00:00Z", end_date="2019-01-31T00:00:00Z")
     assert body["indicator"]["values"][-1]["datetime"] == "2019-01-07T23:45:00.000+01:00"
     _, body = answer(start_date="2019-02-01T00:00:00Z", end_date="2019-02-03T00:00:00Z")

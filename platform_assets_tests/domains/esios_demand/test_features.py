@@ -39,7 +39,7 @@ def at(day: date, hour: int) -> datetime:
 
 @pytest.fixture(scope="module")
 def march() -> dict[datetime, dict[str, Any]]:
-    """Features of 6 to 30 March 2017, harvested on the morning of the 29th. Summer time began on the 26th."""
+    """Features of 6 to 30 March 2017, from a harvest on the morning of the 29th. Summer time began on the 26th."""
     return features(period(FIRST, TODAY + 7 * DAY), morning_of(TODAY))
 
 
@@ -139,7 +139,7 @@ def test_no_feature_depends_on_hours_after_the_cut_off(
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_missing_hour_empties_only_the_features_computed_from_it() -> None:
+def test_only_features_computed_from_a_missing_hour_are_null() -> None:
     values = period(FIRST, TODAY + 7 * DAY)
     gap = at(TODAY - DAY, 15)
     del values[gap]

@@ -53,7 +53,7 @@ def issued(*days: date, error: float = 100.0) -> list[dict[str, Any]]:
 
 
 def errors_of(rows: list[dict[str, Any]], today: date) -> Frame:
-    """Return the errors that are known on the morning of a day."""
+    """Return the errors that are known on the morning of `today`."""
     schema = ibis.schema({column.name: column.type for column in FORECASTS.columns}).to_pyarrow()
     forecasts = ibis.memtable(pa.Table.from_pylist(rows, schema=schema))
     features = demand_features(series(period(date(2017, 3, 1), today + 7 * DAY), morning_of(today)))
@@ -61,7 +61,7 @@ def errors_of(rows: list[dict[str, Any]], today: date) -> Frame:
 
 
 def many(days: int, *, error: float = 100.0, naive: float = 700.0, covered: float = 0.9) -> Frame:
-    """Return errors of some days with 20 hours each."""
+    """Return the forecast errors of `days` days, each with 20 hours."""
     rows = [
         {
             "datetime_utc": pd.Timestamp("2017-03-01") + number * DAY + hour * HOUR,

@@ -53,7 +53,7 @@ def test_both_rows_of_a_repeated_hour_are_kept() -> None:
 
 
 @pytest.mark.requirement("ESI-2")
-def test_the_frame_contains_the_series_with_sorted_times_without_time_zone() -> None:
+def test_the_frame_is_sorted_by_time_and_its_times_have_no_time_zone() -> None:
     frame = as_frame(merged((SECOND, 2.5), (FIRST, 1.0)), SERIES)
     assert frame.to_dict("list") == {
         "name": [SERIES.name] * 2,

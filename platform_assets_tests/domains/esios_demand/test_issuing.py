@@ -1,4 +1,4 @@
-"""A forecast is issued once, for the next day, by the champion, and is never changed."""
+"""The champion issues one forecast for the next day, and an issued forecast is never changed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def issued(tmp_path: Path, database_url: str) -> Iterator[IssuedForecasts]:
 
 
 def series_until(today: date) -> dict[datetime, float]:
-    """Return the values that are published on the morning of a day: from three weeks before it to a week after it."""
+    """Return the values published by the morning of `today`, from three weeks before that day to a week after it."""
     return period(today - 21 * DAY, today + 7 * DAY)
 
 
@@ -119,7 +119,7 @@ def test_a_day_with_a_clock_change_has_23_or_25_hours(issued: IssuedForecasts, t
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_forecast_lists_incomplete_features_but_is_refused_without_the_mean(issued: IssuedForecasts) -> None:
+def test_incomplete_features_are_listed_but_a_missing_24_hour_mean_is_an_error(issued: IssuedForecasts) -> None:
     values = series_until(TODAY)
     day = hours_of(TODAY - DAY, TODAY - DAY)
     old = {at: value for at, value in values.items() if at < day[12]}
@@ -136,7 +136,7 @@ def test_intervals_become_wider_after_days_with_low_coverage(issued: IssuedForec
     widths = []
     for number in range(4):
         today = TODAY + number * DAY
-        # The demand is 700 MW above the forecast, outside an interval of 500 MW.
+        # The demand is 700 MW above the forecast, but the interval extends only 500 MW to each side.
         issue_on(today, issued, Steady(width=500))
         rows = issued.of_day(today + DAY)
         widths.append((rows[0]["upper_mw"] - rows[0]["demand_mw"]) / 500)
@@ -149,12 +149,14 @@ def test_intervals_become_wider_after_days_with_low_coverage(issued: IssuedForec
     ("missed", "expected"),
     [([], 1.0), ([0.1, 0.1], 1.0), ([1.0], 1.716), ([0.0], 0.942), ([1.0] * 9, 3.0), ([0.0] * 99, 0.4)],
 )
-def test_the_interval_factor_grows_after_misses_and_stays_within_bounds(missed: list[float], expected: float) -> None:
+def test_the_interval_factor_grows_with_missed_hours_and_stays_within_bounds(
+    missed: list[float], expected: float
+) -> None:
     assert interval_factor(missed) == pytest.approx(expected, abs=0.001)
 
 
 @pytest.mark.requirement("ESI-7")
-def test_the_next_run_completes_a_killed_run_and_issues_the_forecast_once(
+def test_the_run_after_a_killed_run_stores_each_forecast_exactly_once(
     warm: WarmParent, database_url: str, tmp_path: Path
 ) -> None:
     with warm.start(killed_issue.main, database_url, tmp_path) as process:

@@ -1,4 +1,4 @@
-"""The demand model on the real series of 2017: trained and tested month by month, as the platform would have done."""
+"""Tests of the demand model on the real series of 2017. A model trained on earlier months forecasts each month."""
 
 from __future__ import annotations
 

@@ -60,5 +60,5 @@ def test_hours_can_be_limited_to_those_before_an_instant() -> None:
         ("2018-03-31T22:30+00:00", ["2018-03-01", "2018-04-01"]),
     ],
 )
-def test_months_around_a_time_include_the_days_before_and_after_it(now: str, keys: list[str]) -> None:
+def test_months_around_covers_ten_days_before_and_seven_days_after_a_time(now: str, keys: list[str]) -> None:
     assert [month.key for month in months_around(datetime.fromisoformat(now), 10, 7)] == keys

@@ -20,7 +20,7 @@ def alternating(*months: Month, until: datetime | None = None) -> dict[datetime,
 
 
 @pytest.mark.requirement("ESI-5")
-def test_every_hour_until_yesterday_is_expected() -> None:
+def test_every_hour_before_today_must_have_a_value() -> None:
     until = datetime(2018, 3, 9, 23, tzinfo=UTC)
     values = alternating(FEBRUARY, MARCH, until=until)
     found = examine(values, [FEBRUARY, MARCH, APRIL], NOW)
@@ -48,7 +48,7 @@ def test_a_jump_of_more_than_6000_mw_is_found(change: float, jumps: list[float])
     assert found == list(zip([at, at + HOUR], jumps, strict=False))
 
 
-def test_a_jump_at_the_start_of_a_month_is_compared_with_the_month_before() -> None:
+def test_the_first_hour_of_a_month_is_compared_with_the_previous_month() -> None:
     values = alternating(FEBRUARY, MARCH)
     values |= {at: value + 9_000 for at, value in values.items() if at >= MARCH.start}
     assert [at for at, _ in examine(values, [MARCH], NOW).jumps] == [MARCH.start]

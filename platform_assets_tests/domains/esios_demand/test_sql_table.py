@@ -32,7 +32,7 @@ KEY = "update_timestamp TEXT, PRIMARY KEY (id, datetime))"
 def run(
     services: Services, selection: Sequence[dg.AssetsDefinition] | None = None
 ) -> tuple[dg.ExecuteInProcessResult, dict[str, Any]]:
-    """Harvest and load a month, and return the result and the metadata of the asset of the SQL table."""
+    """Harvest and load a month. Return the run's result and the metadata of the asset that loads the SQL table."""
     with empty_instance() as instance:
         result = dg.materialize(
             [defs.demand_forecast, defs.demand_forecast_esios],
@@ -105,8 +105,8 @@ def test_sample_data_are_loaded_into_the_configured_database_only_on_request(tmp
             refused
         )
         assert "PLATFORM_SQL_TARGET_DEMO=on" in failure(refused)
-        # With live sources, the table still contains sample data. The load is refused, because the rows are checked
-        # and not the settings.
+        # The sources are live now, but the table still contains sample data. The load is refused, because the check
+        # looks at the rows, not at the settings.
         real = Settings(sources="live", **settings)  # type: ignore[arg-type]
         with closing(Services(real, (EsiosSettings(),))) as services:
             assert "contains sample data" in failure(run(services, [defs.demand_forecast_esios])[0])

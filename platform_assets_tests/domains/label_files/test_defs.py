@@ -96,7 +96,7 @@ def test_labels_are_stored_and_bad_lines_are_kept_with_their_reasons(services: S
         f"no_such_model,1,{OBSERVED},{request},,",
         f"{MODEL},1,2199-01-01T00:00:00Z,{request},,",
     )
-    # Two files with the same content are read once.
+    # This copy has the same content, so only one of the two files is read.
     (folder / "copy.csv").write_bytes((folder / "monday.csv").read_bytes())
     result = run(services)
     assert result.success, failure(result)
@@ -179,7 +179,7 @@ def test_the_sensor_launches_the_job_for_waiting_files(services: Services, folde
 
 
 @pytest.mark.requirement("PLT-3")
-def test_demo_sources_without_a_location_use_an_empty_folder(tmp_path: Path, database_url: str) -> None:
+def test_labels_are_read_from_an_empty_folder_if_no_landing_zone_is_set(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path / "home", database_url=SecretStr(database_url))
     services = Services(settings, (LabelFilesSettings(),))
     result = run(services)

@@ -1,4 +1,4 @@
-"""The two assets on sample data and on unusual files, with the real Dagster definitions."""
+"""Tests of the two assets with sample data and with unusual files, in runs of the real Dagster definitions."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_every_readable_row_gets_its_distance(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("OPT-1", "PLT-6")
-def test_rows_without_usable_coordinates_do_not_prevent_other_distances(run: Run) -> None:
+def test_rows_with_invalid_coordinates_are_quarantined_and_the_others_published(run: Run) -> None:
     outcome = run(distances)
     bad = outcome.table("distances_quarantine")
     assert sorted(bad.broken_rules.value_counts().items()) == [("latitude_is_a_number", 2), ("line_is_readable", 1)]
@@ -124,7 +124,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_the_metadata_show_columns_a_comparison_of_sizes_and_the_encoding(run: Run) -> None:
+def test_the_metadata_show_the_columns_the_size_comparison_and_the_encoding(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]
@@ -174,7 +174,9 @@ def test_a_parquet_file_is_accepted(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_compact, read_distances])
-def test_a_failed_read_names_the_source_and_leaves_no_files(tmp_path: Path, read: Callable[..., Any]) -> None:
+def test_the_error_for_a_failed_read_names_the_source_and_no_files_remain(
+    tmp_path: Path, read: Callable[..., Any]
+) -> None:
     path = tmp_path / "broken.csv"
     path.write_bytes(b"PAR1 and nothing more")
     given = OptimisationSettings(memory_data_uri=str(path), speed_data_uri=str(path))

@@ -1,4 +1,4 @@
-"""The demo hotels are reproducible, complete, and have the same irregularities as the real hotels."""
+"""The demo hotels are reproducible and complete, and have the same irregularities as the real hotels."""
 
 from __future__ import annotations
 

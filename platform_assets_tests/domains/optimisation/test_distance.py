@@ -53,7 +53,7 @@ def test_the_error_for_generated_angles_is_within_the_documented_bound(latitude:
 
 @pytest.mark.requirement("OPT-1")
 @pytest.mark.parametrize("scale", [1e-300, 1e-9, 1.0, np.pi, 180.0, 1e4, FAR])
-def test_the_error_for_random_angles_of_any_size_is_within_the_bound(scale: float) -> None:
+def test_the_error_for_random_angles_of_any_size_is_within_the_documented_bound(scale: float) -> None:
     random = np.random.default_rng(3)
     angles = random.uniform(-scale, scale, (2, 300))
     worst = max(
@@ -77,7 +77,7 @@ def test_the_error_for_random_angles_of_any_size_is_within_the_bound(scale: floa
         (INF, 1.0, NAN),
         (1.0, -INF, NAN),
         (5e-324, 5e-324, 0.0),
-        # New York's coordinates. The haversine formula would convert them to radians first.
+        # New York's coordinates in degrees. The tested formula does not convert them to radians, unlike haversine.
         (40.7, -74.0, np.sin(20.35) ** 2 + np.cos(40.7) * np.cos(-74.0) * np.sin(-37.0) ** 2),
     ],
 )
@@ -96,7 +96,7 @@ def test_the_exact_fallback_is_used_only_for_rows_that_need_it() -> None:
 
 @pytest.mark.requirement("OPT-1")
 @pytest.mark.parametrize("rows", [0, 1, 7, PIECE, PIECE + 1, 2 * PIECE + 3])
-def test_a_distance_is_bit_identical_in_a_small_batch_and_in_threads(rows: int) -> None:
+def test_a_distance_does_not_depend_on_the_batch_size_or_on_threads(rows: int) -> None:
     latitude, longitude = random_angles(rows)
     found = distance(latitude, longitude)
     assert found.shape == (rows,)
@@ -151,7 +151,7 @@ def test_other_number_types_are_converted_to_floats(latitude: Any, longitude: An
 
 
 @pytest.mark.parametrize("dtype", ["Float64", "Int64", "double[pyarrow]"])
-def test_missing_values_of_pandas_give_nan(dtype: str) -> None:
+def test_missing_pandas_values_give_nan(dtype: str) -> None:
     found = distance(pd.Series([1, None, 3], dtype=dtype), pd.Series([1, 2, None], dtype=dtype))
     assert np.isnan(found).tolist() == [False, True, True]
 
@@ -195,7 +195,7 @@ print(json.dumps([value, sum(stats.cache_hits.values()), sum(stats.cache_misses.
 
 
 def call(folder: Path, home: Path) -> list[float]:
-    """Run the formula in a fresh process; return its value, and the numbers of cache hits and of compilations."""
+    """Run the formula in a new process. Return its result, the number of cache hits and the number of compilations."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA", "XDG"))}
     done = subprocess.run(
         [sys.executable, "-B", "-c", CALL],

@@ -102,7 +102,9 @@ def test_a_column_of_any_type_is_read_back_bit_for_bit(series: pd.Series[Any]) -
 
 @pytest.mark.requirement("OPT-2")
 @given(COLUMNS.filter(len), st.integers(2, 40))
-def test_a_repeated_column_is_read_back_and_is_not_larger(series: pd.Series[Any], times: int) -> None:
+def test_a_repeated_column_is_read_back_unchanged_and_is_not_larger_than_in_pandas(
+    series: pd.Series[Any], times: int
+) -> None:
     frame = pd.concat([series.to_frame("x")] * times, ignore_index=True)
     table = shrink(frame)
     same(table.frame(), frame)
@@ -204,7 +206,7 @@ def read(path: Path) -> dict[str, list[Any]]:
 
 @pytest.mark.requirement("OPT-2")
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
-def test_a_file_gives_the_values_that_pandas_reads(tmp_path: Path, encoding: str) -> None:
+def test_a_csv_file_gives_the_same_values_as_pandas(tmp_path: Path, encoding: str) -> None:
     hotels.generate(tmp_path / "bad.csv", 3_000)
     lines = (tmp_path / "bad.csv").read_text(encoding="cp1252").splitlines()
     path = write(tmp_path / "hotels.csv", "\n".join(x for x in lines if "surplus" not in x) + "\n", encoding)
@@ -302,18 +304,18 @@ def test_a_declared_type_is_used_instead_of_an_inferred_one(tmp_path: Path) -> N
     table = read_small(path, types={"code": pa.string(), "x": pa.float64(), "flag": pa.int64()})
     assert table.frame()["Code"].tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
     assert str(table.frame()["x"].tolist()) == str([1.0, 2.5, NAN, -0.0] * 3)
-    # Values with a declared integer type must stay numbers, because the engine would refuse booleans.
+    # Values with a declared integer type must stay numbers, because the engine rejects booleans in an integer column.
     assert table.arrow["flag"].to_pylist() == [1, 0, 1, 1] * 3
     texts = read_small(path, types={"code": pa.float64()}).frame()["Code"]
     assert texts.tolist() == ["1E5", "+10101", "NA", "1701.0"] * 3
 
 
-def test_columns_without_values_become_missing_numbers(tmp_path: Path) -> None:
+def test_empty_columns_are_read_as_missing_numbers(tmp_path: Path) -> None:
     frame = read_small(write(tmp_path / "x.csv", "x,y\n,1\n,2\n")).frame()
     same(frame, pd.read_csv(tmp_path / "x.csv"))
 
 
-def test_texts_that_pandas_reads_as_missing_become_missing_numbers(tmp_path: Path) -> None:
+def test_text_that_pandas_reads_as_missing_is_read_as_a_missing_number(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "x,y\n1.5,1\n" + "".join(f"{word},1\n" for word in MISSING))
     same(read_small(path).frame(), pd.read_csv(path))
     assert read_small(path).frame()["x"].isna().sum() == len(MISSING)
@@ -361,7 +363,7 @@ def test_each_row_has_its_line_number_and_no_line_is_lost(
         ("cp1250", "cp1250", "Zażółć gęślą jaźń"),
     ],
 )
-def test_a_file_is_read_in_the_detected_or_the_stated_encoding(
+def test_a_file_is_read_in_the_detected_or_the_declared_encoding(
     tmp_path: Path, encoding: str, stated: str | None, word: str
 ) -> None:
     path = write(tmp_path / "x.csv", f'name,n\n"{word}",1\nplain,2\n' + "plain,3\n" * 50, encoding)
@@ -415,8 +417,8 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
         [sys.executable, "-c", READ, str(some), str(many)], check=True, stdout=subprocess.PIPE, text=True
     )
     size, of_python, of_arrow = map(int, done.stdout.split())
-    # Add the peak of Python with numpy and the peak of Arrow, although they may occur at different times. The constant
-    # allows for the pieces of the file in memory, which are large compared with this table.
+    # Python (with numpy) and Arrow may reach their peaks at different times, but the sum is an upper bound. The 2 MiB
+    # allow for the parts of the file that are in memory during the read, which are large compared with this table.
     assert of_python + of_arrow < 1.3 * size + 2**21
     assert size < 0.2 * many.stat().st_size
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.engine.query_engine import Engine
 
 HISTORY = "sensor/historical_sensor_data.csv"
-"""Path of the real history in the folder of the real data."""
+"""Path of the real history, relative to the folder with the real data."""
 
 
 def history_of(file: Path) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Kill the prediction step before each call to the database or the lake, and let the next run store the predictions.
 
-`main` runs in its own process and forks once for each kill, because the libraries' threads do not survive a fork. Each
-child first completes the work of the previous child, which was killed, and prints one line with the faults that it
-finds in the results. Then it lands more files, and is killed while it predicts them.
+`main` forks a child process for each kill. Run this module in a new process: in a process whose libraries have already
+started threads, the children would lack those threads. Each child first completes the work of the previous child, which
+was killed, and prints one line with the faults that it finds in the results. Then it lands more files, and is killed
+while it makes predictions for them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NAMES = [column.name for column in PREDICTIONS.columns]
-# Driver functions that run all statements, database commits and lake commits.
+# Driver functions through which all database statements, database commits and lake commits go.
 CALLS: tuple[tuple[Any, str], ...] = (
     (psycopg.Cursor, "execute"),
     (psycopg.Cursor, "copy"),
@@ -37,7 +38,7 @@ CALLS: tuple[tuple[Any, str], ...] = (
 
 
 class Fuse:
-    """Kills this process before the call with a given number."""
+    """Counts calls, and kills this process just before the call with the given number."""
 
     def __init__(self, number: int) -> None:
         self.left = number
@@ -48,9 +49,9 @@ class Fuse:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that counts down before the call.
+        """Return a wrapper of `call` that counts the call first.
 
-        A kill after a call has the same effect as a kill before the next call.
+        Kills after a call need no test: they have the same effect as a kill before the next call.
         """
 
         @functools.wraps(call)
@@ -62,7 +63,7 @@ class Fuse:
 
 
 def dropped(number: int) -> list[str]:
-    """Return the names of the files that a child lands."""
+    """Return the names of the files that the child with this number lands."""
     return [f"pump_{number}/20260301T0{minute}00Z.txt" for minute in (1, 2)]
 
 
@@ -73,7 +74,10 @@ def land(plant: Plant, number: int) -> None:
 
 
 def faults(plant: Plant, children: int) -> list[str]:
-    """Return lost, duplicate or inconsistent results after a complete run, given the number of earlier children."""
+    """Describe the lost, duplicate or inconsistent results of a complete run.
+
+    `children` is the number of children that have landed files so far.
+    """
     names = [name for number in range(1, children + 1) for name in dropped(number)]
     in_database, in_lake = plant.in_database(*NAMES), plant.in_lake(*NAMES)
     found = [] if in_database == in_lake else ["the lake differs from the database"]
@@ -89,7 +93,7 @@ def faults(plant: Plant, children: int) -> list[str]:
 
 
 def child(url: str, home: Path, number: int) -> None:
-    """Complete the work of the previous child, land files, and predict them until the fuse kills the process."""
+    """Complete the work of the previous child, land files, and make predictions until the fuse kills the process."""
     plant = Plant(open_plant(home, url))
     if number == 1:
         plant.promote(2.0)

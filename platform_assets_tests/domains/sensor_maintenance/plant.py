@@ -48,7 +48,7 @@ def model_of(slope: float, ranges: bool = True) -> FittedModel:
 
 
 def open_plant(home: Path, url: str, **settings: Any) -> Services:
-    """Return services whose landing zone is the folder `zone` in `home`. They read files without a settle time."""
+    """Return services whose landing zone is the folder `zone` in `home`, and which read new files immediately."""
     (home / "zone").mkdir(parents=True, exist_ok=True)
     own = SensorMaintenanceSettings(
         sensor_landing_uri=str(home / "zone"),
@@ -96,7 +96,7 @@ class Plant:
         )
 
     def run(self, *assets: dg.AssetsDefinition) -> dict[str, Any]:
-        """Materialise some assets, by default all of the domain, and return the metadata of the predictions."""
+        """Materialise `assets` (by default all assets of the domain), and return the metadata of the predictions."""
         with empty_instance() as instance:
             given = resources(lambda: self.services)
             result = dg.materialize(ALL, selection=[*(assets or ALL)], resources=given, instance=instance)

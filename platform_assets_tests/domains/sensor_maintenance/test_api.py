@@ -1,4 +1,4 @@
-"""Sensor maintenance over HTTP: predictions equal the model's scores, and stored predictions are found by file."""
+"""Tests of the HTTP endpoints: predictions equal the model's scores, and stored predictions are found by file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def services(postgres_server: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    """Services whose database has landing files and predictions, shared by the tests of a module."""
+    """Services with landed files and predictions in the database, shared by all tests in the module."""
     with empty_databases(postgres_server) as url:
         home, owner = tmp_path_factory.mktemp("home"), SecretStr(owner_of(url))
         settings = Settings(

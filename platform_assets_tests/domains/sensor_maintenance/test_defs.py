@@ -62,7 +62,7 @@ def test_sample_data_are_published_and_their_bad_rows_quarantined(services: Call
 
 
 @pytest.mark.requirement("PLT-6", "PLT-12")
-def test_bad_rows_are_quarantined_and_equal_readings_are_kept(
+def test_bad_rows_are_quarantined_and_repeated_readings_are_kept(
     services: Callable[..., Services], tmp_path: Path
 ) -> None:
     lines = ["label,row,sensor_2,sensor_1", "1.0,9,0.5,0.25", "1.0,9,0.5,0.25", "0,9,0.5,0.25", "2,9,1,1", ",9,1,1"]

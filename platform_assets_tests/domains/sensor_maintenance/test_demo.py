@@ -37,13 +37,13 @@ def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("PLT-3")
 @pytest.mark.parametrize("wanted", [100, 20_000])
-def test_a_demo_has_enough_readings_for_the_gate_and_trains_quickly(tmp_path: Path, wanted: int) -> None:
+def test_the_demo_history_always_has_the_same_number_of_readings(tmp_path: Path, wanted: int) -> None:
     found = Sources(Settings(home=tmp_path, demo_rows=wanted)).find(SOURCE)
     assert len(Path(found.uri).read_text(encoding="utf-8").splitlines()) == 1 + ROWS
 
 
 @pytest.mark.requirement("OPS-4", "MON-1")
-def test_the_sample_files_raise_a_drift_alarm_that_begins_with_the_drifting_device(tmp_path: Path) -> None:
+def test_the_first_drift_alarm_occurs_at_the_sample_file_of_the_drifting_device(tmp_path: Path) -> None:
     history = demo_history(tmp_path, ROWS)
     rulers = [NumberRuler(history[name].to_numpy()) for name in READINGS]
     detectors = [ColumnDetector(ruler, len(rulers), Settings().drift_false_alarm_days) for ruler in rulers]
@@ -57,7 +57,7 @@ def test_the_sample_files_raise_a_drift_alarm_that_begins_with_the_drifting_devi
 
 
 def shape(history: pd.DataFrame) -> list[float]:
-    """Return the means and standard deviations of a history: of all readings, and of each class."""
+    """Return the means and standard deviations of the readings, overall and by class, and the mean of the label."""
     of_classes = history.groupby("label")[READINGS]
     return [
         *history[READINGS].mean(),
@@ -74,5 +74,5 @@ def test_sample_readings_are_standardised_and_classes_are_equally_frequent(tmp_p
 
 
 @pytest.mark.real_data
-def test_the_sample_has_the_shape_of_the_real_history(real_data: Path, tmp_path: Path) -> None:
+def test_the_sample_has_the_means_and_standard_deviations_of_the_real_history(real_data: Path, tmp_path: Path) -> None:
     assert shape(demo_history(tmp_path, 20_000)) == pytest.approx(shape(history_of(real_data / HISTORY)), abs=0.06)

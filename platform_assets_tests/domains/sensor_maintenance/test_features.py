@@ -1,4 +1,4 @@
-"""The identity of a reading, the examples of the model, and the newest decision of each device."""
+"""Tests of the identity of a reading, the model's examples, and the newest decision for each device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_identity_of_a_reading_is_a_digest_of_its_values(engine: Engine) -> 
     assert found == [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
-def test_examples_keep_their_ids_when_the_file_is_sorted_differently_and_grows(engine: Engine, tmp_path: Path) -> None:
+def test_examples_keep_their_ids_when_the_file_is_reordered_and_extended(engine: Engine, tmp_path: Path) -> None:
     history = demo_history(tmp_path, 200)
     history = pd.concat([history, history.head(20)], ignore_index=True).assign(row=range(len(history) + 20))
     before = examples_of(engine, history)

@@ -1,4 +1,4 @@
-"""New readings land from the real file and from sample files. Live runs are refused if no folder is configured."""
+"""New readings are loaded from the real file and from sample files. Without a configured folder, live runs fail."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(services: Services) -> dg.ExecuteInProcessResult:
 
 @pytest.mark.real_data
 @pytest.mark.requirement("SEN-1", "PLT-12")
-def test_the_real_file_lands_completely(services: Callable[..., Services], real_data: Path, tmp_path: Path) -> None:
+def test_the_real_file_is_loaded_completely(services: Callable[..., Services], real_data: Path, tmp_path: Path) -> None:
     content = (real_data / "sensor" / "real_sensor_data.csv").read_bytes()
     (tmp_path / "zone" / "dev7").mkdir(parents=True)
     (tmp_path / "zone" / "dev7" / "20240402T0930.txt").write_bytes(content)
@@ -68,7 +68,7 @@ def test_the_real_file_lands_completely(services: Callable[..., Services], real_
 
 
 @pytest.mark.requirement("SEN-1", "PLT-6")
-def test_sample_files_land_in_the_first_run_with_the_time_of_each_reading(services: Callable[..., Services]) -> None:
+def test_the_first_run_loads_the_sample_files_with_the_time_of_each_reading(services: Callable[..., Services]) -> None:
     opened = services()
     result = run(opened)
     assert result.success, failure(result)
@@ -82,7 +82,7 @@ def test_sample_files_land_in_the_first_run_with_the_time_of_each_reading(servic
         "sensor_2_is_a_number, sensor_2_is_present",
     )
     assert metadata(result)["demo"] is True
-    # The sample files are written once. A removed file is not written again.
+    # The sample files are written only once, so the second run finds no new rows.
     assert (
         not run(opened)
         .asset_materializations_for_node("sensor_maintenance__readings_incoming")[0]

@@ -139,6 +139,6 @@ def test_the_real_history_passes_the_gate_and_the_approximation_trains_faster(en
     assert abs(exact.mean - approximate.mean) < 0.005
     assert (exact.artefact_bytes or 0) > 10 * (approximate.artefact_bytes or 0) > 0
     times = {point.examples: point.fit_seconds for point in fitted.curve if point.candidate == exact.candidate}
-    # Training takes more than linear time. With eight times as many readings, quadratic time would give a factor of
-    # 64, but constant costs lower the factor.
+    # Training time grows faster than the number of readings. For eight times as many readings, quadratic growth would
+    # give a factor of 64, but fixed costs lower it.
     assert times[800] > 8 * times[100]

@@ -69,7 +69,7 @@ def test_each_reading_gets_the_score_and_the_decision_of_the_champion(plant: Pla
 
 
 @pytest.mark.requirement("SEN-6")
-def test_files_wait_for_a_champion_and_are_predicted_after_its_promotion(plant: Plant) -> None:
+def test_files_wait_until_a_champion_is_promoted_and_then_get_predictions(plant: Plant) -> None:
     plant.drop(NEW, (1.0, 0.0))
     facts = plant.run()
     assert facts[WAITS].startswith(f"1 file is waiting: {MODEL.name} has no champion")
@@ -104,14 +104,14 @@ def test_a_new_champion_predicts_new_files_only(plant: Plant) -> None:
 
 
 @pytest.mark.requirement("SEN-6")
-def test_all_predictions_of_a_run_have_one_version_even_if_the_champion_changes(plant: Plant) -> None:
+def test_all_predictions_of_a_run_use_one_model_version_even_if_the_champion_changes(plant: Plant) -> None:
     plant.promote(2.0)
     for minute in range(6):
         plant.drop(f"pump_1/20260301T09{minute:02}00Z.txt", (1.0, minute / 10), (-1.0, minute / 10))
     plant.run(readings_incoming)
 
     class ChangingChampions(CurrentChampions):
-        """Promote a new champion immediately after each load."""
+        """A source of champions that promotes a new champion immediately after each load."""
 
         def load(self, model: str) -> LiveModel:
             live = plant.services.current_champions.load(model)
@@ -132,7 +132,7 @@ def test_all_predictions_of_a_run_have_one_version_even_if_the_champion_changes(
     outcome = predictor.predict(plant.services.tables.scan(READINGS_INCOMING.name), "run", rows_at_once=5)
     assert (outcome.files, outcome.rows, outcome.waiting) == (6, 12, 0)
     stored = plant.in_database("predicted_at", "file_digest", "model_version")
-    # Each transaction stores two files, which have four rows.
+    # Each transaction stores the predictions for two files, four rows in total.
     assert sorted(Counter(at for at, _, _ in stored).values()) == [4, 4, 4]
     assert {version for _, _, version in stored} == {1}
     assert plant.versions == 2
@@ -206,7 +206,7 @@ def test_lost_predictions_in_the_database_are_restored_from_the_lake(plant: Plan
 
 
 @pytest.mark.requirement("SEN-6", "PLT-2")
-def test_the_sensor_reports_files_without_a_champion_and_launches_after_a_promotion(plant: Plant) -> None:
+def test_the_sensor_reports_files_that_wait_for_a_champion_and_launches_a_run_after_a_promotion(plant: Plant) -> None:
     def tick() -> SensorExecutionData:
         resources = {"zones": plant.services.zones, "ledger": plant.services.ledger}
         with empty_instance() as instance:
@@ -227,7 +227,7 @@ def test_the_sensor_reports_files_without_a_champion_and_launches_after_a_promot
 
 
 @pytest.mark.requirement("SEN-6")
-def test_each_device_has_its_newest_decision(plant: Plant) -> None:
+def test_the_newest_decision_is_stored_for_each_device(plant: Plant) -> None:
     plant.promote(2.0)
     plant.drop(NEW, (1.0, 0.0), (-1.0, 0.0))
     plant.drop("pump_2/20260301T090000Z.txt", (2.0, 0.0))

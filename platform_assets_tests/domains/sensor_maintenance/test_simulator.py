@@ -1,4 +1,4 @@
-"""Simulated devices write every kind of file. The seed makes the files reproducible, and no file stays half-written."""
+"""The device simulator writes every kind of file. The files are reproducible, and no file stays half-written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def written(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.requirement("SEN-1")
-def test_the_first_files_include_every_kind() -> None:
+def test_the_first_files_include_every_kind_of_file() -> None:
     found = {drop.kind: drop for drop in generated(len(KINDS))}
     assert [*found] == [*KINDS]
     assert found["on time"].name.endswith("/20260301T120000.000000Z.txt")
@@ -44,13 +44,13 @@ def test_the_first_files_include_every_kind() -> None:
         found["damaged"].content.decode()
 
 
-def test_the_seed_determines_kinds_and_contents() -> None:
+def test_the_seed_determines_the_kinds_and_contents_of_the_files() -> None:
     assert generated(40) == generated(40)
     assert generated(40, seed=1) != generated(40, seed=2)
     assert len({drop.name for drop in generated(200)}) == 200
 
 
-def test_the_drifting_device_moves_away_from_the_other_devices() -> None:
+def test_the_mean_reading_of_the_drifting_device_rises() -> None:
     def mean(drop: Drop) -> float:
         values = [float(line.split(b",")[2]) for line in drop.content.splitlines()[1:]]
         return sum(values) / len(values)
@@ -60,7 +60,7 @@ def test_the_drifting_device_moves_away_from_the_other_devices() -> None:
     assert drifting[-1] - drifting[0] > 2
 
 
-def test_a_half_written_file_is_completed_with_the_next_file(tmp_path: Path) -> None:
+def test_a_half_written_file_is_completed_when_the_next_file_is_written(tmp_path: Path) -> None:
     found = generated(6)
     half = next(drop for drop in found if drop.begun)
     seen: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Sentence relevance over HTTP: predictions for raw sentences, and clear errors for invalid input."""
+"""Tests of the HTTP endpoint: predictions for raw sentences, and clear errors for invalid input."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def test_the_shipped_model_classifies_the_examples_in_the_docs_correctly() -> No
 
 
 @pytest.mark.requirement("REL-3")
-def test_a_prediction_has_label_score_and_model_version(desk: TestClient, champion: int, model: FittedModel) -> None:
+def test_a_prediction_has_a_label_a_score_and_a_model_version(
+    desk: TestClient, champion: int, model: FittedModel
+) -> None:
     for sentence, relevant in ((FIRE, True), (PARTY, False)):
         found = desk.post(PREDICTIONS, json={"sentence": sentence}).json()
         assert found == {
@@ -195,7 +197,7 @@ def test_the_error_for_an_invalid_sentence_names_the_field(desk: TestClient, nam
         "\U000e0041\ufeff\u2060 fire",
     ],
 )
-def test_hostile_texts_get_a_score(desk: TestClient, text: str) -> None:
+def test_hostile_text_gets_a_score(desk: TestClient, text: str) -> None:
     response = desk.post(PREDICTIONS, json={"sentence": text})
     assert response.status_code == 200
     assert 0 < response.json()["score"] < 1

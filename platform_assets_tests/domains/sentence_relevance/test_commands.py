@@ -1,4 +1,4 @@
-"""`sentences pack` and `unpack` write the complete file, or no file and a one-line error."""
+"""The commands `pack` and `unpack` either write the complete file, or print a one-line error and write no file."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def test_a_broken_archive_causes_a_one_line_error_and_keeps_the_existing_file(
     assert files(tmp_path) <= {"db.tar.gz", "out.sqlite"}
 
 
-def test_a_missing_table_and_an_archive_over_the_limit_are_rejected(tmp_path: Path) -> None:
+def test_an_archive_without_the_table_or_over_the_size_limit_is_rejected(tmp_path: Path) -> None:
     packed = tmp_path / "db.tar.gz"
     packed.write_bytes(pack(database(tmp_path, [], "CREATE TABLE loans (a)")))
     done = platform_assets("sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"))
-    assert (done.code, "without the table 'data'; it has ['loans']" in done.err) == (1, True)
+    assert (done.code, "without the table 'data'; its tables are ['loans']" in done.err) == (1, True)
     packed.write_bytes(pack(database(tmp_path, labelled(*TEXTS))))
     limited = platform_assets(
         "sentences", "unpack", str(packed), str(tmp_path / "out.sqlite"), PLATFORM_ARCHIVE_MAX_BYTES=1_000

@@ -1,4 +1,4 @@
-"""Dagster runs of both tables, with sample data, bad rows, broken archives and the real archive."""
+"""Dagster runs that build both tables from sample data, bad rows, broken archives and the real archive."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_broken_archive_fails_with_a_one_line_error_and_keeps_the_last_good_ta
 
 
 @pytest.mark.requirement("REL-1")
-def test_the_error_for_an_archive_over_the_limit_names_the_setting(run: Run, tmp_path: Path) -> None:
+def test_the_error_for_an_archive_over_the_size_limit_names_the_setting(run: Run, tmp_path: Path) -> None:
     outcome = run(archive(tmp_path, ("a fire", "Relevant")), archive_max_bytes=1_000)
     assert "has more than 1,000 bytes when unpacked" in outcome.failures[0]
     assert "raise PLATFORM_ARCHIVE_MAX_BYTES" in outcome.failures[0]
@@ -250,7 +250,7 @@ def test_the_sensor_trains_the_model_when_the_archive_changes(tmp_path: Path) ->
 
 
 def unpacked(packed: Path) -> bytes:
-    """Return the database in an archive."""
+    """Return the content of the database file in an archive."""
     with tarfile.open(packed) as archive:
         content = archive.extractfile(archive.getmembers()[-1])
         assert content

@@ -1,4 +1,4 @@
-"""Which sentences are used for training, and the reasons for which the others are excluded."""
+"""Tests of which sentences are used for training, and of the reasons why the others are excluded."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def archived(*rows: tuple[str, str], first: int = 0) -> Frame:
 
 
 def became(*rows: tuple[str, str]) -> list[int | str]:
-    """Return the label (1 or 0) of each sentence that is used, and the reason for each excluded sentence."""
+    """Return one entry per sentence: its label (1 or 0) if it is used for training, else why it is excluded."""
     found = label(archived(*rows))
     assert (found["relevant"].isna() == found["set_aside"].notna()).all()
     return [
@@ -67,7 +67,7 @@ def became(*rows: tuple[str, str]) -> list[int | str]:
         # Different labels: no sentence is used.
         ([("a fire", YES), ("a fire", NO)], [CONFLICTING] * 2),
         ([("a fire", YES), ("a fire", YES), ("@me a FIRE", NO)], [CONFLICTING] * 3),
-        # An undecided sentence does not conflict with a label, and is not the first of equal sentences.
+        # An undecided sentence does not conflict with a label, and does not make a later equal sentence a repeat.
         ([("a fire", MAYBE), ("a fire", YES), ("a fire", YES)], [UNDECIDED, 1, REPEAT]),
         ([("a fire", YES), ("a fire", NO), ("a fire", MAYBE)], [CONFLICTING, CONFLICTING, UNDECIDED]),
         ([("a fire", MAYBE), ("a fire", MAYBE)], [UNDECIDED] * 2),
@@ -83,7 +83,7 @@ def test_each_sentence_is_used_or_excluded_with_a_reason(
 
 @settings(max_examples=40)
 @given(drawn)
-def test_one_of_several_equal_sentences_is_used_and_none_if_labels_differ(rows: list[tuple[str, str]]) -> None:
+def test_equal_sentences_are_used_once_or_not_at_all_if_their_labels_differ(rows: list[tuple[str, str]]) -> None:
     found = label(archived(*rows))
     assert list(found.columns) == [column.name for column in SENTENCES.columns]
     for _, same in found.groupby("near_duplicates"):
@@ -126,7 +126,7 @@ def test_a_labelled_row_has_all_columns() -> None:
     }
 
 
-def test_near_duplicates_share_a_key_even_if_excluded_from_training() -> None:
+def test_near_duplicates_share_a_key_even_if_they_are_excluded_from_training() -> None:
     story = "officials say a home in the north was quarantined"
     found = label(archived((story, YES), (f"BREAKING: {story}", NO), (f"{story} via @me", MAYBE), ("a song", NO)))
     keys = found["near_duplicates"].tolist()

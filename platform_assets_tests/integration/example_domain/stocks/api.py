@@ -1,4 +1,4 @@
-"""Stocks over HTTP: a share's newest features, and the champion's prediction from them."""
+"""HTTP endpoints of stocks: a share's newest features, and the champion's prediction from these features."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class UnknownShare(NothingFound):
     symbol: Symbol
 
     def problem(self) -> NotFound:
-        """Return the error for a request with only this share."""
+        """Return the error for a request for this share alone."""
         return NotFound(f"Unknown share {self.symbol}: the source has no prices for it.")
 
 

@@ -16,7 +16,7 @@ commands.add_typer(stocks, name="stocks")
 
 @stocks.callback()
 def _group() -> None:
-    # Define a callback, because without one Typer omits the name of a group's only command.
+    # Without a callback, Typer omits the name of a group's only command.
     pass
 
 

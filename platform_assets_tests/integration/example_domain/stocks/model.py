@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def examples(price_features: ir.Table) -> ir.Table:
-    """Return the rows whose next close is known, with a unique name of the row in the column `example`."""
+    """Return the rows whose next close is known, with a unique id for each row in the column `example`."""
     known = price_features.filter(price_features.rose_next_day.notnull())
     return known.mutate(example=known.symbol + " " + known.day.cast("string"))
 
