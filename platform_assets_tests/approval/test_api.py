@@ -209,7 +209,7 @@ def test_a_decision_that_is_delivered_twice_is_recorded_once(
             {},
             "it is unknown who launched the training",
         ),
-        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "not one of the policy's approvers: bert"),
+        ({"policy": ApprovalPolicy(approvers=("bert",))}, {}, "approvers: bert"),
         ({"evidence": evidence(passed=False)}, {}, "did not pass the gate"),
         ({"evidence": evidence(passed=False)}, {"override": True}, "may not override"),
     ],

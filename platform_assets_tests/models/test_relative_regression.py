@@ -52,7 +52,7 @@ def test_a_model_loaded_with_the_trusted_types_predicts_the_same_values() -> Non
     [
         ({"level": np.nan}, "level is missing or not positive in 60 rows"),
         ({"level": 0.0}, "level is missing or not positive in 60 rows"),
-        ({"hour": 2}, "hour is 2 in a row"),
+        ({"hour": 2}, "hour is 2 in some rows"),
         ({"new": 1.0}, "the columns must be"),
     ],
 )
