@@ -1,4 +1,4 @@
-"""Schemas of the tables of daily measurements. A table has one row per subject (model or table), day, series, column."""
+"""Schemas of the tables of daily measurements, with one row per model or table, day, series and column."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column of `at` is the time at which the prediction was made. The columns before it, if any, are
+            # Use the last column of `at`: the time at which the prediction was made. The other columns, if any, are
             # times to which the prediction applies.
             at=column(table.at[-1]),
             score=column(table.score),
