@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TENTHS = 10
 MOST_CATEGORIES = 20
-"""Number of categories that have their own score. All other categories share one score."""
+"""Maximum number of categories with their own score. All less frequent categories share one score."""
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6
@@ -63,14 +63,22 @@ class Ruler(ABC):
 
     @abstractmethod
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return the numeric scores, (n, numbers) with NaN for missing values, and the codes, (n,)."""
+        """Return the scores of values.
+
+        Returns
+        -------
+        scores
+            Numeric scores, (n, numbers), with NaN for missing values.
+        codes
+            Codes, (n,). They determine the other scores.
+        """
 
     @abstractmethod
     def distance(self, values: Any) -> float:
         """Return the distance between the distributions of the values and of the training rows, from 0 to 1."""
 
     def _compute_means(self, values: Any) -> None:
-        """Compute the number, means and variances of the training values' scores."""
+        """Compute `rows`, `present`, `means` and `variances` from the training values."""
         import numpy as np
 
         scores, codes = self.scores(values)
@@ -112,7 +120,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank and its distance from the median rank as scores, and the number of the tenth as the code."""
+        """Return two numeric scores, the rank and its distance from the median rank, and the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -150,7 +158,7 @@ class CategoryRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return no numeric scores, and the index of each value's category as the code."""
+        """Return an empty array, because there are no numeric scores, and each value's category index as the code."""
         import numpy as np
         import pandas as pd
 
@@ -210,7 +218,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank along each component and the rank of the distance. There are no codes."""
+        """Return two arrays: the ranks of the components and of the distance as numeric scores, and no codes."""
         import numpy as np
 
         placed = self._placed(values)
@@ -218,7 +226,7 @@ class JointRuler(Ruler):
         return np.column_stack(ranks), np.empty(0, dtype=np.int64)
 
     def distance(self, values: Floats) -> float:
-        """Return the largest Kolmogorov-Smirnov distance over all components and the distance to the neighbours."""
+        """Return the largest of the scores' Kolmogorov-Smirnov distances."""
         placed = self._placed(values)
         return max(_kolmogorov_smirnov(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True))
 
@@ -256,7 +264,7 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     known
         Sorted sample.
     new
-        Other sample. It is not sorted, because it can have millions of values.
+        Other sample. It need not be sorted, because sorting millions of values would be slow.
     """
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""The messages about incidents: the table `platform.incident_messages`.
+"""Messages about incidents, which are stored in the table `platform.incident_messages`.
 
-A message is stored in the transaction that opens or closes its incident, so it is not lost if the process is killed
-before sending it. `delivery.py` sends the messages.
+A message is stored in the transaction that opens or closes its incident. If the process is killed before it has sent
+the message, the message is therefore not lost. `delivery.py` sends the messages.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ update platform.incident_messages set attempts = attempts + 1, due_at = now() + 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that this process may now send; the attributes are columns of `platform.incident_messages`."""
+    """A message that is reserved for this process. The attributes are columns of `platform.incident_messages`."""
 
     id: int
     incident: int
@@ -64,7 +64,7 @@ def write(
     destinations: Iterable[Destination | str],
     wait: timedelta = timedelta(0),
 ) -> None:
-    """Store one message for each destination, due after `wait`. Skip messages that are already stored."""
+    """Store one message for each destination, to be sent after `wait`. Skip messages that are already stored."""
     for name in dict.fromkeys(one if isinstance(one, str) else one.name for one in destinations):
         connection.execute(
             "insert into platform.incident_messages (incident, event, opening, destination, due_at)"
