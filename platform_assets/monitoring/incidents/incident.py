@@ -45,7 +45,7 @@ class Incident:
         return subject_of(self.cause)
 
     def link_from(self, console: str) -> str:
-        """Return the link. If it is a path, put `console` before it, the base URL of Dagster's UI (empty if unknown)."""
+        """Return the link. A path is appended to `console`, the base URL of Dagster's UI (empty if unknown)."""
         return console + self.link if self.link.startswith("/") else self.link
 
     def is_silenced(self, now: datetime) -> bool:
