@@ -262,7 +262,7 @@ class Incidents:
             The database does not answer.
         """
         if not is_visible(reason):
-            raise PlatformError("a silence needs a reason, which other users can see; give it with --reason")
+            raise PlatformError("a silence needs a reason, which is shown to other users; give it with --reason")
         with self.transaction() as connection:
             incident = _numbered(connection, number)
             connection.execute(
@@ -274,7 +274,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident on behalf of a person; return the incident.
+        """Close an incident as a person requested it; return the incident.
 
         Raises
         ------
@@ -290,7 +290,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def escalate(self) -> int:
-        """Store a message about each incident of severity `error` that has been open for too long; return their number."""
+        """Escalate each incident of severity `error` that has been open for too long; return their number."""
         with self.transaction() as connection:
             overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
             for incident in overdue:
@@ -359,7 +359,7 @@ def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> No
 def _numbered(connection: Connection, number: int) -> Incident:
     found = _selected(connection, _NUMBERED, [number])
     if not found:
-        raise NotFound(f"there is no incident {number}; `platform-assets alerts list --all` shows all of them")
+        raise NotFound(f"there is no incident {number}; `platform-assets alerts list --all` lists all incidents")
     return found[0]
 
 
