@@ -95,8 +95,8 @@ class LabelledPredictions:
         - `at`: the time to which the prediction applies
         - the columns of `PredictionTable.beside`
     outputs
-        The model's output for each row; see `FittedModel.outputs`. If a bound of any row's interval is unknown, only the
-        main values, (n,).
+        The model's output for each row; see `FittedModel.outputs`. If a row has no interval, this contains only
+        the main values, (n,).
     """
 
     predictions: int

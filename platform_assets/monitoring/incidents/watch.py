@@ -76,7 +76,9 @@ class Watch:
             self._thread.join(_GRACE_SECONDS)
 
     def look(self) -> None:
-        """Look for problems once, and send the messages that are due. If the daemon is alive, call the dead man's switch.
+        """Look for problems once, and send the messages that are due.
+
+        If the daemon is alive, this also calls the dead man's switch.
 
         Raises
         ------
