@@ -56,7 +56,10 @@ class ModelRecords:
         missing: list[str] = []
         request, decisions = _request(self.ledger, approval_id, missing)
         if request and (request.model, request.version) != (name, version):
-            missing.append(f"request {request.id} is about {request.model} version {request.version}")
+            missing.append(
+                f"the recorded approval request {request.id} is for another version: {request.model} version "
+                f"{request.version}"
+            )
             request, decisions = None, []
         registered = _registered(self.registry, name, version, missing)
         evidence: Mapping[str, Any] = request.evidence if request else {}
