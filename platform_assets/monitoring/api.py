@@ -305,7 +305,7 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
     def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
         """Trace an answer back to its source rows.
 
-        Returns:
+        The response contains:
 
         - the features of the answer
         - the source rows, with their files and lines

@@ -78,7 +78,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
         if found.pop("format") != FORMAT:
-            raise BackupError(f"{path} is not in format {FORMAT}, the only one this release reads; install a newer release")
+            raise BackupError(
+                f"{path} is not in format {FORMAT}, the only one this release reads; install a newer release"
+            )
         files = {name: (int(size), str(digest)) for name, (size, digest) in found.pop("files").items()}
         return Manifest(**found | {"databases": tuple(found["databases"])}, files=files)
     except FileNotFoundError:
@@ -194,8 +196,8 @@ def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
     for path in paths:
         data = (source / path).read_bytes()
         try:
-            # Use a buffer larger than the file, so that Arrow passes the data on as `bytes`, the only type that delta-rs
-            # accepts. Without `compression=None`, Arrow would compress a file whose name ends in .gz again.
+            # Use a buffer larger than the file, so that Arrow passes the data on as `bytes`, the only type accepted by
+            # delta-rs. Without `compression=None`, Arrow would compress a file whose name ends in .gz again.
             with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
                 stream.write(data)
             # Check the size, because Arrow does not raise errors that occur when a file in an object store is closed.
