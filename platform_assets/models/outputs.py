@@ -42,7 +42,7 @@ class Output(Protocol):
         """Return the output of an estimator: (n,) if the output has one column, else (n, columns)."""
 
     def scale(self, expected: Floats) -> float:
-        """Return the factor for the tolerance of a comparison with the output `expected`."""
+        """Return the factor by which tolerances are multiplied in a comparison with the output `expected`."""
 
     def demand_threshold(self, threshold: float | None) -> None:
         """Reject a threshold that does not fit the output.
@@ -150,7 +150,7 @@ class IntervalOutput:
         """Return None."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:  # noqa: ARG002 - as above
-        """Return the number of rows as the only outcome, because a regression model makes no decisions."""
+        """Return the number of rows under the name `value`, because a regression model makes no decisions."""
         return {"value": len(found)}
 
     def agrees(

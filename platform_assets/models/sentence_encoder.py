@@ -39,7 +39,8 @@ THREADS = min(2, os.cpu_count() or 1)
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder caches. With 384 numbers per vector, they take 25 MB.
 
-With the cache, training encodes each text once instead of once per fold. Texts beyond this number are encoded again.
+With the cache, training encodes each text once instead of once per fold. If there are more texts than this, some are
+encoded several times.
 """
 MOST_TOKENS = 256
 """Number of tokens after which a text is truncated if the tokenizer sets no limit."""

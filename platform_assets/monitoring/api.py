@@ -56,7 +56,7 @@ AnswerNumber = Annotated[
     Query(
         ge=1,
         le=MOST_AT_ONCE,
-        description="Number of the answer to trace, from 1, in the order of the request. Default: the first ten.",
+        description="Number of the answer to trace, from 1. Default: the first ten answers.",
         examples=[None],
     ),
 ]

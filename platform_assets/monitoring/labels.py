@@ -1,7 +1,7 @@
 """Labels of predictions as clients send them, and their validation.
 
-A label names either a request, whose prediction it belongs to, or a subject and a time. `label_store.py` stores labels,
-and `labelled_predictions.py` joins them with predictions.
+A label identifies its prediction either by the request, or by a subject and a time. `label_store.py` stores labels, and
+`labelled_predictions.py` joins them with predictions.
 """
 
 from __future__ import annotations

@@ -73,5 +73,5 @@ def read_erasures(folder: Path) -> list[dict[str, str]]:
         return []
     except (OSError, ValueError, KeyError, TypeError):
         raise BackupError(
-            f"{path} is damaged, so a restore would restore erased personal data; use another backup"
+            f"{path} is damaged, so a restore could not repeat the erasures of personal data; use another backup"
         ) from None

@@ -1,8 +1,8 @@
 """Agreement of a champion's predictions with their labels, and evidence that the champion is worse than on the holdout.
 
-The test is a betting test, because labels arrive late and in batches. For each new label, it bets that predictions
-disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as in
-`monitoring/drift/evidence.py`.
+The test is a betting test, which is valid although labels arrive late and in batches. For each new label, it bets that
+predictions disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as
+in `monitoring/drift/evidence.py`.
 """
 
 from __future__ import annotations

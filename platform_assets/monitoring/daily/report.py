@@ -21,7 +21,7 @@ def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
     alarmed
         Newest measurements of the check with an open alarm.
     rows
-        Newest measurements of the check.
+        All newest measurements of the check.
     known
         The series by name.
     """

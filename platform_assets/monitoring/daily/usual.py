@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 WINDOW = 56
 """Maximum number of earlier values with which a value is compared."""
 GAP = 7
-"""Number of values just before the tested one that are not compared with it.
+"""Number of values before the tested value that are left out of the comparison.
 
-A fault that started a few days ago therefore does not shift the mean with which its days are compared.
+Without this gap, a fault would soon shift the mean with which its own days are compared.
 """
 FEWEST = 28
 """Minimum number of earlier values for a test. With fewer values, there would be too many false alarms."""

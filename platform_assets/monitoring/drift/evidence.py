@@ -164,9 +164,9 @@ class ColumnDetector:
 def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
     """Return the lower and upper bounds of the tolerated range of each score's mean, two arrays (scores,).
 
-    The training rows are a sample from a distribution. With probability `1 - error`, each score's range contains the
-    score's mean over this distribution. A range extends at least `FLOOR` to both sides of the mean over the training
-    rows.
+    The training rows are a sample from a distribution. With probability `1 - error`, the ranges of all scores contain
+    the scores' means over this distribution. A range extends at least `FLOOR` to both sides of the mean over the
+    training rows.
 
     Parameters
     ----------
@@ -181,8 +181,8 @@ def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
 
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
-    # Use the normal approximation, because a mean of ranks is almost normal even for few rows. The variance is at least
-    # that of a uniform distribution, because tied ranks vary less.
+    # Use the normal approximation, because a mean of ranks is almost normal even for few rows. Ranks without ties are
+    # uniform, and tied ranks vary less, so the variance of a uniform distribution is large enough for both.
     spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
     # Use the intervals of Clopper and Pearson, 1934. If a share is 0 or 1, one bound is undefined; use 0 or 1 for it.

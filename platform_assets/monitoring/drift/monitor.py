@@ -34,7 +34,10 @@ MOST_BATCHES = 2_000
 ROWS_AT_ONCE = 500_000
 """Maximum number of rows per measurement. A larger batch is measured alone."""
 LATE = timedelta(days=1)
-"""Maximum time by which a batch can become visible later than another batch with a later arrival time."""
+"""Batches that arrived up to this long before the newest measured batch are still measured.
+
+Such a batch can exist, because a batch can become visible after a batch that arrived later.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class Measurement:
     batches
         Newly measured batches, in the order of their arrival.
     days
-        Measurements of the days on which these batches arrived. Each is computed from all rows that arrived that day.
+        Measurements of the days on which these batches arrived, each computed from all rows that arrived on the day.
     left
         Number of batches that were not measured yet.
     reference

@@ -188,9 +188,9 @@ class JointRuler(Ruler):
     values
         Training values, (n, columns), with NaN for missing values.
     others
-        Values of other rows from the same distribution, (m, columns), such as the holdout. They determine the principal
-        components and are the neighbours. If training rows were used for this, the scores of training rows and of new
-        rows would differ even without drift.
+        Values of other rows from the same distribution, (m, columns), such as the holdout. The principal components are
+        computed from these rows, and distances are measured to them. If training rows were used for this, the scores of
+        training rows and of new rows would differ even without drift.
     """
 
     def __init__(self, values: Floats, others: Floats) -> None:

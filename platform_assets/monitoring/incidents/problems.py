@@ -24,7 +24,7 @@ LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
 """A disk is nearly full if less than 2 GiB are free. On a disk smaller than 40 GiB, the limit is 5 % instead."""
 SHORTEST_FAILURE = timedelta(minutes=1)
-"""Report a champion that cannot be loaded only after this time, because a restart of the database takes less time."""
+"""Time after which a champion that cannot be loaded is reported. A restart of the database takes less time."""
 DAEMON_SILENCE = timedelta(minutes=3)
 """Time without a heartbeat after which the daemon is assumed to be dead. The daemon sends a heartbeat every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
@@ -142,7 +142,7 @@ def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = No
     folder
         Folder on that disk.
     free_bytes
-        Function that returns the total and the free bytes of the disk with a folder; by default, ask the system.
+        Function that takes a folder and returns the total and the free bytes of its disk; `shutil` by default.
     """
     found = Findings()
     total, free = free_bytes(folder) if free_bytes else _disk(folder)

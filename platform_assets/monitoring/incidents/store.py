@@ -201,7 +201,7 @@ class Incidents:
         return last.closed_at is None
 
     def list(self, *, everything: bool = False) -> list[Incident]:
-        """Return the open incidents, newest first. If `everything`, closed incidents follow, newest first.
+        """Return the open incidents, newest first. With `everything`, the closed incidents follow, newest first.
 
         Raises
         ------
@@ -212,12 +212,12 @@ class Incidents:
             return _selected(connection, _ALL, [everything])
 
     def unrecovered(self) -> set[str]:
-        """Return the causes for whose newest incident no end of the problem was reported."""
+        """Return the causes whose newest incident has not been reported as ended by `recover`."""
         with self.transaction() as connection:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a heartbeat, and return since when there are heartbeats without a gap longer than `longest_gap`."""
+        """Store a heartbeat. Return the time of the first heartbeat after the latest gap longer than `longest_gap`."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
@@ -274,7 +274,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident as a person requested it; return the incident.
+        """Close an incident at a person's request; return the incident.
 
         Raises
         ------

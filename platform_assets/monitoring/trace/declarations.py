@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class AnswerTable:
     """Declaration of a table of answers in PostgreSQL.
 
-    The attributes below name columns of the table. All its other columns are values of the answer.
+    All attributes except `name` are names of columns. The other columns of the table are values of the answer.
 
     Attributes
     ----------
