@@ -227,7 +227,7 @@ class MlflowRegistry:
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
+        """Return the table versions that registered model versions were trained on; see `ModelRegistry`."""
         return pinned(self._tables(found) for found in self._search())
 
     def named_artefacts(self) -> set[str]:
