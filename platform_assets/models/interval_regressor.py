@@ -29,13 +29,13 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
     estimator
         A fitted regressor.
     names
-        Columns of its input, in order.
+        Names of the estimator's input columns, in order.
     by
-        Column on which the half-width depends; None if all rows have the same half-width.
+        Column whose value determines the half-width; None if all rows have the same half-width.
     groups, half_widths
         Values of the column `by`, and the half-width for each value.
     half_width
-        Half-width for all other rows.
+        Half-width for rows whose value is not in `groups`, and for all rows if `by` is None.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         return names
 
     def predict(self, rows: Frame | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values, (n,) float64.
+        """Return the predicted values, (n,) float64.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class IntervalRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  #
         return values
 
     def predict_interval(self, rows: Frame | NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return value, lower end and upper end, (n, 3) float64.
+        """Return each row's predicted value, lower bound and upper bound, (n, 3) float64.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Copy of a model for MLflow's tools; the platform itself loads the artefact."""
+"""Save a copy of a model for MLflow's tools. The platform does not load this copy; it loads the model's artefact."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 MODEL = "model"
-"""Folder of the copy among a run's files."""
+"""Name of the folder for the copy in a run's artifacts."""
 _EXAMPLES = 5
 """Number of rows in the input example."""
 
 
 def save_copy(model: FittedModel, folder: Path, run_id: str) -> None:
-    """Write a model in MLflow's format. The copy predicts the probabilities of both classes, or the values."""
+    """Write a model in MLflow's format.
+
+    The copy of a classifier predicts the probabilities of both classes; the copy of a regressor predicts the values.
+    """
     from mlflow import sklearn
     from mlflow.models import Model, infer_signature
 

@@ -1,8 +1,13 @@
 """The model registry in MLflow, where people view, compare and load models with MLflow's tools.
 
-A registration has three steps. It creates a finished run with parameters, metrics, plots, record and a copy of the
-model. It creates the version with all its tags, which is one transaction in MLflow's SQL store. It sets the alias. If
-the process is killed between two steps, the next registration marks the run as killed, or sets the missing alias.
+A registration has three steps:
+
+1. Create a finished run with parameters, metrics, plots, record and a copy of the model.
+2. Create the version with all its tags. This is one transaction in MLflow's SQL store.
+3. Set the alias.
+
+If the process is killed before step 2 is done, the next registration marks the run as killed. If it is killed before
+step 3, the next registration of the same model version sets the missing alias.
 """
 
 from __future__ import annotations
@@ -47,17 +52,17 @@ if TYPE_CHECKING:
     from platform_assets.settings import Settings
 
 PLOTS = "plots"
-"""Folder of the plots among a run's files."""
+"""Name of the folder for the plots in a run's artifacts."""
 DESCRIPTION = (
     "Promoting a version here changes nothing: the service serves the version that was approved and promoted in the "
     "platform (the service's page /approvals). The alias champion is a copy for display."
 )
 """Description of every registered model in MLflow."""
 RECORD = "record.json"
-"""File of the record among a run's files."""
+"""Name of the record's file in a run's artifacts."""
 _CONNECT_SECONDS = 5
 _LONGEST_REASON = 500
-# Values for variables that are not set. By default, MLflow would retry for four minutes and print to the console.
+# Defaults for unset environment variables. Without them, MLflow retries for four minutes and prints to the console.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -85,7 +90,7 @@ def open_registry(
     if settings.lake_is_memory:
         return MemoryRegistry()
     uri = tracking_uri()
-    # A tracking server chooses the artifact folder. For a database, MLflow's default would be the current folder.
+    # A tracking server chooses the artifact folder itself. With a database, MLflow would use the current folder.
     artifact_root = None if uri.startswith(("http://", "https://")) else str(settings.home / "mlflow")
     return MlflowRegistry(uri, artifact_root, lock, scratch=settings.scratch)
 
@@ -100,7 +105,8 @@ class MlflowRegistry:
     artifact_root
         Folder of the runs' files if the tracking URI is a database; None if a tracking server chooses it.
     lock
-        Function that returns the lock with a name. Only one process can hold it. It is released when the process ends.
+        Function that takes a name and returns a lock. Only one process at a time can hold the lock of a given name.
+        The lock is released when the process ends.
     scratch
         Folder for temporary files; by default the system's.
     client
@@ -140,7 +146,8 @@ class MlflowRegistry:
     def find(self, name: str, fingerprint: str) -> ModelVersion | None:
         """Return the version with a fingerprint, or None."""
         found = self._search(f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-        # Take the oldest version. MLflow's client repeats a request whose response was lost, which can create two.
+        # Take the oldest of several versions. MLflow's client repeats a request if the response is lost, so one
+        # registration can create two versions.
         return min(_readable(found), key=lambda version: version.version, default=None)
 
     def version(self, name: str, number: int) -> ModelVersion:
@@ -220,7 +227,7 @@ class MlflowRegistry:
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered versions were trained on; see `ModelRegistry`."""
+        """Return the table versions that registered model versions were trained on; see `ModelRegistry`."""
         return pinned(self._tables(found) for found in self._search())
 
     def named_artefacts(self) -> set[str]:
@@ -228,7 +235,7 @@ class MlflowRegistry:
         return named_digests([read_version(found) for found in self._search() if FINGERPRINT_TAG in found.tags])
 
     def _tables(self, found: MlflowVersion) -> dict[str, int]:
-        """Return the tables of a version from its tag, or from its record if the tag cannot be read."""
+        """Return a version's training tables. Read them from its tag or, if the tag is unreadable, from its record."""
         try:
             return table_versions(found)
         except RegistryError as unreadable:
@@ -251,7 +258,7 @@ class MlflowRegistry:
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         client = MlflowClient(self._uri, self._uri)
         if self._artifact_root:
-            # Do this after the client is created. Before, a new database does not contain MLflow's own experiment.
+            # Call this after the client is created: in a new database, MlflowClient creates the default experiment.
             follow_home(self._uri, Path(self._artifact_root))
         return client
 
@@ -340,7 +347,8 @@ class MlflowRegistry:
     def _folder(self) -> Iterator[Path]:
         folder = OwnedFolder(self._scratch, "registry")
         try:
-            # Use a subfolder, because MLflow copies the permissions of the folder, and the outer one is private.
+            # Use a subfolder with default permissions. MLflow copies the folder's permissions to the artifacts, and
+            # only the owner can read the outer folder.
             (open_to_others := folder.path / "run").mkdir()
             yield open_to_others
         finally:
@@ -369,7 +377,10 @@ class MlflowRegistry:
 
 
 def _readable(found: Iterable[MlflowVersion]) -> Iterator[ModelVersion]:
-    """Yield the versions of the platform whose tags can be read; `unreadable_versions` names the other versions."""
+    """Yield the versions that the platform registered, except those with unreadable tags.
+
+    `unreadable_versions` returns the versions with unreadable tags.
+    """
     for version in found:
         if FINGERPRINT_TAG in version.tags:
             with suppress(RegistryError):

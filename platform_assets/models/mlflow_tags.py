@@ -18,7 +18,10 @@ FINGERPRINT_TAG = f"{PREFIX}fingerprint"
 DIGEST_TAG = f"{PREFIX}digest"
 THRESHOLD_TAG = f"{PREFIX}threshold"
 NO_THRESHOLD = "none"
-"""`THRESHOLD_TAG`'s value for a model without decisions. A missing tag is an error: it may have been deleted."""
+"""Value of `THRESHOLD_TAG` for a model that makes no decisions.
+
+A missing tag is an error, because someone may have deleted it.
+"""
 TABLE_DIGESTS_TAG = f"{PREFIX}table_digests"
 METRICS_TAG = f"{PREFIX}metrics"
 PARAMETERS_TAG = f"{PREFIX}parameters"
@@ -96,7 +99,7 @@ def _unreadable(found: MlflowVersion, reason: str) -> RegistryError:
 
 
 def table_versions(version: MlflowVersion) -> dict[str, int]:
-    """Return the version in the lake of each training table, by table; empty if the tag is missing.
+    """Return a mapping from each training table to its version in the lake; empty if the tag is missing.
 
     Raises
     ------

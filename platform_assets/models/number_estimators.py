@@ -22,9 +22,10 @@ _NO_REAL_NUMBERS = "cmM"
 
 
 class NumberColumns(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """First step of a pipeline: checks the column names of a frame once and returns its numbers as a matrix.
+    """First step of a pipeline: checks a frame's column names and returns its numbers as a matrix.
 
-    With a frame as input, every scikit-learn step checks the names. This took half of the time of a one-row prediction.
+    The later steps receive the matrix. If they received the frame, each of them would check the column names again.
+    These checks took half of the time of a one-row prediction.
     """
 
     def fit(self, rows: Frame, labels: Any = None) -> NumberColumns:  # noqa: ARG002 - scikit-learn's signature

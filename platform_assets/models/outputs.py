@@ -1,7 +1,7 @@
 """The output of a fitted model: the numbers that it returns per row, by task.
 
-An artefact contains the name of its output. Artefacts that older versions wrote do not contain it, and are
-binary classifiers.
+An artefact contains the name of its model's output. Artefacts that older releases wrote do not contain the name; their
+models are binary classifiers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Output(Protocol):
-    """The output of the models of one task."""
+    """Interface of an output. Each task has one implementation, which all models of the task use."""
 
     @property
     def name(self) -> str:
@@ -32,17 +32,17 @@ class Output(Protocol):
 
     @property
     def score_range(self) -> tuple[float, float] | None:
-        """Range of the main number; None if it is unlimited."""
+        """Lowest and highest possible main number; None if every number is possible."""
 
     @property
     def method(self) -> str:
         """Name of the estimator's method that MLflow's copy of the model calls."""
 
     def ask(self, estimator: Any, vectors: Any) -> Floats:
-        """Return the output of an estimator: (n,) for one column, else (n, columns)."""
+        """Return the output of an estimator: (n,) if the output has one column, else (n, columns)."""
 
     def scale(self, expected: Floats) -> float:
-        """Return the factor by which to multiply the tolerance when an output is compared with `expected`."""
+        """Return the factor by which tolerances are multiplied in a comparison with the output `expected`."""
 
     def demand_threshold(self, threshold: float | None) -> None:
         """Reject a threshold that does not fit the output.
@@ -57,24 +57,29 @@ class Output(Protocol):
         """Return the decision for each row, (n,); None if models of this task make no decisions."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
-        """Return the number of rows with each outcome."""
+        """Return the number of rows per outcome, by the outcome's name."""
 
     def agrees(
         self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
     ) -> NDArray[np.bool_]:
-        """Compare with another model of the same task: return True for each row on which the models agree, (n,).
+        """Compare this model with another model of the same task. Return True for each row on which they agree, (n,).
 
         Parameters
         ----------
         found, threshold
-            Output of this model, and its threshold.
-        other, other_thresholds
-            Main number from the other model, (n,), and the other model's threshold, for each row.
+            Output and threshold of this model.
+        other
+            Main number of each row from the other model, (n,).
+        other_thresholds
+            Threshold that the other model used for each row.
         """
 
 
 class ProbabilityOutput:
-    """The probability of the positive class, `score`. The decision is positive if it reaches the threshold."""
+    """Output with one column, `score`: the probability of the positive class.
+
+    The decision for a row is positive if its score reaches the threshold.
+    """
 
     name = "binary_classification"
     columns = ("score",)
@@ -102,14 +107,14 @@ class ProbabilityOutput:
         return decisions
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:
-        """Return the numbers of positive and negative decisions."""
+        """Return the number of positive decisions and the number of negative decisions."""
         positive = int(self.decide(found, threshold).sum())
         return {"positive": positive, "negative": len(found) - positive}
 
     def agrees(
         self, found: Floats, threshold: float | None, other: Floats, other_thresholds: Sequence[float | None]
     ) -> NDArray[np.bool_]:
-        """Return True for each row on which both models decide the same, (n,)."""
+        """Return True for each row for which both models make the same decision, (n,)."""
         import numpy as np
 
         decided = other >= np.array(other_thresholds, dtype=np.float64)
@@ -118,7 +123,7 @@ class ProbabilityOutput:
 
 
 class IntervalOutput:
-    """A value and the lower and upper end of its prediction interval, in the unit of the label."""
+    """Output with three columns in the unit of the label: a value and the bounds of its prediction interval."""
 
     name = "regression"
     columns = ("value", "lower", "upper")
@@ -126,12 +131,12 @@ class IntervalOutput:
     method = "predict"
 
     def ask(self, estimator: Any, vectors: Any) -> Floats:
-        """Return value, lower and upper end, (n, 3)."""
+        """Return each row's predicted value, lower bound and upper bound, (n, 3)."""
         found: Floats = estimator.predict_interval(vectors)
         return found
 
     def scale(self, expected: Floats) -> float:
-        """Return the largest absolute value, so that tolerances are relative: labels can have any unit."""
+        """Return the largest absolute value. This makes tolerances relative, because labels can have any unit."""
         import numpy as np
 
         return float(np.abs(expected).max(initial=0.0)) or 1.0
@@ -145,7 +150,7 @@ class IntervalOutput:
         """Return None."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:  # noqa: ARG002 - as above
-        """Return the number of values."""
+        """Return the number of rows under the name `value`, because a regression model makes no decisions."""
         return {"value": len(found)}
 
     def agrees(
@@ -167,7 +172,7 @@ OUTPUTS: Mapping[str, Output] = {one.name: one for one in (PROBABILITY, INTERVAL
 
 
 def by_column(output: Output, found: Floats) -> dict[str, Floats]:
-    """Return the numbers of each column of an output, (n,) each."""
+    """Split an output into arrays (n,), one for each column, by column name."""
     if found.ndim == 1:
         return {output.columns[0]: found}
     return {name: found[:, place] for place, name in enumerate(output.columns)}

@@ -1,4 +1,4 @@
-"""The model registry: versions of models, the data to evaluate and reproduce them, and aliases.
+"""The model registry. It stores model versions, their metrics, the data needed to reproduce them, and aliases.
 
 `ModelRegistry` is the interface. `mlflow_registry.py` is for production, and `memory_registry.py` for tests and
 demonstrations. The model itself is an artefact (`artefact_store.py`). Decisions are in the ledger, because an alias has
@@ -27,13 +27,19 @@ CHAMPION = "champion"
 PREFIX = "platform."
 """Prefix of the tags that store a version's fields. A registration's own tags must not have this prefix."""
 TABLES_TAG = f"{PREFIX}tables"
-"""Tag with the tables of the training: JSON, table name to version in the lake."""
+"""Tag for the training tables: a JSON object of table names and their versions in the lake."""
 ERASED_TAG = "erased"
-"""Tag of a version that was trained on data of a person who was erased later: number and day of the erasure."""
+"""Tag of a version whose training data contained a person who was erased later.
+
+The value is the number and day of the erasure.
+"""
 IMPORTED_TAG = "imported"
-"""Tag of a version imported from another environment: its origin. The training tables are not in this lake."""
+"""Tag of a version that was imported from another environment. The value describes the origin.
+
+The training tables of an imported version are not in this lake.
+"""
 UNDONE_TABLES = "undone_tables"
-"""Tag of a version, as JSON: table versions that it was trained on and that were undone later."""
+"""Tag of a version with training tables that were undone later. The value is the undone table versions, as JSON."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
@@ -55,23 +61,23 @@ class Registration:
     digest
         Digest of the artefact.
     threshold
-        Score from which a row counts as positive; None if the model makes no decisions.
+        Lowest score that counts as positive; None if the model makes no decisions.
     tables
-        Version in the lake of each training table, by table.
+        Mapping from each training table to its version in the lake.
     table_digests
-        Digest of the rows of each training table, by table.
+        Mapping from each training table to the digest of its rows.
     metrics
-        Name to value; NaN and infinite values are dropped.
+        Metrics by name. NaN and infinite values are dropped.
     parameters
-        Name to value.
+        Parameters by name.
     tags
-        Further facts, such as the git commit and the person who launched the training.
+        Tags by name, for example the git commit and the person who launched the training.
     record
         Details as JSON: leaderboard, intervals, verdict, counts.
     plots
-        File name to PNG.
+        PNG images by file name.
     model
-        The model, for MLflow's copy.
+        The model, which is copied to MLflow.
     """
 
     name: str
@@ -132,8 +138,8 @@ class ModelRegistry(Protocol):
     def register(self, registration: Registration) -> ModelVersion:
         """Create a version atomically, and give it the alias `challenger`.
 
-        If a version with this fingerprint exists, it is returned instead. This also holds if several processes
-        register concurrently.
+        If a version with this fingerprint exists, it is returned instead. If several processes register the same
+        fingerprint concurrently, only one version is created.
         """
         ...
 
@@ -166,7 +172,7 @@ class ModelRegistry(Protocol):
         ...
 
     def unreadable_versions(self, name: str) -> Mapping[int, str]:
-        """Return the numbers of the versions whose tags cannot be read, each with the reason."""
+        """Return the versions whose tags cannot be read, as a mapping from version number to the reason."""
         ...
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
@@ -212,22 +218,26 @@ class ModelRegistry(Protocol):
         ...
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered versions were trained on, by table. The job `upkeep` keeps them.
+        """Return the table versions that registered model versions were trained on, by table.
+
+        The job `upkeep` does not delete these table versions.
 
         Raises
         ------
         RegistryError
-            The tables of a version cannot be read, so no table version may be deleted.
+            The tables of a model version cannot be read. No table version may be deleted then.
         """
         ...
 
     def named_artefacts(self) -> set[str]:
-        """Return the digests of the artefacts and encoders of all versions. The job `upkeep` keeps them.
+        """Return the digests of the artefacts and encoders of all versions.
+
+        The job `upkeep` does not delete these files.
 
         Raises
         ------
         RegistryError
-            A version cannot be read, so no artefact may be removed.
+            A version cannot be read. No artefact may be deleted then.
         """
         ...
 
@@ -244,7 +254,7 @@ def champion_or_newest(registry: ModelRegistry, name: str) -> ModelVersion | Non
 
 
 def as_version(registration: Registration, number: int, created_at: datetime, run_id: str) -> ModelVersion:
-    """Return the version that a registration creates."""
+    """Convert a registration to the model version that it creates."""
     return copied(
         ModelVersion(
             name=registration.name,

@@ -1,4 +1,4 @@
-"""Regression relative to a level, for quantities whose size changes over time, such as demand.
+"""Regression on labels that are divided by a level, for quantities whose level changes over time, such as demand.
 
 Do not move or rename this class: stored models refer to it by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.
@@ -29,13 +29,13 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
     Parameters
     ----------
     estimator
-        Regressor to clone. It takes a matrix.
+        Regressor that takes a matrix. A clone is fitted for each value of the column `by`.
     level
-        Column of the level, in the label's unit. Its values are positive.
+        Name of the column with the level, in the label's unit. All its values must be positive.
     relative
-        Columns in the label's unit.
+        Names of the columns to divide by the level. They are in the label's unit.
     by
-        Column that selects the estimator: each value has its own. None for a single estimator.
+        Name of the column that selects the estimator; None to fit a single estimator.
     """
 
     def __init__(self, estimator: Any, level: str, relative: Sequence[str], by: str | None = None) -> None:
@@ -76,8 +76,8 @@ class RelativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]  
         Raises
         ------
         ValueError
-            The columns differ from the fitted ones, a level is missing or not positive, or the training set had no row
-            with the same value of `by`.
+            The columns differ from the fitted columns, a level is missing or not positive, or a value of the column
+            `by` did not occur in the training set.
         """
         import numpy as np
 

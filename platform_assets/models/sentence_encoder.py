@@ -1,6 +1,7 @@
 """Sentence encoder: an ONNX model and its tokenizer, which turn a text into a vector.
 
-The two files are kept next to the artefacts as one file, named by its digest. An artefact contains the digest only.
+The two files are packed into one file, which is stored next to the artefacts under its digest. An artefact contains
+only this digest.
 onnxruntime and tokenizers are optional: `pip install platform-assets[encoder]`.
 """
 
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.onnx"
 """ONNX graph with the inputs `input_ids` and, optionally, `attention_mask` and `token_type_ids`, int64 (texts, tokens).
 
-The output used is `last_hidden_state`, or the first output if none has this name: float32 (texts, tokens, width).
+The encoder uses the output `last_hidden_state`, or the first output if there is none with this name. The output is
+float32 (texts, tokens, width).
 """
 TOKENIZER_FILE = "tokenizer.json"
-"""Tokenizer in the JSON format of the library tokenizers."""
+"""Tokenizer in the JSON format of the library `tokenizers`."""
 LIBRARIES = ("onnxruntime", "tokenizers")
 """The optional libraries."""
 THREADS = min(2, os.cpu_count() or 1)
@@ -37,13 +39,14 @@ THREADS = min(2, os.cpu_count() or 1)
 CACHED_TEXTS = 16_384
 """Number of vectors that an encoder caches. With 384 numbers per vector, they take 25 MB.
 
-The cache lets training encode each text only once for all folds. If there are more texts, some are encoded repeatedly.
+With the cache, training encodes each text once instead of once per fold. If there are more texts than this, some are
+encoded several times.
 """
 MOST_TOKENS = 256
-"""Longest text, in tokens, if the tokenizer sets no limit. The rest of the text is ignored."""
+"""Number of tokens after which a text is truncated if the tokenizer sets no limit."""
 _LAST_STATE = "last_hidden_state"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-# Fixed timestamp of the packed files, so that equal files give equal archives: the earliest that a zip file can store.
+# Fixed timestamp of the packed files, so that equal files give equal archives. A zip file cannot store an earlier one.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 _OPEN: dict[str, SentenceEncoder] = {}
 _OPENING = Lock()
@@ -55,7 +58,7 @@ def missing_libraries() -> list[str]:
 
 
 def pack(model: bytes, tokenizer: bytes) -> bytes:
-    """Return an encoder's files as one file. Equal files give equal bytes."""
+    """Pack an encoder's two files into one zip file and return its bytes. Equal files give equal bytes."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, data in ((MODEL_FILE, model), (TOKENIZER_FILE, tokenizer)):
@@ -64,11 +67,11 @@ def pack(model: bytes, tokenizer: bytes) -> bytes:
 
 
 class SentenceEncoder:
-    """An open encoder. It can be used by several threads.
+    """An encoder in memory. Several threads can use it concurrently.
 
     Each text is encoded alone. A quantised model scales its activations by the whole batch, so the vector of a text in
-    a batch would depend on the other texts. With the 8-bit all-MiniLM-L6-v2, the vectors of a text alone and in a batch
-    had a cosine similarity of 0.99.
+    a batch would depend on the other texts. With the 8-bit model all-MiniLM-L6-v2, the vector of a text encoded alone
+    and its vector from a batch had a cosine similarity of only 0.99.
 
     Parameters
     ----------
@@ -121,7 +124,8 @@ class SentenceEncoder:
         import numpy as np
 
         tokens = self._tokenizer.encode(text)
-        # A tokenizer without special tokens returns no token for an empty text, and a graph may need one.
+        # Use token 0 if there are no tokens. A tokenizer without special tokens returns none for an empty text, but
+        # some graphs need at least one.
         ids = np.array([tokens.ids or [0]], dtype=np.int64)
         given = dict(zip(_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
         [states] = self._session.run([self._output], {name: given[name] for name in self._inputs})
@@ -131,14 +135,16 @@ class SentenceEncoder:
 
 
 def open_encoder(digest: str, read: Callable[[str], bytes], called: str) -> SentenceEncoder:
-    """Return the encoder with a digest. The first call in a process opens it; every call reads and verifies its file.
+    """Return the encoder with a digest.
+
+    Every call reads and verifies the packed file. Only the first call in a process creates the encoder from it.
 
     Parameters
     ----------
     digest
         SHA-256 of the packed files, 64 hexadecimal digits.
     read
-        Function from digest to the packed files. It verifies the digest, and raises `ArtefactError` if it differs.
+        Function that takes a digest and returns the packed files. It raises `ArtefactError` if their digest differs.
     called
         Name of the encoder in error messages.
 
@@ -160,7 +166,7 @@ def opened_encoder(digest: str) -> SentenceEncoder:
     Raises
     ------
     ArtefactError
-        The encoder is not open.
+        `open_encoder` has not opened the encoder in this process.
     """
     if digest not in _OPEN:
         raise ArtefactError(
@@ -193,7 +199,7 @@ def _tokenizer(described: bytes, called: str) -> Any:
         tokenizer = Tokenizer.from_buffer(described)
     except Exception as error:  # noqa: BLE001 - tokenizers raises plain `Exception`
         raise ArtefactError(f"{called} cannot be read as a tokenizer: {first_line(error)}") from None
-    # Disable padding. It would change the mean, and is not needed because each text is encoded alone.
+    # Disable padding. Padding tokens would change the mean, and are not needed because each text is encoded alone.
     tokenizer.no_padding()
     if tokenizer.truncation is None:
         tokenizer.enable_truncation(MOST_TOKENS)

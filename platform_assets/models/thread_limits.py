@@ -15,7 +15,7 @@ _LIMITED = threading.local()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit BLAS and OpenMP to one thread, because the result of a sum depends on the number of threads."""
+    """Limit BLAS and OpenMP to one thread, because a floating-point sum depends on the number of threads."""
     # Import the libraries first, because only loaded libraries can be limited.
     import sklearn.ensemble
     import sklearn.linear_model  # noqa: F401 - loaded, not used
@@ -28,8 +28,8 @@ def one_thread() -> Iterator[None]:
 def keep_to_one_thread() -> None:
     """Permanently limit BLAS and OpenMP to one thread for calls from the current thread.
 
-    Temporary limits, as in `one_thread`, would interfere because a service scores requests concurrently. OpenMP has
-    one limit per calling thread. BLAS has one limit per process, which the first caller sets.
+    Threads of a service score requests concurrently, so temporary limits as in `one_thread` would overwrite each other.
+    OpenMP has one limit per calling thread. BLAS has one limit per process, which the first caller sets.
     """
     if not hasattr(_LIMITED, "limits"):
         _LIMITED.limits = loaded_libraries().limit(limits=1)
@@ -37,7 +37,7 @@ def keep_to_one_thread() -> None:
 
 @cache
 def loaded_libraries() -> Any:
-    """Return the threadpoolctl controller of the libraries that are loaded at the first call."""
+    """Return threadpoolctl's controller for the libraries that are loaded when this function is first called."""
     # Cache the controller, because the search takes 3 ms, longer than scoring one row. The estimators are loaded
     # before the first call, so the search finds all their libraries.
     from threadpoolctl import ThreadpoolController

@@ -5,7 +5,7 @@ from __future__ import annotations
 TRUSTED_TYPES = (
     # skops already trusts scikit-learn's public estimators. List only data types and estimators. Functions and
     # `functools.partial` must not be listed, because loading a file would call them. scikit-learn does not check that
-    # the indices in a tree are in bounds; the digest protects a file with trees from manipulation.
+    # the indices in a tree are in bounds. Trees are safe to load only because the digest of the file is verified.
     "numpy.dtype",
     "platform_assets.models.calibration.CalibratedEstimator",
     "platform_assets.models.interval_regressor.IntervalRegressor",
@@ -36,4 +36,4 @@ STABLE_MODULES = (
     "platform_assets.models.row_limit",
     "platform_assets.models.text_estimators",
 )
-"""Modules of classes that artefacts contain. If you move a module, add an entry to `base/moved_modules.py`."""
+"""Modules whose classes occur in artefacts. If you move one of them, add an entry to `base/moved_modules.py`."""

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from platform_assets.models.registry import ModelVersion
 
 _SHOWN = 60
-"""Longest value that a difference quotes, in characters."""
+"""Maximum number of characters of a value in a message; longer values are cut off."""
 
 
 def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
-    """Return the problem with a model's file, or None if its bytes match the digest.
+    """Compare an artefact's file with its digest. Return the problem as text, or None if they match.
 
-    This reads the whole file, but does not load the model.
+    The function reads the whole file, but does not load the model.
 
     Raises
     ------
     ArtefactError
         The artefact store does not respond.
     """
-    # Raise the error here if the store does not respond. Below, it would be reported as a problem with the file.
+    # Raise an error if the store does not respond. The code below would report this as a problem with the file.
     if is_digest(digest):
         artefacts.exists(digest)
     try:
@@ -39,7 +39,7 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
 
 
 def differences(version: ModelVersion, digest: str, threshold: float | None, evidence: Mapping[str, Any]) -> list[str]:
-    """Return how a registered version differs from the frozen evidence, one sentence for each difference.
+    """Return the differences between a registered version and the evidence of its approval request, as sentences.
 
     Parameters
     ----------
@@ -48,8 +48,9 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
     digest, threshold
         The artefact's digest and the threshold in the approval request.
     evidence
-        Evidence of the request, from `Evidence.as_json`. Keys that are missing from evidence of an older
-        release are not compared. Tags that only the version has are not compared either, because promotion adds tags.
+        Evidence of the request, from `Evidence.as_json`. Keys that it does not contain are not compared, because
+        older releases recorded fewer keys. Tags that only the version has are not compared, because promotion adds
+        tags.
     """
     found: dict[str, Any] = {
         "digest": version.digest,
@@ -64,7 +65,8 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
         name: source[name]
         for source in (evidence, registered)
         for name in found
-        # Compare only the registered metrics. The evidence's own metrics include intervals, the version's do not.
+        # Take the metrics from `registered` only. The metrics in `evidence` itself include intervals, which the
+        # version's metrics do not.
         if name in source and (name != "metrics" or source is registered)
     }
     tags = registered.get("tags") or {}
@@ -91,7 +93,7 @@ def _unequal(found: Mapping[str, Any], frozen: Mapping[str, Any], prefix: str) -
 
 def _other_fingerprint(version: ModelVersion, evidence: Mapping[str, Any]) -> Iterator[str]:
     expected = evidence.get("fingerprint")
-    # A version that was restored from its evidence may have the fingerprint `<fingerprint>:<digest>`.
+    # A version that was restored from evidence can have the fingerprint `<fingerprint>:<digest>`.
     if expected and version.fingerprint not in (expected, f"{expected}:{version.digest}"):
         yield _told("fingerprint", version.fingerprint, expected)
 

@@ -37,9 +37,9 @@ _NOW = "2026-01-31T12:00:00Z"
 _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
-    "`current`: the label counts. `superseded`: a label of the same prediction, or of the same subject and time, was "
-    "observed later. `contradictory`: such a label was observed at the same time but has another value, so neither "
-    "label counts."
+    "`current`: the label is used. `superseded`: another label of the same prediction, or of the same subject and "
+    "time, was observed later and is used instead. `contradictory`: another label of the same prediction, or of the "
+    "same subject and time, was observed at the same moment with a different value; neither label is used."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
 
@@ -56,7 +56,7 @@ AnswerNumber = Annotated[
     Query(
         ge=1,
         le=MOST_AT_ONCE,
-        description="Number of the answer in the request, from 1. Default: the first ten answers.",
+        description="Number of the answer to trace, from 1. Default: the first ten answers.",
         examples=[None],
     ),
 ]
@@ -93,7 +93,7 @@ ObservedAt = Annotated[Time, Field(description="When the label was observed, wit
 Value = Annotated[
     float,
     Field(
-        description="0 or 1 for a classifier, where 1 is the positive class; for a regression model the true value.",
+        description="For a classifier, 0 or 1, where 1 is the positive class. For a regression model, the true value.",
         examples=[1],
     ),
 ]
@@ -171,8 +171,8 @@ class FiledLabel(BaseModel):
     outcome: Annotated[
         Literal["stored", "already_stored", "unknown", "refused"],
         Field(
-            description="`stored`; `already_stored`: the same label was sent before; `unknown`: the log has no "
-            "such prediction; `refused`: see `reason`."
+            description="`stored`: the label was stored. `already_stored`: the same label was stored before. "
+            "`unknown`: the prediction log does not contain the prediction. `refused`: see `reason`."
         ),
     ]
     standing: Annotated[Standing | None, Field(description=f"{_STANDING} Null if the label was not stored.")] = None
@@ -232,7 +232,7 @@ _EXAMPLES = (
 
 
 def router(services: Services) -> APIRouter:
-    """Return the routes. They need the database, so a service that runs from a bundle does not have them.
+    """Return the routes; none for a service that runs from a bundle, because the routes need the database.
 
     Parameters
     ----------
@@ -263,9 +263,9 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
     def send_labels(model: ModelName, sent: SentLabels, request: Request) -> Response:
         """Store labels of predictions of a model: one label, or up to 1,000.
 
-        If a label is invalid, the whole request is refused with 422. In a list, a label whose prediction is unknown,
-        or was made after the label was observed, is reported with the reason, and the other labels are stored. Sending
-        a label again changes nothing. A label that was observed later supersedes an earlier one.
+        If a label is invalid, the whole request is refused with 422. A label is not stored if its prediction is unknown
+        or was made after the label was observed. The response then gives the reason, and the other labels in the list
+        are stored. Sending a label again changes nothing. A label that was observed later supersedes an earlier one.
         """
         spec = _declared(request, model)
         labels = [_label(one) for one in sent.items]
@@ -283,7 +283,7 @@ def _add_labels(routes: APIRouter, services: Services) -> None:
         page: PageNumber = 0,
         items_per_page: ItemsPerPage = 50,
     ) -> Response:
-        """List the labels of a request or of a subject, including superseded ones, latest observation first."""
+        """List the labels of a request or of a subject, latest observation first, including superseded labels."""
         _declared(request, model)
         if (request_id is None) is (subject is None):
             raise invalid([{"loc": ["query", "request_id"], "msg": "Give either request_id or subject."}])
@@ -305,9 +305,13 @@ def _add_trace(routes: APIRouter, services: Services) -> None:
     def trace_answer(request_id: AnswerId, answer: AnswerNumber = None) -> Response:
         """Trace an answer back to its source rows.
 
-        Returns the features of the answer, the source rows with their files and lines, the versions of the tables and
-        the runs that made them, and the model version with its approval and training. Unknown parts are listed as
-        missing.
+        The response contains:
+
+        - the features of the answer
+        - the source rows, with their files and lines
+        - the table versions, with the runs that wrote them
+        - the model version, with its approval and training
+        - the parts that could not be traced
         """
         return Response(trace_as_json(services.tracer.trace(request_id, answer)), media_type=JSON)
 

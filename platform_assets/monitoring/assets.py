@@ -17,13 +17,13 @@ REAL_PERFORMANCE = "criteria_hold_on_labelled_predictions"
 
 
 def real_performance_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
-    """Return the check that evaluates the champion's labelled predictions against the criteria of the model."""
+    """Return the check that the champion meets the model's criteria on its labelled predictions."""
 
     @dg.asset_check(
         asset=spec.key.split("/"),
         name=REAL_PERFORMANCE,
         description=f"The champion of {spec.key} meets the criteria on its labelled predictions since promotion. "
-        "Passes while there are too few labels.",
+        "The check passes while there are too few labels.",
     )
     def check(ledger: dg.ResourceParam[Ledger], labels: dg.ResourceParam[Labels]) -> dg.AssetCheckResult:
         with plain_failures():
@@ -40,7 +40,7 @@ def real_performance_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
 
 
 def metadata_of(performance: RealPerformance) -> dict[str, Any]:
-    """Return the counts of labels, and the metrics and plots if there are enough labels."""
+    """Return the metadata of the check: counts of labels and, if there are enough labels, metrics and plots."""
     champion, found = performance.champion, performance.found
     return {
         "model_version": champion.version,
@@ -62,6 +62,6 @@ def evaluation_job(spec: ModelSpec) -> Any:
     return dg.define_asset_job(
         f"evaluate_{spec.name}",
         selection=dg.AssetSelection.checks(*checks),
-        description=f"Evaluate the champion of {spec.key} (without a champion, the newest version) on newly labelled "
-        "examples, and the champion on its labelled predictions.",
+        description=f"Evaluate the champion of {spec.key} on newly labelled examples and on its labelled predictions. "
+        "Without a champion, evaluate the newest version on the examples only.",
     )

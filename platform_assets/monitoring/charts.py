@@ -26,7 +26,7 @@ class DayValue:
     day
         Day of the value.
     value, low, high
-        The value and its 95 % interval; NaN if unknown.
+        The value, and the lower and upper bound of its 95 % interval; NaN if unknown.
     alarm
         Whether an alarm was raised or open on this day.
     """
@@ -40,7 +40,7 @@ class DayValue:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart.
+    """A line chart, as the values that a template draws.
 
     Attributes
     ----------

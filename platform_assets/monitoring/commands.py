@@ -91,7 +91,7 @@ def trace(
     ],
     answer: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of the answer in the request, from 1. Default: the first ten answers."),
+        typer.Option(min=1, help="Number of the answer to trace, from 1. Default: the first ten answers."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:

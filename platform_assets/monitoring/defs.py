@@ -17,8 +17,8 @@ from platform_assets.settings import load_settings
 def definitions(declared: Declared) -> dg.Definitions:
     """Return the assets, checks, jobs, schedules and sensors of monitoring.
 
-    They are for daily measurements, incidents, lineage events, the evaluation of each model on labels, and the drift of
-    each model that has a table of new rows.
+    They cover daily measurements, incidents, lineage events, the evaluation of each model on labelled predictions, and
+    drift. Drift is checked for each model with a table of new rows.
     """
     settings = load_settings()
     action, cool_down = settings.drift_action, timedelta(hours=settings.drift_cool_down_hours)

@@ -1,8 +1,8 @@
-"""Store of labels, the observed outcomes of predictions, for every model: the table `platform.labels`.
+"""Store of labels in the table `platform.labels`. Labels are the observed outcomes of predictions, for all models.
 
-No row is ever changed. A label that was observed later supersedes an earlier one about the same prediction, or about
-the same subject and time. Two different labels that were observed at the same time contradict each other; both are
-kept, and evaluation leaves them out.
+Stored labels never change. Of the labels for a prediction, or for a subject and time, the one that was observed last
+supersedes the others. If labels with different values were observed at the same time, they contradict each other. They
+are kept but not used in an evaluation.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _ABOUT_TARGETS = """id in (
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The prediction, or the subject and time, that a label belongs to."""
+    """The prediction to which a label belongs, or the label's subject and time."""
 
     batch: UUID | None = None
     place: int | None = None
@@ -90,12 +90,12 @@ class _Target:
 
 
 class Labels:
-    """The stored labels.
+    """Store of labels.
 
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
@@ -109,9 +109,9 @@ class Labels:
         spec
             Declaration of the model.
         labels
-            (n,) the labels. If one label cannot be stored, all other labels are still stored.
+            The labels. If a label cannot be stored, the other labels are still stored.
         sender
-            Name of the sender's key; empty if no key was needed.
+            Name of the sender's API key; empty if no key was needed.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class Labels:
             return store(connection, spec, labels, sender)
 
     def history(self, model: str, *, request_id: str | None = None, subject: str | None = None) -> list[Kept]:
-        """Return the labels of a request or of a subject, superseded labels included, latest observation first.
+        """Return the labels of a request or of a subject, latest observation first, including superseded labels.
 
         Raises
         ------
@@ -159,7 +159,7 @@ class Labels:
 
 
 def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], sender: str) -> list[Filed]:
-    """Like `Labels.store`, but within the caller's transaction."""
+    """Store labels as `Labels.store` does, but in the caller's transaction."""
     now, model = datetime.now(UTC), spec.name
     faults = [fault(label, now, spec.task) for label in labels]
     targets = _targets(connection, model, labels, faults)
@@ -180,7 +180,7 @@ def store(connection: Connection, spec: ModelSpec, labels: Sequence[Label], send
 def _targets(
     connection: Connection, model: str, labels: Sequence[Label], faults: Sequence[str | None]
 ) -> list[_Target | Filed]:
-    """Return the target of each label, or the result with the reason why it is not stored."""
+    """Return the target of each label or, if the label is not stored, the result with the reason."""
     by_request = [
         number for number, label in enumerate(labels) if label.request_id is not None and faults[number] is None
     ]
@@ -206,7 +206,10 @@ def _targets(
 
 
 def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Target | Filed:
-    """Return the prediction that a label names, or the reason why there is none. `row` is from `_FIND_PREDICTIONS`."""
+    """Return the prediction that a label names or, if there is none, the result with the reason.
+
+    `row` is the label's row from `_FIND_PREDICTIONS`; None if the query found no prediction of the request.
+    """
     if row is None:
         return Filed(
             "unknown",
@@ -219,7 +222,7 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
     if batch is None:
         which = f"the subject {label.subject}" if label.subject is not None else f"the place {label.place}"
         return Filed("unknown", reason=f"the request {label.request_id} has no prediction of {model} with {which}")
-    # Drop the fraction of the prediction's second, because many programs send observed_at in whole seconds.
+    # Round the prediction's time down to seconds, because many programs send observed_at in whole seconds.
     if label.observed_at < at.replace(microsecond=0):
         return Filed(
             "refused",
@@ -230,10 +233,10 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 
 
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
-    """Return the reason why a label of a request is ambiguous; None if it names at most one prediction.
+    """Return the reason why a label of a request is ambiguous; None if the label names at most one prediction.
 
-    If the predictions have subjects, the label must name the subject. Its place in the request is not enough: unknown
-    subjects are in the response but not in the log, so places in the log and in the response can differ.
+    If the request has several predictions with subjects, the label must name the subject. A place would be ambiguous,
+    because places in the response and in the log can differ: only the response contains unknown subjects.
     """
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None
@@ -249,9 +252,9 @@ def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeate
 def _insert(
     connection: Connection, model: str, sent: Mapping[int, tuple[Label, _Target]], sender: str
 ) -> set[Identity]:
-    """Insert labels that are not stored yet; return the identities of the inserted labels."""
+    """Insert the labels that are not stored yet, and return their identities."""
     unique = {_identity(label, target): (label, target) for label, target in sent.values()}
-    # Insert in a fixed order, so that two transactions with the same labels cannot deadlock.
+    # Insert labels in a fixed order, so that concurrent transactions with the same labels cannot deadlock.
     ordered = [unique[identity] for identity in sorted(unique, key=repr)]
     values = {
         "model": model,
@@ -267,7 +270,7 @@ def _insert(
 def _standings(
     connection: Connection, model: str, targets: Sequence[_Target]
 ) -> dict[tuple[_Target, datetime, float], Standing]:
-    """Return for each label of the targets whether it is current, superseded or contradictory."""
+    """Return whether each stored label of the targets is current, superseded or contradictory."""
     rows = connection.execute(
         _HISTORY.format(_ABOUT_TARGETS).encode(), {"model": model, **_columns(targets)}
     ).fetchall()

@@ -1,9 +1,11 @@
-"""Join of labels with predictions, from the prediction log and from the tables that models declare.
+"""Join labels with the predictions in the prediction log and in the tables that models declare.
 
-A label of a request belongs to its prediction. A label of a subject belongs to the newest prediction about the subject
-that is not later than the label and lies within a horizon. Times are compared in whole seconds. If several predictions
-have the same newest time, each of them gets the label. If a prediction gets several labels, the label that was observed
-last is used. If the last labels were observed at the same time and differ, the prediction has no label.
+A label of a request belongs to a prediction of this request. A label of a subject at a time belongs to the newest
+prediction about the subject at or before this time, unless the prediction is older than a horizon. Times are compared
+in whole seconds. If there are several newest predictions, each of them gets the label.
+
+If a prediction gets several labels, the label that was observed last is used. If several labels with different values
+were observed last, the prediction has no label.
 """
 
 from __future__ import annotations
@@ -80,17 +82,20 @@ class LabelledPredictions:
     received
         Number of labels of the model.
     unmatched
-        Number of these labels that have no prediction.
+        Number of the model's labels without a prediction.
     of_others
-        Number of these labels whose predictions are from other versions.
+        Number of the model's labels whose predictions are from other versions.
     contradictory
-        Number of predictions whose last labels contradict each other. They are not in `rows`.
+        Number of predictions whose last labels contradict each other. These predictions are not in `rows`.
     rows
-        One row per labelled prediction, with the columns `label`, `score`, `group`, `at` and those of
-        `PredictionTable.beside`. `group` is the subject of the prediction, or its key if it has no subject. `at` is the
-        time to which the prediction applies.
+        One row per labelled prediction. The columns are:
+
+        - `label` and `score`
+        - `group`: the subject of the prediction, or the prediction's key if it has no subject
+        - `at`: the time to which the prediction applies
+        - the columns of `PredictionTable.beside`
     outputs
-        The model's output for each row; see `FittedModel.outputs`. If an end of an interval is unknown in any row, only
+        The model's output for each row; see `FittedModel.outputs`. If a row has no interval, this contains only
         the main values, (n,).
     """
 
@@ -109,7 +114,7 @@ class LabelledPredictions:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Probability or value of each labelled prediction, (n,)."""
+        """Predicted probability or value of each labelled prediction, (n,)."""
         return self.rows["score"].to_numpy(dtype="float64")
 
     @property
@@ -128,7 +133,7 @@ def join(connection: psycopg.Connection[Any], spec: ModelSpec, version: int, app
     spec
         Declaration of the model.
     version, approval
-        The version, and the approval request by which it became champion.
+        Number of the version, and of the approval request with which it became champion.
     """
     tables = (LOG, *spec.prediction_tables)
     values = {"model": spec.name, "horizon": spec.label_horizon, "version": version, "approval": approval}
@@ -151,7 +156,7 @@ def join(connection: psycopg.Connection[Any], spec: ModelSpec, version: int, app
 
 
 def _rows(agreed: Sequence[tuple[Any, ...]]) -> Frame:
-    """Return the labelled predictions as a frame, from rows of `_OF_CHAMPION`."""
+    """Convert result rows of the query `_OF_CHAMPION` to the frame `LabelledPredictions.rows`."""
     import pandas as pd
 
     beside = pd.DataFrame([row[5] for row in agreed], index=range(len(agreed)), dtype="float64")
@@ -164,7 +169,7 @@ def _rows(agreed: Sequence[tuple[Any, ...]]) -> Frame:
 
 
 def _outputs(spec: ModelSpec, rows: Frame) -> NDArray[np.float64]:
-    """Return the stored numbers of the model's output: all numbers, or only the main number."""
+    """Return `LabelledPredictions.outputs` from the stored numbers."""
     first, *others = spec.task.learner.output.columns
     if others and set(others) <= set(rows.columns) and bool(rows[others].notna().to_numpy().all()):
         return rows.rename(columns={"score": first})[[first, *others]].to_numpy(dtype="float64")
@@ -182,7 +187,7 @@ def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
 
 
 def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.Composed:
-    """Return the query that joins labels with the predictions in one table, on the condition `matches`."""
+    """Return the query that joins labels with the predictions in one table. `matches` is the join condition."""
     from psycopg import sql
 
     return sql.SQL(_FOUND).format(
@@ -200,7 +205,7 @@ def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.
 
 
 def _beside(table: PredictionTable) -> sql.Composed:
-    """Return the additional columns of a table as one JSON object."""
+    """Return the SQL expression that builds a JSON object from the columns of `PredictionTable.beside`."""
     from psycopg import sql
 
     pairs = [sql.SQL("{}, {}").format(sql.Literal(name), _column(column)) for name, column in table.beside.items()]
@@ -208,7 +213,7 @@ def _beside(table: PredictionTable) -> sql.Composed:
 
 
 def _about(table: PredictionTable, subject: Sequence[str]) -> sql.Composed:
-    """Return the SQL condition that a prediction is about a label's subject, at a time within the horizon."""
+    """Return the SQL condition that a prediction has the label's subject and a time within the horizon."""
     from psycopg import sql
 
     if len(subject) == 1:

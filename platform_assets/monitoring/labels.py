@@ -1,6 +1,6 @@
-"""Labels of predictions as they are sent, and their validation.
+"""Labels of predictions as clients send them, and their validation.
 
-A label names either a logged prediction, by its request, or a subject and a time. `label_store.py` stores labels, and
+A label identifies its prediction either by the request, or by a subject and a time. `label_store.py` stores labels, and
 `labelled_predictions.py` joins them with predictions.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.training.tasks import Task
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""Allowed clock skew: how far a time may lie in the future."""
+"""Allowed clock skew: maximum difference of a time in the future from the current time."""
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_SUBJECT = 200
 """Maximum length of a subject, in characters."""
@@ -31,14 +31,14 @@ class Label:
     Attributes
     ----------
     label
-        A label that the model's task accepts.
+        Value of the label, as the model's task defines it.
     observed_at
         Time of the observation, with time zone.
     request_id
         Id of the request whose prediction is labelled; None if the label is for a subject at a time.
     place
-        Index among the predictions of the request, from 0; None if the request has only one prediction, or if `subject`
-        selects it.
+        Index of the labelled prediction in the request, from 0. None if the request has only one prediction, or if
+        `subject` selects the prediction.
     subject
         Id of the labelled item, such as a client.
     at
@@ -60,11 +60,13 @@ class Filed:
     Attributes
     ----------
     outcome
-        `stored`; `already_stored` if the same label was stored before; `unknown` if the log has no such prediction;
-        `refused` if the label was not stored for any other reason.
+        - `stored`: the label was stored.
+        - `already_stored`: the same label was stored before.
+        - `unknown`: the prediction log does not contain the prediction.
+        - `refused`: the label was not stored for another reason.
     standing
-        `current`, `superseded` or `contradictory`, compared with other labels of the same prediction, or of the same
-        subject and time; None if the label was not stored.
+        Whether the label is `current`, `superseded` or `contradictory`, given the other labels of the same prediction,
+        or of the same subject and time; None if the label was not stored.
     reason
         Why the label was not stored; None if it was stored.
     """
@@ -76,7 +78,7 @@ class Filed:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A stored label with its standing."""
+    """A stored label, and whether it is current, superseded or contradictory."""
 
     request_id: str | None
     subject: str | None
@@ -89,7 +91,7 @@ class Kept:
 
 
 def fault(label: Label, now: datetime, task: Task) -> str | None:
-    """Return the reason why a label cannot be stored; None if it is valid. The prediction is not looked up.
+    """Validate a label without looking up its prediction. Return the problem, or None if the label is valid.
 
     Parameters
     ----------
@@ -122,7 +124,7 @@ def _fault_of_target(label: Label) -> str | None:
     if label.at is not None:
         return "at and request_id cannot be combined, because the request identifies the prediction; remove at"
     if label.place is not None and label.subject is not None:
-        return "place and subject cannot be combined; send the subject if the predictions have subjects, else the place"
+        return "place and subject cannot be combined; send subject if the predictions have subjects, else send place"
     return None
 
 
@@ -137,7 +139,7 @@ def _fault_of_subject(label: Label) -> str | None:
 
 
 def subject_fault(subject: str) -> str | None:
-    """Return the problem with the subject of a label; None if the subject is valid."""
+    """Validate the subject of a label. Return the problem, or None if the subject is valid."""
     if not subject or len(subject) > LONGEST_SUBJECT:
         return f"the subject has {len(subject)} characters; it must have 1 to {LONGEST_SUBJECT}"
     if odd := unprintable(subject):

@@ -1,4 +1,4 @@
-"""Content of the monitoring pages: the newest results of each model's checks, charts, and tables with an alarm."""
+"""Content of the monitoring pages: newest check results and charts of each model, and failed checks of tables."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Result:
     Attributes
     ----------
     name, description, severity
-        See `Check`. Only a failed check of severity `error` opens an incident.
+        Attributes of the check; see `Check`. A failed check opens an incident only if its severity is `error`.
     told
-        The result as a sentence.
+        Description of the result in one sentence.
     passed
         Whether the check passed; None if there were no values to check.
     """
@@ -55,11 +55,11 @@ class WatchedModel:
     name
         Name of the model.
     measured
-        Newest measured day; None if it was not measured yet.
+        Newest day on which the model was measured; None if there is none.
     alarms
         The failed checks.
     chart
-        Predictions per day.
+        Chart of the predictions per day; None if there are no values.
     """
 
     name: str
@@ -79,7 +79,7 @@ class TableAlarm:
 
 
 def models(tables: TableStore, names: Iterable[str]) -> list[WatchedModel]:
-    """Return all models, those with an alarm first.
+    """Return the content of the overview: all models, starting with those that have a failed check.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def models(tables: TableStore, names: Iterable[str]) -> list[WatchedModel]:
 
 
 def model(tables: TableStore, name: str) -> tuple[list[Result], list[Chart]]:
-    """Return the newest results of a model's checks, and its charts; parameters as for `models`."""
+    """Return the newest results of a model's checks, and its charts."""
     own = read_days(tables, MODEL_DAYS, name, _since())
     if own is None or own.empty:
         return [], []
@@ -107,7 +107,7 @@ def model(tables: TableStore, name: str) -> tuple[list[Result], list[Chart]]:
 
 
 def table_alarms(tables: TableStore) -> list[TableAlarm]:
-    """Return the failed checks of tables; parameters as for `models`."""
+    """Return the failed checks of all tables."""
     days = read_days(tables, TABLE_DAYS, since=_since())
     if days is None:
         return []

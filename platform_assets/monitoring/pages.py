@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 MONITOR = "monitor"
-"""Name of the job that measures."""
+"""Name of the job of the daily measurements."""
 Text = Annotated[str, Form(max_length=1_000)]
 
 
 @dataclass(frozen=True)
 class PageSources:
-    """Sources of the pages. Each function opens a source when a page needs it."""
+    """Sources of the pages' content. Each function opens its source when a page needs it."""
 
     settings: Settings
     tables: Callable[[], TableStore]
@@ -64,7 +64,7 @@ def _add_all_models(routes: APIRouter, sources: PageSources) -> None:
     @routes.get("/monitoring")
     @checks_access_itself
     def show_models(request: Request) -> Response:
-        """Show all models, and the tables with an alarm."""
+        """Show all models, and all tables with a failed check."""
         access_of(request).demand(request, READ, APPROVE)
         specs: dict[str, ModelSpec] = request.app.state.models
         return render(
@@ -83,7 +83,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
     @routes.get("/monitoring/{model}")
     @checks_access_itself
     def show_model(request: Request, model: str) -> Response:
-        """Show the checks, charts, champions, runs and work list of a model."""
+        """Show a model's check results, charts, champions, runs and work list."""
         caller = access_of(request).demand(request, READ, APPROVE)
         spec = _spec(request, model)
         results, charts = overview.model(sources.tables(), model)
@@ -116,7 +116,7 @@ def _add_work(routes: APIRouter, sources: PageSources) -> None:
     def mark_task(
         request: Request, model: str, subject: Text = "", at: Text = "", outcome: Text = "", csrf_token: Text = ""
     ) -> Response:
-        """Store the outcome of a task, `done` or `wrong`, as a label. Programs use `POST /labels` instead."""
+        """Store the outcome of a task, `done` or `wrong`, as a label. Programs should use `POST /labels` instead."""
         access = access_of(request)
         caller = access.demand(request, LABEL)
         access.sessions.demand_token(access.sessions.of(request), csrf_token)

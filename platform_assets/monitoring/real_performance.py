@@ -26,7 +26,7 @@ class RealPerformance:
     spec
         Declaration of the model.
     champion
-        The promotion by which the version became champion.
+        The promotion that made a version the champion.
     found
         The champion's predictions with their labels.
     assessment
@@ -40,7 +40,7 @@ class RealPerformance:
 
     @property
     def examples(self) -> str:
-        """Text with the number of labelled predictions, and the numbers of left-out predictions and labels."""
+        """Text with the number of labelled predictions, and of the predictions and labels that were not used."""
         found = self.found
         about = "; ".join(filter(None, [f"{found.share:.1%}", self.spec.task.told_labels(found.labels)]))
         told = (
@@ -48,7 +48,7 @@ class RealPerformance:
             f"label ({about})"
         )
         left_out = (
-            (found.contradictory, "predictions left out because of contradictory labels"),
+            (found.contradictory, "predictions not used because of contradictory labels"),
             (found.unmatched, "labels without a prediction"),
             (found.of_others, "labels of predictions of other versions"),
         )
@@ -66,14 +66,14 @@ class RealPerformance:
 def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPerformance | None:
     """Assess the champion on its labelled predictions; return None if there is no champion.
 
-    The intervals come from a bootstrap over subjects, because predictions about one subject are not independent.
+    The confidence intervals are bootstrapped by subject, because predictions about one subject are not independent.
 
     Parameters
     ----------
     spec
         Declaration of the model.
     ledger
-        The ledger, which names the champion.
+        Ledger in which promotions are recorded.
     labels
         Store of the labels.
 
@@ -92,12 +92,13 @@ def real_performance(spec: ModelSpec, ledger: Ledger, labels: Labels) -> RealPer
 def assess(spec: ModelSpec, threshold: float | None, found: LabelledPredictions) -> Assessment | None:
     """Assess labelled predictions against the criteria of the model; None if there are not enough labels.
 
-    Criteria are left out if the stored predictions lack what their metrics need, such as the values of a baseline.
+    A criterion is skipped if its metric needs values that are not stored with the predictions, such as those of a
+    baseline.
     """
     if spec.task.too_few(found.labels):
         return None
     labels = spec.task.labels(found.rows["label"])
-    # Rename `at` to the time column of the split rule, because plots over time read this column.
+    # Rename `at` to the time column of the model's split, because plots over time use this column.
     rows = found.rows.rename(columns={"at": getattr(spec.split, "time", None) or "at"})
     judged = Judged(rows, "group", labels, found.outputs, threshold)
     estimates = spec.task.evaluate(judged, spec.resamples)

@@ -1,4 +1,4 @@
-"""The newest runs of some jobs, from the tables of Dagster, for processes that do not load Dagster."""
+"""Read the newest runs of jobs from Dagster's database tables, for processes that do not import Dagster."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ where %(every)s or pipeline_name = any(%(jobs)s) order by id desc limit %(most)s
 
 @dataclass(frozen=True)
 class RecentRun:
-    """A run: id, job, state and launch time."""
+    """A run, with its id, job, state and launch time."""
 
     run: str
     job: str
@@ -42,7 +42,7 @@ def recent_runs(
     connect
         Function that opens a connection to Dagster's database.
     jobs
-        Names of the jobs; None for all.
+        Names of the jobs; None for all jobs.
     most
         Maximum number of runs.
     """

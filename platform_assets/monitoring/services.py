@@ -1,4 +1,4 @@
-"""Services of `monitoring`: drift, labels, incidents and traces."""
+"""Services of the package `monitoring`: drift, labels, incidents and traces."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MonitoringServices(ServingServices):
-    """Drift, labels, incidents and traces."""
+    """Services for drift, labels, incidents and traces."""
 
     answers: Callable[[], Sequence[TracedAnswers]] = tuple
 
     @opened
     def drift_history(self) -> DriftHistory:
-        """Measured drift and estimated performance."""
+        """Store of measured drift and estimated performance."""
         from platform_assets.monitoring.drift.history import DriftHistory
 
         return DriftHistory(self._connection)
 
     @opened
     def drift_monitor(self) -> DriftMonitor:
-        """Measures the drift of new rows from the training rows of models."""
+        """Service that measures how new rows differ from the training rows of models."""
         from platform_assets.monitoring.drift.monitor import DriftMonitor
 
         stores = self.tables, self.artefacts, self.registry
@@ -49,14 +49,14 @@ class MonitoringServices(ServingServices):
 
     @opened
     def labels(self) -> Labels:
-        """The labels of predictions."""
+        """Store of the labels of predictions."""
         from platform_assets.monitoring.label_store import Labels
 
         return Labels(self._connection)
 
     @opened
     def model_sources(self) -> ModelSources:
-        """Sources of the daily measurements of models."""
+        """Databases and services from which the daily measurements of models are computed."""
         from platform_assets.monitoring.daily.model_days import ModelSources
 
         stores = self.engine, self.tables, self.registry, self.ledger, self.labels
@@ -81,7 +81,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def delivery(self) -> Delivery:
-        """Sends the messages about incidents."""
+        """Sender of the messages about incidents."""
         from platform_assets.monitoring.incidents.delivery import Delivery, Post
 
         smtp, sender = self.settings.alert_smtp_url.get_secret_value(), self.settings.alert_mail_from
@@ -89,20 +89,20 @@ class MonitoringServices(ServingServices):
 
     @property
     def console(self) -> str:
-        """Address of Dagster's UI, for links; empty if it is not known."""
+        """Base URL of Dagster's UI, for links; empty if unknown."""
         settings = self.settings
         local = f"http://localhost:{settings.dagster_port}" if settings.env == "development" else ""
         return settings.dagster_url or local
 
     def watch(self, *, expects_daemon: bool, owners: Mapping[str, tuple[str, ...]]) -> Watch:
-        """Return a watch over the platform from outside Dagster. The caller starts it.
+        """Return a thread that looks for problems of the platform from outside Dagster. The caller starts the thread.
 
         Parameters
         ----------
         expects_daemon
-            Whether Dagster's daemon should be alive.
+            Whether it is a problem if Dagster's daemon is not running.
         owners
-            Owners of each model that this process serves; empty if it serves none.
+            Owners of the models that this process serves, by model; empty if it serves none.
         """
         from platform_assets.monitoring.incidents import problems
         from platform_assets.monitoring.incidents.watch import Watch
@@ -120,7 +120,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def tracer(self) -> Tracer:
-        """Traces answers back to the source rows that they were made from."""
+        """Service that traces answers back to the source rows from which they were computed."""
         from platform_assets.monitoring.trace.models import ModelRecords
         from platform_assets.monitoring.trace.tracing import Tracer
 
@@ -129,7 +129,7 @@ class MonitoringServices(ServingServices):
 
     @opened
     def lineage_receiver(self) -> LineageReceiver:
-        """Sends lineage events to a data catalogue."""
+        """Sender of lineage events to a data catalogue."""
         from platform_assets.monitoring.trace.open_lineage import LineageReceiver
 
         return LineageReceiver(self.settings.openlineage_url, self.settings.openlineage_api_key.get_secret_value())
@@ -139,8 +139,8 @@ class MonitoringServices(ServingServices):
 
     @property
     def forget_measurements(self) -> Callable[[], int]:
-        """Function that deletes old drift measurements and returns the number of deleted batches.
+        """Function that deletes old drift measurements, and returns the number of deleted batches and days.
 
-        It deletes measurements older than PLATFORM_PREDICTIONS_DAYS.
+        Measurements older than PLATFORM_PREDICTIONS_DAYS are deleted, except the newest.
         """
         return self._forget_measurements

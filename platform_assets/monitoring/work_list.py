@@ -1,4 +1,4 @@
-"""Work list of a model: subjects whose newest prediction requires action and has no outcome yet."""
+"""Work list of a model: subjects whose newest prediction requires action, and for which no outcome is recorded yet."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Outcome = Literal["done", "wrong"]
 LABEL_OF: dict[Outcome, float] = {"done": 1.0, "wrong": 0.0}
-"""The label that each outcome records."""
+"""The label that is stored for each outcome."""
 MOST = 200
-"""Maximum number of subjects shown. Those with the highest scores are kept."""
+"""Maximum number of subjects in the list. Subjects with the highest scores come first."""
 _OPEN = """
 select subject, at, score, count(*) over () from (
     select {subject}::text as subject, {at} as at, {score} as score from {table} where {flagged}
@@ -57,9 +57,9 @@ def open_tasks(
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     spec, declared
-        The model and its work list.
+        Declarations of the model, and of its work list.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def demand_subject(
     Raises
     ------
     NotFound
-        There is no such prediction.
+        The table has no prediction about the subject.
     DatabaseError
         The database does not answer, or the table of the work list is missing.
     """
@@ -106,11 +106,11 @@ def demand_subject(
     query = sql.SQL(_IS_THERE).format(table=table, subject=sql.Identifier(declared.subject))
     with plain_errors(declared.table), connect() as connection:
         if connection.execute(query, {"subject": as_json(subject)}).fetchone() is None:
-            raise NotFound(f"Nothing was recorded: there is no prediction about {escaped(subject)}. Reload the page.")
+            raise NotFound(f"Nothing was stored: there is no prediction about {escaped(subject)}. Reload the page.")
 
 
 def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: Outcome, sender: str) -> None:
-    """Record the outcome of a task as a label of the subject, at the time of its prediction.
+    """Store the outcome of a task as a label of the subject at the time of the prediction.
 
     Parameters
     ----------
@@ -121,9 +121,9 @@ def mark(labels: Labels, spec: ModelSpec, task: tuple[str, datetime], outcome: O
     task
         Subject, and time of its prediction.
     outcome
-        `done`: the prediction was right, and the work is done; `wrong`: there was nothing to do.
+        `done` if the prediction was right and the work is done; `wrong` if nothing had to be done.
     sender
-        Name of the person's key.
+        Name of the person's API key.
 
     Raises
     ------

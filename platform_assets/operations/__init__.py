@@ -1,1 +1,1 @@
-"""Running the platform: run, up, doctor, supervisor, dead runs, upkeep."""
+"""Commands and jobs that operate the platform, such as `run`, `up`, `doctor`, backup and upkeep."""

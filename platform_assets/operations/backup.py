@@ -2,13 +2,14 @@
 
 The platform can be in use. The backup is consistent for these reasons:
 
-- The databases are read first, and the files afterwards. A database only refers to files that were stored earlier, and
-  files never change, so the backup has all files that its databases refer to. The lake may be newer than the databases,
-  as it may be after a killed run.
-- The three databases are read at the same moment, while no version is registered or promoted.
-- The lake's copies of the ledger's heads are read before the ledger, because the ledger must contain these heads.
-- The log of each table is copied before the data files that it refers to. Upkeep, which removes files, waits until the
-  backup is complete.
+- The databases are read before the files. A database refers only to files that were stored earlier, and files never
+  change, so the backup contains all files to which its databases refer. The lake in the backup can be newer than the
+  databases. This also happens after a run is killed, and the next runs correct it.
+- The three databases are read at the same moment, while no version can be registered or promoted.
+- The copies of the ledger's newest hashes that are stored in the lake are read before the ledger, because the ledger
+  must contain these hashes.
+- The log of each table is copied before the data files to which it refers. The job `upkeep`, which deletes files, waits
+  until the backup is complete.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 LAKE, DATABASES = "lake", "databases"
 """Folders of a backup."""
 HOME_FOLDERS = ("mlflow", "dagster", "exports", "demo", "landing")
-"""Folders of the home that a backup contains. Logs, scratch files and the database's own files are left out."""
+"""Folders of PLATFORM_HOME that are backed up. Logs, scratch files and PostgreSQL's own files are not backed up."""
 _LOG = "_delta_log/"
 _LAST_CHECKPOINT = "_delta_log/_last_checkpoint"
 
@@ -53,9 +54,9 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
     Parameters
     ----------
     services
-        The platform's objects.
+        The platform's services.
     folder
-        The new folder. It contains personal data, so only its owner may open it.
+        The new folder. Only its owner gets access, because the backup contains personal data.
     say
         Callback that receives progress messages.
 
@@ -77,7 +78,7 @@ def make_backup(services: Services, folder: Path, say: Callable[[str], None]) ->
         digest = manifest.write(folder)
     except OSError as error:
         raise BackupError(
-            f"the backup to {folder} failed: {first_line(error)}; delete the folder, and try again"
+            f"the backup to {folder} failed: {first_line(error)}; delete the folder and try again"
         ) from None
     backup = Backup(datetime.fromisoformat(manifest.made_at), f"{socket.gethostname()}:{folder}")
     record_backup(services.database, backup, digest, manifest.bytes)
@@ -93,17 +94,17 @@ def _refuse(services: Services, folder: Path) -> None:
         taken.append(Path(services.tables.location.root))
     for one in taken:
         if folder.is_relative_to(one):
-            raise BackupError(f"{folder} is inside {one}, which is part of the backup; name another folder")
+            raise BackupError(f"{folder} is inside {one}, which is part of the backup; choose another folder")
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
         if any(folder.iterdir()):
-            raise BackupError(f"{folder} is not empty; name a new folder")
+            raise BackupError(f"{folder} is not empty; choose a new folder")
         folder.chmod(PRIVATE)
     except OSError as error:
-        raise BackupError(f"{folder} cannot be used: {error.strerror}; name a new folder") from None
+        raise BackupError(f"{folder} cannot be used: {error.strerror}; choose a new folder") from None
 
 
 def _write(services: Services, folder: Path, say: Callable[[str], None]) -> Manifest:
@@ -138,7 +139,7 @@ def _dump(services: Services, folder: Path, say: Callable[[str], None]) -> tuple
             made_at = datetime.now(UTC)
         for purpose in purposes:
             say(f"dumping the database {services.database.name(purpose)}")
-            # Dump the platform's database as its owner, because only the owner may read the sequences of its tables.
+            # Dump the platform's database as its owner, because no other role may read the sequences of its tables.
             reader = owner if purpose == "platform" else services.database
             dump(reader, purpose, found[purpose], folder / DATABASES / f"{purpose}.dump")
     return made_at, purposes
@@ -146,19 +147,20 @@ def _dump(services: Services, folder: Path, say: Callable[[str], None]) -> tuple
 
 @contextmanager
 def _no_promotion(services: Services) -> Iterator[None]:
-    """Prevent registrations and promotions, so that the ledger and the registry are consistent."""
+    """Hold locks that prevent registrations and promotions, so that the ledger and the registry are consistent."""
     names = sorted({*services.promoter.models(), *(spec.name for spec in model_specs())})
     with ExitStack() as held:
         for name in names:
-            # Lock in the same order as a promotion, to avoid deadlocks.
+            # Acquire the locks in the same order as a promotion does, to avoid deadlocks.
             held.enter_context(services.database.lock(f"promote {name}"))
             held.enter_context(services.database.lock(f"register {name}"))
         yield
 
 
 def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tuple[int, str]]:
-    # Copy pointers first, then the logs that they refer to, then the data files that the logs refer to. Each step lists
-    # the files anew, so it includes the files that were committed during the previous step.
+    # Copy the pointers to checkpoints first, then the logs, and then the data files, because a pointer refers to files
+    # of the log, and a log refers to data files. List the files again before each copy, so that the list includes all
+    # files to which the copied files refer.
     pointers = copy_out(lake, listed(lake, lambda path: path.endswith(_LAST_CHECKPOINT)), target)
     logs = copy_out(lake, listed(lake, lambda path: _LOG in path and path not in pointers and _is_whole(path)), target)
     rest = listed(lake, lambda path: _LOG not in path and path != heads and _is_whole(path))
@@ -166,7 +168,7 @@ def _copy_lake(lake: pafs.FileSystem, target: Path, heads: str) -> dict[str, tup
 
 
 def _is_whole(path: str) -> bool:
-    """Return whether a file is complete. A file has a temporary name while it is written."""
+    """Return whether a file is complete. While a file is being written, it has a temporary name."""
     return "#" not in path and not Path(path).name.startswith(".") and not path.endswith(_LAST_CHECKPOINT)
 
 

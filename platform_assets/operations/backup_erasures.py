@@ -1,4 +1,4 @@
-"""Record erasures next to older backups, so that restoring one of these backups repeats the erasures."""
+"""Store a list of erasures of personal data in older backups, so that a restore of such a backup repeats them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from platform_assets.database.connections import Database
 
 ERASURES = "erasures.json"
-"""File with the keyed hashes of all erasures. It is next to the manifest, which does not list it."""
+"""Name of the file with the keyed hashes of all erasures, in the backup's folder. The manifest does not list it."""
 
 
 def note_in_backups(database: Database) -> list[str]:
-    """Write the hashes of all erasures next to each backup on this machine; return a description of every backup.
+    """Write the hashes of all erasures to the folder of each backup on this machine.
 
-    A backup itself is never changed, so it contains the person's data until the backup is removed. A restore erases the
-    person again.
+    The files of a backup are never changed, so the backup contains the data of an erased person until it is deleted. If
+    the backup is restored, the restore erases the person again.
+
+    Returns
+    -------
+    list of str
+        For each backup, what happens at a restore.
     """
     with closing(database.connect("platform")) as connection:
         rows = connection.execute("select kind, key, hash from platform.erasures order by id").fetchall()
@@ -33,7 +38,9 @@ def note_in_backups(database: Database) -> list[str]:
         machine, _, folder = backup.place.partition(":")
         is_noted = machine == socket.gethostname() and _note(Path(folder), erasures)
         fate = (
-            "a restore repeats the erasure" if is_noted else "not on this machine; after a restore, repeat the erasure"
+            "a restore repeats the erasure"
+            if is_noted
+            else "the backup is not on this machine; after a restore, repeat the erasure"
         )
         told.append(f"{backup.place} of {backup.at:%Y-%m-%d %H:%M} UTC: {fate}")
     return told
@@ -52,12 +59,12 @@ def _note(folder: Path, erasures: list[dict[str, Any]]) -> bool:
 
 
 def read_erasures(folder: Path) -> list[dict[str, str]]:
-    """Return the erasures that were recorded next to a backup.
+    """Return the erasures that `note_in_backups` wrote to a backup's folder.
 
     Raises
     ------
     BackupError
-        The file is damaged.
+        The file with the erasures is damaged.
     """
     path = folder / ERASURES
     try:
@@ -66,5 +73,5 @@ def read_erasures(folder: Path) -> list[dict[str, str]]:
         return []
     except (OSError, ValueError, KeyError, TypeError):
         raise BackupError(
-            f"{path} is damaged, so a restore would bring back erased personal data; use another backup"
+            f"{path} is damaged, so a restore could not repeat the erasures of personal data; use another backup"
         ) from None

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-"""Version of the manifest's format. Newer releases may have a higher version."""
+"""Version of the manifest's format that this release writes and reads."""
 CHUNK_BYTES = 1 << 20
 
 
 class BackupError(PlatformError):
-    """A backup cannot be written, is damaged, or cannot be restored here."""
+    """A backup cannot be written or restored, or it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Manifest:
     Attributes
     ----------
     made_at
-        Time at which the databases were read, ISO 8601, UTC.
+        Time at which the databases were read, in ISO 8601 format, UTC.
     code_version
         Version of the platform that wrote the backup.
     server_major
-        Major version of the PostgreSQL server of the databases.
+        Major version of the PostgreSQL server with the databases.
     databases
-        Databases in the backup: platform, dagster and, unless MLflow has its own tracking server, mlflow.
+        Databases in the backup: platform, dagster and, unless MLflow uses another tracking server, mlflow.
     files
-        Size in bytes and SHA-256 of each file, by path below the backup's folder.
+        Size in bytes and SHA-256 of each file, by the file's path in the backup's folder.
     """
 
     made_at: str
@@ -52,13 +52,13 @@ class Manifest:
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """Total size of all files."""
         return sum(size for size, _ in self.files.values())
 
     def write(self, folder: Path) -> str:
         """Write the manifest as the last file of a backup, and return its SHA-256."""
         data = json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode()
-        # Flush all copied files to disk before the manifest, which marks the backup as complete.
+        # Flush all copied files to disk before writing the manifest, because the manifest marks the backup as complete.
         os.sync()
         with (folder / MANIFEST).open("wb") as file:
             file.write(data)
@@ -78,12 +78,14 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
         if found.pop("format") != FORMAT:
-            raise BackupError(f"{path} is not in format {FORMAT}, which this release reads; install a newer release")
+            raise BackupError(
+                f"{path} is not in format {FORMAT}, the only one this release reads; install a newer release"
+            )
         files = {name: (int(size), str(digest)) for name, (size, digest) in found.pop("files").items()}
         return Manifest(**found | {"databases": tuple(found["databases"])}, files=files)
     except FileNotFoundError:
         raise BackupError(
-            f"{folder} is not a complete backup: it has no {MANIFEST}; name the folder of a finished "
+            f"{folder} is not a complete backup: it has no {MANIFEST}; give the folder of a completed "
             "`platform-assets backup`"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -98,14 +100,14 @@ def check(folder: Path, manifest: Manifest) -> None:
     Raises
     ------
     BackupError
-        A file is missing, truncated or altered. The message names it.
+        A file is missing, truncated or altered. The message contains its path.
     """
     for name, (size, digest) in manifest.files.items():
         path = folder / name
         try:
-            # A path outside of the folder means that the manifest was altered.
+            # If a path is outside of the folder, the manifest was altered.
             if not path.resolve().is_relative_to(folder.resolve()):
-                raise BackupError(f"{folder / MANIFEST} is damaged: it names a file outside of {folder}: {name}")
+                raise BackupError(f"{folder / MANIFEST} is damaged: it lists {name}, which is outside of {folder}")
             found = path.stat().st_size
             if found != size:
                 raise BackupError(f"{path} is damaged: it has {found} bytes, not {size}; use another backup")
@@ -122,7 +124,7 @@ def digest_of(path: Path) -> str:
 
 
 def listed(files: pafs.FileSystem, is_wanted: Callable[[str], bool], below: str = "") -> list[str]:
-    """Return the sorted paths of the files that a function selects."""
+    """Return the paths of the files below a folder for which `is_wanted` returns True, sorted."""
     import pyarrow.fs as pafs
 
     selector = pafs.FileSelector(below, recursive=True, allow_not_found=True)
@@ -137,13 +139,13 @@ def copy_out(
     Parameters
     ----------
     files
-        The file system that holds the files.
+        The file system from which to copy.
     paths
         Paths of the files to copy.
     target
-        The folder to copy into.
+        The folder into which to copy.
     may_vanish
-        Whether to skip files that were removed since they were listed.
+        Whether to skip files that do not exist, because they were deleted after `paths` was listed.
     """
     found = {}
     for path in paths:
@@ -173,9 +175,9 @@ def _copy(source: Any, target: Path) -> tuple[int, str]:
                 size += len(data)
                 file.write(data)
     except OSError as error:
-        # Convert write errors here, because callers report all other errors as read errors of the source.
+        # Convert write errors to `BackupError` here, because callers report an `OSError` as an error of the source.
         reason = error.strerror or first_line(error)
-        raise BackupError(f"{target} was not written: {reason}; remove this backup, and use another disk") from None
+        raise BackupError(f"{target} was not written: {reason}; delete this backup, and use another disk") from None
     if unread:
         raise unread
     return size, digest.hexdigest()
@@ -194,8 +196,8 @@ def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
     for path in paths:
         data = (source / path).read_bytes()
         try:
-            # Buffer the whole file, so that Arrow passes it on as `bytes`. delta-rs does not accept other types.
-            # Without `compression=None`, a file named .gz would be compressed again.
+            # Use a buffer larger than the file, so that Arrow passes the data on as `bytes`, the only type accepted by
+            # delta-rs. Without `compression=None`, Arrow would compress a file whose name ends in .gz again.
             with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
                 stream.write(data)
             # Check the size, because Arrow does not raise errors that occur when a file in an object store is closed.

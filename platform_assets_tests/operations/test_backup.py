@@ -259,10 +259,10 @@ def test_a_backup_is_restored_only_into_empty_databases(services: Services, fini
 @pytest.mark.parametrize(
     ("folder", "settings", "reason"),
     [
-        ("filled", {}, "filled is not empty; name a new folder"),
+        ("filled", {}, "filled is not empty; choose a new folder"),
         ("home/lake/backup", {}, "is inside .*home/lake, which is part of the backup"),
         ("new", {"lake_uri": "memory://"}, "the lake is in memory"),
-        ("filled/file", {}, "filled/file cannot be used: File exists; name a new folder"),
+        ("filled/file", {}, "filled/file cannot be used: File exists; choose a new folder"),
     ],
 )
 def test_a_folder_or_lake_that_cannot_be_used_for_a_backup_is_refused(

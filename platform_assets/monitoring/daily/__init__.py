@@ -1,1 +1,1 @@
-"""Daily measurements of every model and table, and alarms about values that differ from earlier values."""
+"""Daily measurements of every model and table, and alarms if a value differs too much from earlier values."""

@@ -89,7 +89,7 @@ def watched_tables(definitions: dg.Definitions) -> list[WatchedTable]:
 
 
 def _days_per_check(models: Sequence[ModelSpec], watched: Sequence[WatchedTable], settings: Settings) -> float:
-    # Each model has a stream of requested rows, and a second stream if it has a table of new rows.
+    # Each model has one stream, the requested rows. A model with a table of new rows has these as a second stream.
     streams = len(models) + sum(spec.incoming is not None for spec in models)
     checks = len(models) * len(MODEL_CHECKS) + len(watched) * len(TABLE_CHECKS)
     return days_per_check(settings.false_alarm_days, settings.drift_false_alarm_days, streams, checks)
@@ -104,9 +104,9 @@ def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.Assets
         model_sources: dg.ResourceParam[ModelSources],
         tables: dg.ResourceParam[TableStore],
     ) -> Frame:
-        """Measurements of each model and day: predictions, requests, drift, performance and ages.
+        """Daily measurements of each model: predictions, requests, drift, performance and ages.
 
-        Each run measures the days since the last measurement, and today so far.
+        Each run measures the days since the last measurement, and today up to the time of the run.
         """
         history, now = read_days(tables, MODEL_DAYS), datetime.now(UTC)
         return measure_models(model_sources, models, history, per_check, now, context.run.run_id)
@@ -119,9 +119,9 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 
     @table_asset(TABLE_DAYS, owners=OWNERS)
     def table_days(tables: dg.ResourceParam[TableStore], online: dg.ResourceParam[OnlineTables]) -> Frame:
-        """Measurements of each table and day: age, rows, and the values of each column.
+        """Daily measurements of each table: age, number of rows, and values of each column.
 
-        The values are measured when the table has a new version.
+        The values of the columns are measured only if the table has a new version.
         """
         return measure_tables(tables, online, watched, read_days(tables, TABLE_DAYS), per_check, datetime.now(UTC))
 
@@ -131,18 +131,18 @@ def table_days_asset(watched: Sequence[WatchedTable], per_check: float) -> dg.As
 def checks_of(
     schema: TableSchema, declared: Sequence[Check], known: Mapping[str, Series], subjects: Mapping[str, str]
 ) -> dg.AssetChecksDefinition:
-    """Return the checks. They report the newest measurements, and do not measure.
+    """Return the asset checks. They read the newest stored measurements; they do not measure anything themselves.
 
     Parameters
     ----------
     schema
-        Table of the measurements.
+        Schema of the table that contains the measurements.
     declared
-        Checks of each model or table.
+        Checks that each model or table gets.
     known
         The series by name.
     subjects
-        Asset key of each model or table, by its name in the measurements.
+        Asset keys of the models or tables, by their name in the measurements.
     """
     by_name, named = {check.name: check for check in declared}, {key: name for name, key in subjects.items()}
 

@@ -1,9 +1,11 @@
 """Budget of false alarms of the whole platform, and each check's share of it.
 
-All checks of all models and tables together may raise one false alarm in `PLATFORM_FALSE_ALARM_DAYS` days. Rates of
-false alarms add up, even if the checks are dependent, so the budget is divided: each stream whose drift is
-measured row by row uses one false alarm in `PLATFORM_DRIFT_FALSE_ALARM_DAYS` days, and the checks share the rest
-equally. A check divides its share among its series.
+All checks of all models and tables together may raise one false alarm in `PLATFORM_FALSE_ALARM_DAYS` days. The rates of
+false alarms of the checks add up, even if the checks are dependent, so each check gets a share of the budget:
+
+- Drift is measured row by row in streams of rows. Each stream may raise one false alarm in
+  `PLATFORM_DRIFT_FALSE_ALARM_DAYS` days.
+- All checks get equal shares of the rest. A check divides its share among its series.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import math
 from platform_assets.base.errors import PlatformError
 
 DRIFT_SHARE = 0.8
-"""Largest share of the budget that the streams may use."""
+"""Largest share of the budget that all streams together may use."""
 
 
 def days_per_check(false_alarm_days: float, drift_false_alarm_days: float, streams: int, checks: int) -> float:

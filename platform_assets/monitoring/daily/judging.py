@@ -1,4 +1,4 @@
-"""Test the newest measurements of models and tables against their history, and keep the history."""
+"""Test the newest measurements of models and tables against earlier measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KEPT = timedelta(days=400)
 """Time for which measurements are kept."""
 REPLAYED = 60
-"""Number of newest values from which the evidence is computed. Older values hardly affect it."""
+"""Number of most recent values from which the evidence is computed. Older values hardly affect the evidence."""
 _COLUMNS = ("series", "column")
 _FIELDS = ("subject", "day", *Point.__dataclass_fields__, "alarm")
 _JUDGEMENT = ("evidence", "threshold", "alarm", "is_open")
@@ -37,11 +37,11 @@ def read_days(
     tables
         Store of the tables in the lake.
     schema
-        Table of the measurements.
+        Schema of the table that contains the measurements.
     subject
-        Model or table; None for all.
+        Name of a model or table; None for all models or tables.
     since
-        First day; None for all.
+        First day to return; None for all days.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_days(
 
 
 def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """Convert the measurements of a model or table on a day to rows. They are not tested yet."""
+    """Convert one day's measurements of a model or table to rows, without testing them against earlier days."""
     return [
         {"subject": subject, "day": day, **asdict(point), "alarm": point.is_open, "is_open": point.is_open}
         for point in points
@@ -68,7 +68,10 @@ def as_rows(subject: str, day: date, points: Sequence[Point]) -> list[dict[str, 
 
 
 def with_new(history: Frame | None, rows: Sequence[Mapping[str, Any]], today: date) -> Frame:
-    """Return the history with new rows. A new row replaces an older row with the same key."""
+    """Add new rows to the history. A new row replaces the row of the same subject, day, series and column.
+
+    Rows that are older than `KEPT` are dropped.
+    """
     import pandas as pd
 
     parts = [] if history is None else [history[history["day"] >= today - KEPT]]
@@ -102,7 +105,7 @@ def judged(days: Frame, known: Mapping[str, Series], per_check: float, since: da
 
 
 def _judged_subject(found: Frame, known: Mapping[str, Series], per_check: float) -> Frame:
-    """Return the measurements of one model or table, with the results of the test."""
+    """Test the measurements of one model or table, and return them with the results."""
     import numpy as np
 
     values, noise = (found.pivot(index="day", columns=list(_COLUMNS), values=name) for name in ("judged", "noise"))

@@ -101,7 +101,10 @@ def _of(history: Frame | None, subject: str) -> Frame | None:
 
 
 def _next_day(earlier: Frame | None, today: date) -> date:
-    """Return the first day to measure: the last measured day, which was not over then, but at most 90 days ago."""
+    """Return the first day to measure, at most 90 days ago.
+
+    This is the last measured day, because that day was not over when it was measured.
+    """
     measured = None if earlier is None else earlier.loc[earlier["series"] != FAILED, "day"]
     if measured is None or measured.empty:
         return today - FIRST_LOOK
@@ -145,7 +148,7 @@ def newest(days: Frame, known: Mapping[str, Series]) -> Frame:
     found = days[days["judged"].notna() | (days["told"] != "")]
     found = found.assign(check=found["series"].map({name: one.check for name, one in known.items()}))
     last = found.groupby(["subject", "series", "column"])["day"].transform("max")
-    # Leave out columns that are no longer measured.
+    # Drop columns without a recent measurement, because they are no longer measured.
     recent = found.groupby(["subject", "series"])["day"].transform("max") - _RECENT
     return found[(found["day"] == last) & (found["day"] >= recent)]
 

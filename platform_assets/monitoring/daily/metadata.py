@@ -20,7 +20,7 @@ _MOST_VALUES = 20
 
 
 def of_series(days: Frame, check: Check, known: Mapping[str, Series]) -> dict[str, Any]:
-    """Return the newest values of a check's series, and a plot of each series that is not measured by column.
+    """Return the newest values of a check's series, and a plot of each series that has no columns.
 
     Parameters
     ----------

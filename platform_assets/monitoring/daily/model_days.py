@@ -39,16 +39,19 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 FIRST_LOOK = timedelta(days=90)
-"""Period of the prediction log that the first measurement of a model covers."""
+"""Number of days of the prediction log that the first measurement of a model covers."""
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
-"""Holdout metrics: share of labels that equal the decision, or that lie in the prediction interval."""
+"""Holdout metrics: the share of labels that equal the decision, and the share that lie in the prediction interval.
+
+A model has one of the two.
+"""
 
 
 @dataclass(frozen=True)
 class ModelSources:
-    """Sources of the measurements of models."""
+    """Databases and services from which models are measured."""
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
     engine: Engine
@@ -62,7 +65,7 @@ class ModelSources:
 
 @dataclass(frozen=True)
 class When:
-    """Time of a measurement.
+    """Days that a run measures.
 
     Attributes
     ----------
@@ -121,7 +124,10 @@ def measure_model(
 
 
 def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
-    """Measure the drift of requested rows. Yield drift and estimated performance of requested and new rows, by day."""
+    """Measure the drift of requested rows, and yield measurements with their day.
+
+    The measurements are the drift and the estimated performance of requested rows and of new rows.
+    """
     rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
     if rows.num_rows:
         try:
@@ -129,7 +135,7 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
         except DatabaseError:
             raise
         except PlatformError as error:
-            # Report the failure as a point, so that the other measurements of the model are kept.
+            # Report the failure as a measurement instead of raising, so that the model's other measurements are kept.
             yield when.today, Point("drift", math.nan, is_open=True, told=f"not measured: {error}")
     streams = {_REQUESTED: LOGGED.table} | ({"new rows": spec.incoming.table} if spec.incoming else {})
     for of_rows, table in streams.items():
@@ -141,7 +147,7 @@ def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple
 
 
 def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[str, int]:
-    """Return the features whose alarm is open, with the number of measured days since the alarm.
+    """Return the features with an open alarm, each with the number of measured days since the alarm.
 
     After an alarm, the evidence restarts at 0. Without drift, its expected value is at most the number of days since
     the alarm, so the alarm stays open while the evidence is above this number.
@@ -192,7 +198,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Report a missing value, because otherwise an alarm about the previous champion would stay open.
+        # Report a missing value. Without it, an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

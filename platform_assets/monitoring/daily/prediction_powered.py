@@ -1,8 +1,8 @@
-"""Mean of a loss from few labels and many predictions, with a valid confidence interval.
+"""Estimate of a mean loss from few labels and many predictions, with a valid confidence interval.
 
-The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has little
-variance, and the labelled predictions correct its bias. A weight keeps the interval from being wider than the
-interval from the labels alone.
+The model itself estimates the loss of each prediction. The mean of these estimates over all predictions has a low
+variance but may be biased; the labelled predictions correct the bias. The estimates are weighted so that the interval
+is not wider than an interval from the labels alone.
 
 Source: Angelopoulos, Duchi and Zrnic, "PPI++: Efficient Prediction-Powered Inference", 2023,
 https://arxiv.org/abs/2311.01453.
@@ -29,7 +29,7 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Proxy:
-    """Losses of all predictions, estimated by the model: their number, mean and variance."""
+    """Number, mean and variance of the losses that the model estimates for all its predictions."""
 
     rows: int
     mean: float
@@ -37,7 +37,7 @@ class Proxy:
 
 
 def from_labels(losses: Floats) -> Estimate:
-    """Return the mean loss of labelled predictions with its 95 % interval; unknown with fewer than 20 labels."""
+    """Return the mean loss of labelled predictions with its 95 % interval; NaN bounds with fewer than 20 labels."""
     if len(losses) < _FEWEST:
         return Estimate(float(losses.mean()) if len(losses) else math.nan, math.nan, math.nan)
     half = _NORMAL * math.sqrt(float(losses.var(ddof=1)) / len(losses))
@@ -45,18 +45,18 @@ def from_labels(losses: Floats) -> Estimate:
 
 
 def prediction_powered(losses: Floats, estimated: Floats, every: Proxy) -> Estimate:
-    """Return the mean loss of all predictions with its 95 % interval; unknown with fewer than 20 labels.
+    """Return the mean loss of all predictions with its 95 % interval; NaN bounds with fewer than 20 labels.
 
-    The result is valid only if the labelled predictions are like a random sample of all predictions.
+    The result is valid only if the labelled predictions resemble a random sample of all predictions.
 
     Parameters
     ----------
     losses
-        (n,) losses of the labelled predictions.
+        Losses of the labelled predictions, (n,).
     estimated
-        (n,) the model's estimates of these losses, made without the labels.
+        The model's estimates of the same losses, (n,), made without the labels.
     every
-        The model's estimates for all predictions.
+        The model's estimates of the losses of all predictions.
     """
     import numpy as np
 

@@ -1,7 +1,8 @@
-"""Agreement of a champion's predictions with their labels, and evidence that it is worse than on the holdout data.
+"""Agreement of a champion's predictions with their labels, and evidence that the champion is worse than on the holdout.
 
-Labels arrive late and in batches. A bettor bets on each new label that predictions disagree with labels more often than
-on the holdout. The bettor's capital is the evidence, as in `monitoring/drift/evidence.py`.
+The test is a betting test, which is valid although labels arrive late and in batches. For each new label, it bets that
+predictions disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as
+in `monitoring/drift/evidence.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ STAKES = (0.9, 0.3, 0.1)
 
 @dataclass(frozen=True)
 class Disagreements:
-    """Number of labelled predictions since the promotion, and number of disagreements with their labels."""
+    """Number of labelled predictions since the promotion, and how many of them disagree with their label."""
 
     labelled: int
     disagreeing: int
@@ -45,12 +46,12 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
     counts
         Counts at the end of each day, oldest first. A later count can be lower, because labels are corrected.
     tolerated
-        Largest share of disagreements that is no worse than on the holdout.
+        Result of `tolerated_share`.
     """
     import numpy as np
 
     found = np.array([(one.disagreeing, one.labelled - one.disagreeing) for one in counts])
-    # Later counts include corrections, so reduce each count to the minimum of all later counts.
+    # Corrections of labels can lower a later count, so reduce each count to the minimum of itself and all later counts.
     lowest = np.minimum.accumulate(found[::-1])[::-1]
     capital = np.full(len(STAKES), -np.inf)
     for wrong, right in np.diff(lowest, axis=0, prepend=[[0, 0]]):
@@ -59,28 +60,28 @@ def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
 
 
 def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -> Floats:
-    """Return the logarithms of the capital of each stake after a day, (.., stakes).
+    """Return the logarithm of the capital after a day for each stake, (.., stakes).
 
     Parameters
     ----------
     capital
-        (.., stakes) logarithms before the day.
+        Logarithms of the capital before the day, (.., stakes).
     wrong, right
-        (..) numbers of new labels that disagree and agree.
+        Number of new labels that disagree, and number that agree, (..).
     tolerated
-        Largest share of disagreements that is no worse than on the holdout.
+        Result of `tolerated_share`.
     """
     import numpy as np
 
     stakes = np.array(STAKES) / tolerated
     gains = wrong[..., None] * np.log1p(stakes * (1 - tolerated)) + right[..., None] * np.log1p(-stakes * tolerated)
-    # A capital of 1 is added each day.
+    # Each day's bets start with an additional capital of 1, so add it (log 1 = 0) before the gains.
     after: Floats = np.logaddexp(capital, 0.0) + gains
     return after
 
 
 def total(capital: Floats) -> Floats:
-    """Return the mean capital of the stakes, (..)."""
+    """Return the mean capital over all stakes, (..)."""
     import numpy as np
 
     # Avoid an overflow: the exponential of 700 is near the largest float.
@@ -89,21 +90,21 @@ def total(capital: Floats) -> Floats:
 
 
 def tolerated_share(low: float) -> float:
-    """Return the tolerated share of disagreements.
+    """Return the largest share of disagreements that does not count as worse than on the holdout.
 
     Parameters
     ----------
     low
-        Lower end of the interval of the share of agreements on the holdout.
+        Lower bound of the confidence interval of the share of agreements on the holdout.
     """
     return min(max(1 - low, 0.0) + FLOOR, 1 - FLOOR)
 
 
 def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
-    """Return the share of predictions that agree with their label, estimated from few labels and all predictions.
+    """Return points that describe how often the predictions agree with their labels.
 
-    A decision agrees with its label if it is right. A value agrees with its label if its prediction interval covers the
-    label. Without stored intervals, the share is left out.
+    A decision agrees with its label if the two are equal. A predicted value agrees with its label if its prediction
+    interval contains the label. If no prediction intervals are stored, only the calibration gap is returned.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
     threshold
         Threshold of the champion; None for a regression model.
     every
-        Share of disagreements over all predictions, estimated from the probabilities.
+        Share of disagreements among all predictions, as estimated from their probabilities.
     """
     import numpy as np
 
@@ -143,7 +144,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
 def judged_agreement(
     points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
 ) -> list[Point]:
-    """Return the points, with the result of the test added to the point of the series `agreement`.
+    """Test the agreement, and return the points with the result added to the point of the series `agreement`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Descriptions of the results of checks."""
+"""One-sentence descriptions of check results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ _MOST = 3
 
 
 def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
-    """Return the result of a check in one sentence."""
+    """Describe the result of a check.
+
+    Parameters
+    ----------
+    alarmed
+        Newest measurements of the check with an open alarm.
+    rows
+        All newest measurements of the check.
+    known
+        The series by name.
+    """
     day = rows["day"].max()
     if alarmed.empty:
         return f"in the usual range on {day}"

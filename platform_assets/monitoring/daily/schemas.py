@@ -1,4 +1,4 @@
-"""The tables of daily measurements: one row per model or table, day, series and column."""
+"""Schemas of the tables of daily measurements, with one row per model or table, day, series and column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = (
     Column(
         "judged",
         "float64",
-        "Value on the scale on which it is compared with earlier values, e.g. a logarithm; null if not compared.",
+        "Transformed value (e.g. its logarithm) that is compared with earlier values; null if not compared.",
     ),
     Column("noise", "float64", "Minimum standard deviation that is assumed for `judged`; null if not compared."),
     Column("evidence", "float64", "Evidence that the value has changed; see docs/monitoring.md.", "days"),

@@ -1,6 +1,7 @@
-"""The series that are measured every day, the checks that they belong to, and the scales on which they are tested.
+"""The series that are measured every day, their checks, and the scales on which values are compared.
 
-A scale makes deviations symmetric: logarithms for counts and durations, and the arcsine of the square root for shares.
+Values are transformed before they are compared, so that increases and decreases are equally likely: counts and
+durations to their logarithm, and shares to the arcsine of their square root.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class Series:
     title
         Display name.
     check
-        Name of the check that the series belongs to; empty if it is only shown.
+        Name of the check that tests the series; empty if the series is displayed but not tested.
     unit
-        Unit of the values: `share` is shown in percent.
+        Unit of the values. Values with the unit `share` are displayed in percent.
     """
 
     title: str
@@ -55,18 +56,18 @@ class Point:
     Attributes
     ----------
     series, column
-        The series, and the column that was measured.
+        Name of the series, and the measured column; the column is empty if the series has no columns.
     value, low, high
-        The value and the ends of its 95 % interval; NaN if unknown.
+        The value, and the lower and upper bound of its 95 % interval; NaN if unknown.
     rows
         Number of rows from which the value was computed.
     judged
-        The value on the scale on which it is tested against earlier values; NaN if it is not.
+        The transformed value that is tested against earlier values; NaN if the value is not tested in this way.
     noise
-        Smallest standard deviation to assume on this scale; NaN if the value is not tested against earlier values.
+        Minimum standard deviation that the test assumes for `judged`; NaN if the value is not tested in this way.
     evidence, threshold, is_open
-        For a value that is not tested against earlier values but has its own test: the evidence, the evidence at which
-        an alarm is raised, and whether an alarm is open.
+        Result of another test of the value: the evidence, the evidence at which an alarm is raised, and whether an
+        alarm is open.
     told
         Explanation, for display.
     """
@@ -90,7 +91,7 @@ INPUTS, PREDICTIONS = "requested_rows_are_as_in_training", "predictions_are_as_u
 MEASURED = "measurements_are_complete"
 ESTIMATED, LABELS, AGE = "estimated_performance_is_as_usual", "labels_agree_with_predictions", "champion_is_recent"
 FAILED = "failed"
-"""Series of failed measurements. Its value is 1 if the model or table could not be measured; `told` has the reason."""
+"""Series of failed measurements. Its value is 1 if the model or table could not be measured; `told` is the reason."""
 FAILURE = Series("Failed measurements", MEASURED)
 MODEL_CHECKS = (
     Check(MEASURED, "The model was measured without an error."),
@@ -98,8 +99,8 @@ MODEL_CHECKS = (
     Check(FAILURES, "The share of failed requests is similar to earlier days.", "error"),
     Check(LATENCY, "The 95th percentile of the response time is similar to earlier days."),
     Check(INPUTS, "The rows in prediction requests have the same distribution as the training rows.", "error"),
-    Check(PREDICTIONS, "Mean and spread of the predictions are similar to earlier days."),
-    Check(ESTIMATED, "The performance, estimated without labels, is similar to earlier days."),
+    Check(PREDICTIONS, "The mean and spread of the predictions are similar to earlier days."),
+    Check(ESTIMATED, "The performance as estimated without labels is similar to earlier days."),
     Check(LABELS, "Labels agree with the champion's predictions about as often as on the holdout.", "error"),
     Check(AGE, "The champion is not older than the model's policy allows."),
 )
@@ -129,13 +130,13 @@ DISTINCT, RANGE, COLUMNS = "uniqueness_is_as_usual", "range_is_as_usual", "schem
 DISTRIBUTION = "distribution_is_as_usual"
 TABLE_CHECKS = (
     Check(MEASURED, "The table was measured without an error."),
-    Check(FRESHNESS, "The age of the newest table version is in its usual range for this time.", "error"),
-    Check(ROWS, "The number of rows changes about as much as it did between earlier versions.", "error"),
+    Check(FRESHNESS, "The age of the newest table version is in its usual range.", "error"),
+    Check(ROWS, "The number of rows has changed about as much as between earlier versions.", "error"),
     Check(COMPLETE, "The shares of missing values and quarantined rows are similar to earlier versions.", "error"),
     Check(DISTINCT, "The number of distinct values in each column is similar to earlier versions."),
     Check(RANGE, "The smallest and largest values of each column are similar to earlier versions."),
     Check(COLUMNS, "The columns and their types are the same as in the previously measured version."),
-    Check(DISTRIBUTION, "Mean and spread of numbers, and the most frequent texts, are similar to earlier versions."),
+    Check(DISTRIBUTION, "The distribution of the values in each column is similar to earlier versions."),
 )
 TABLE_SERIES = {
     FAILED: FAILURE,
@@ -152,7 +153,7 @@ TABLE_SERIES = {
     "columns": Series("Columns", COLUMNS, "columns"),
 }
 SMALLEST_SHARE = 0.01
-"""Negligible change of a share, on the arcsine scale: from 50 to 51 %, or from 1.0 to 1.2 %."""
+"""Negligible change of a share, on the arcsine scale. Examples: from 50 to 51 %, or from 1.0 to 1.2 %."""
 SMALLEST_RATIO = 0.02
 """Negligible change of a count, as a ratio."""
 _FEW = 10
@@ -161,40 +162,41 @@ SMALLEST_DISTINCT_RATIO = 0.005
 SMALLEST_DURATION_RATIO = 0.1
 """Negligible change of a duration, as a ratio."""
 SMALLEST_SHIFT = 0.025
-"""Negligible change of a mean, in standard deviations of the rows."""
+"""Negligible change of a mean, as a multiple of the standard deviation of the values."""
 
 
 def arcsine(share: float) -> float:
-    """Return a share on the arcsine scale, where its variance does not depend on its value."""
+    """Transform a share to the arcsine of its square root, whose variance does not depend on the share."""
     return math.asin(math.sqrt(min(max(share, 0.0), 1.0)))
 
 
 def share_noise(rows: int) -> float:
-    """Return the standard deviation, on the arcsine scale, of a share of `rows` rows."""
+    """Return the standard deviation, on the arcsine scale, of a share that was computed from `rows` rows."""
     return max(1 / (2 * math.sqrt(max(rows, 1))), SMALLEST_SHARE)
 
 
 def count_noise(count: float) -> float:
-    """Return the standard deviation of the logarithm of a count. Counts below 10 are treated like 10.
+    """Return the standard deviation of the logarithm of a count.
 
-    Otherwise, the large relative noise of a small count would mask a drop to almost zero.
+    A count below 10 gets the standard deviation of 10. A small count has a large relative noise, which would hide a
+    drop to almost zero.
     """
     return max(1 / math.sqrt(max(count, _FEW) + 1), SMALLEST_RATIO)
 
 
 def of_count(series: str, count: int) -> Point:
-    """Return the point of a daily count."""
+    """Return the measurement of a daily count."""
     return Point(series, count, rows=count, judged=math.log1p(count), noise=count_noise(count))
 
 
 def of_share(series: str, count: int, rows: int, column: str = "") -> Point:
-    """Return the point of a share, `count` of `rows`."""
+    """Return the measurement of the share `count / rows`."""
     share = count / rows if rows else math.nan
     judged = arcsine(share) if rows else math.nan
     return Point(series, share, column, rows=rows, judged=judged, noise=share_noise(rows))
 
 
 def of_duration(series: str, value: float, rows: int = 0) -> Point:
-    """Return the point of a duration."""
+    """Return the measurement of a duration."""
     judged = math.log(value) if value > 0 else math.nan
     return Point(series, value, rows=rows, judged=judged, noise=SMALLEST_DURATION_RATIO)

@@ -1,7 +1,7 @@
 """Measurements of a table: age, number of rows, columns with their types, and statistics of each column's values.
 
-A table is measured when it has a new version. The checks test the change since the previously measured version,
-because most tables keep growing.
+A table is measured when it has a new version. The checks test changes from one measured version to the next, not the
+values themselves, because most tables keep growing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.lake.table_versions import TableVersion
 
 MOST_CATEGORIES = 1_000
-"""The most frequent value of a non-numeric column is measured only up to this number of distinct values."""
+"""Maximum number of distinct values of a non-numeric column for which the most frequent value is measured."""
 COLUMNS = "columns"
 
 
@@ -50,9 +50,9 @@ class WatchedTable:
     store
         `lake` or `online`.
     key
-        Columns that identify a row. Their values are not measured.
+        Columns that identify a row. The values of these columns are not measured.
     quarantine
-        Table of the quarantined rows; empty if there is none.
+        Name of the table with the quarantined rows; empty if there is none.
     accumulates
         Whether each run adds rows.
     """
@@ -66,7 +66,7 @@ class WatchedTable:
 
 @dataclass(frozen=True)
 class Before:
-    """The previous measurement of a table: its points by series and column."""
+    """The previous measurement of a table, as points by series and column."""
 
     points: Mapping[tuple[str, str], Point]
 
@@ -77,20 +77,20 @@ class Before:
 
     @property
     def version(self) -> str:
-        """Version of the table that was measured."""
+        """The measured version of the table."""
         found = self.points.get((COLUMNS, ""))
         return found.told.split(":")[0] if found else ""
 
 
 def measure_online(version: OnlineVersion, before: Before, now: datetime) -> list[Point]:
-    """Measure the age and the number of rows of an online table. Column values are only measured in the lake."""
+    """Measure the age and the number of rows of an online table. The values of online tables are not measured."""
     return [_age(version.updated_at, now), _rows(version.rows, before, accumulates=False)]
 
 
 def measure_table(
     tables: TableStore, table: WatchedTable, version: TableVersion, before: Before, now: datetime
 ) -> list[Point]:
-    """Measure a table in the lake. If its newest version was measured before, measure only the age.
+    """Measure a table in the lake. Measure only its age if the newest version was already measured.
 
     Parameters
     ----------
@@ -128,7 +128,11 @@ def _age(at: datetime, now: datetime) -> Point:
 
 
 def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
-    """Return the number of rows. The test uses the number of added rows if the table accumulates, else the ratio."""
+    """Return the number of rows as a point.
+
+    The test uses the number of added rows if each run adds rows to the table. Otherwise it uses the ratio of the number
+    of rows to the previous number.
+    """
     earlier = before.value("rows")
     if math.isnan(earlier):
         return Point("rows", rows, rows=rows)
@@ -140,7 +144,7 @@ def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
 
 
 def _columns(rows: ir.Table, version: str, before: Before) -> Point:
-    """Return the number of columns, with their names and types as the explanation."""
+    """Return the number of columns as a point whose explanation lists their names and types."""
     found = ", ".join(f"{name} {kind}" for name, kind in sorted(rows.schema().items()))
     earlier = before.points.get((COLUMNS, ""))
     is_new = earlier is not None and earlier.told.partition(": ")[2] != found
@@ -148,7 +152,7 @@ def _columns(rows: ir.Table, version: str, before: Before) -> Point:
 
 
 def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]:
-    """Yield the statistics of each column. `_changed` adds what the test of the change needs."""
+    """Yield the statistics of each column as points. `_changed` then computes their changes for the test."""
     measures: dict[str, Any] = {}
     for place, name in enumerate(names):
         column = rows[name]
@@ -190,7 +194,7 @@ def _changed(point: Point, before: Before) -> Point:
         return replace(point, judged=math.log1p(point.value) - math.log1p(earlier), noise=SMALLEST_DISTINCT_RATIO)
     spread = before.value("spread", point.column)
     if point.series == "spread":
-        # The spread of a constant column is 0. Replace it with a tiny number, so that the logarithm is finite.
+        # The spread of a constant column is 0. Replace 0 by a tiny number, so that the logarithm is finite.
         ratio = math.log(max(point.value, 1e-300)) - math.log(max(earlier, 1e-300))
         return replace(point, judged=ratio, noise=SMALLEST_RATIO)
     shift = point.value - earlier

@@ -47,7 +47,9 @@ where model = %(model)s and at >= %(start)s::timestamp at time zone 'UTC'
 
 
 def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -> dict[date, list[Point]]:
-    """Return predictions and requests per day. From the first prediction on, a day without predictions has the value 0.
+    """Return the measurements of predictions and requests per day.
+
+    After the day of the first prediction, a day without predictions has the value 0.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
     spec
         Declaration of the model.
     start, today
-        First day, and the current day, which is left out because it is not over.
+        First day, and the current day. The current day is not measured, because it is not over.
     """
     values = {"model": spec.name, "start": start}
     tables = (LOG, *spec.prediction_tables)
@@ -77,7 +79,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
 
 
 def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy:
-    """Return the share of wrong predictions of a champion, estimated from their probabilities."""
+    """Estimate the share of a champion's decisions that are wrong from the predicted probabilities."""
     values = {
         "model": spec.name,
         "threshold": champion.threshold,
@@ -96,7 +98,7 @@ def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy
 
 @contextmanager
 def plain_database_errors(connect: Callable[[], AbstractContextManager[Connection]]) -> Iterator[Connection]:
-    """Yield a connection.
+    """Yield a connection, and convert PostgreSQL's errors to `DatabaseError`.
 
     Raises
     ------
@@ -116,7 +118,13 @@ def plain_database_errors(connect: Callable[[], AbstractContextManager[Connectio
 
 
 def _of_predictions(parts: Sequence[Sequence[Any]]) -> list[Point]:
-    """Return the points of a day from the number, mean and standard deviation of the predictions in each table."""
+    """Return the points of a day.
+
+    Parameters
+    ----------
+    parts
+        Number, mean and standard deviation of the day's predictions in each table of predictions.
+    """
     rows, mean, spread = _pooled([(rows, mean, spread or 0.0) for rows, mean, spread in parts])
     points = [of_count("predictions", rows)]
     if rows > 1:
@@ -146,7 +154,7 @@ def _of_requests(rows: Sequence[tuple[Any, ...]]) -> dict[date, list[Point]]:
 
 
 def _pooled(parts: Sequence[tuple[int, float, float]]) -> tuple[int, float, float]:
-    """Return the number, mean and standard deviation of all rows, computed from the same numbers of each part."""
+    """Return the number, mean and standard deviation of all rows, computed from those of each part of the rows."""
     rows = sum(part[0] for part in parts)
     if not rows:
         return 0, math.nan, math.nan
@@ -165,7 +173,7 @@ def _filled(query: str, table: PredictionTable) -> bytes:
     return (
         sql.SQL(query)
         .format(
-            # The last column of `at` is the time at which the prediction was made. The columns before it, if any, are
+            # Use the last column of `at`: the time at which the prediction was made. The other columns, if any, are
             # times to which the prediction applies.
             at=column(table.at[-1]),
             score=column(table.score),

@@ -1,8 +1,10 @@
 """Evidence that a daily value differs from the earlier values of its series, within a budget of false alarms.
 
-Each value is predicted from earlier values: the mean of the same weekday, with the spread of the days around this
-mean. The prediction gives a p-value, the p-value gives an e-value, and the e-values of consecutive days are multiplied.
-Half of the budget is for p-values so small that a single day raises the alarm.
+Each value is predicted from earlier values. The predicted mean is the mean of the same weekday, and the predicted
+standard deviation is that of the earlier values around their weekdays' means. The deviation of the value from the
+prediction is converted to a p-value, and the p-value to an e-value. The e-values of consecutive days are multiplied.
+
+Half of the budget is for alarms about single days, which are raised if one p-value is very small.
 
 Sources: Vovk and Wang, "E-values: calibration, combination and applications", 2021, https://arxiv.org/abs/1912.06116,
 for e-values from p-values; Shin, Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding
@@ -22,20 +24,23 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 WINDOW = 56
-"""Number of earlier values that a value is compared with."""
+"""Maximum number of earlier values with which a value is compared."""
 GAP = 7
-"""Number of newest values excluded from the comparison, so that a new fault does not shift its own baseline."""
+"""Number of values before the tested value that are left out of the comparison.
+
+Without this gap, a fault would soon shift the mean with which its own days are compared.
+"""
 FEWEST = 28
-"""Smallest number of earlier values needed to test a value. With fewer, there are too many false alarms."""
+"""Minimum number of earlier values for a test. With fewer values, there would be too many false alarms."""
 TAIL = 6
 """Degrees of freedom of Student's t-distribution. Its heavy tails allow for outliers that are not faults."""
 CORRELATION = 0.05
-"""Added to the estimated correlation between consecutive days, to allow for the error of the estimate."""
+"""Amount added to the estimated correlation between consecutive days, because the estimate can be too low."""
 MOST_CORRELATION = 0.8
 CALIBRATORS = (0.1, 0.4, 0.7)
-"""Exponents of the e-values `k * p ** (k - 1)`. Small exponents suit large deviations, large exponents small ones."""
+"""Values of `k` in the e-value `k * p ** (k - 1)`. A small `k` detects large deviations; a large `k`, small ones."""
 AT_ONCE = 0.5
-"""Share of the budget for deviations so large that a single day raises the alarm."""
+"""Share of the budget for alarms about the deviation of a single day."""
 WEEK = 7
 
 
@@ -46,11 +51,11 @@ class Judged:
     Attributes
     ----------
     evidence
-        (days, series) evidence after each day, in days.
+        Evidence after each day, in days, (days, series).
     alarm
-        (days, series) True if the evidence reached the threshold.
+        True if the evidence reached the threshold on the day, (days, series).
     is_open
-        (days, series) True from an alarm until the first day whose value is not evidence of a change.
+        True from an alarm until the first day whose value is not evidence of a change, (days, series).
     """
 
     evidence: Floats
@@ -64,19 +69,20 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
     Parameters
     ----------
     values
-        (days, series) values on a scale where deviations are symmetric; NaN for a missing value.
+        Values, (days, series), on a scale where increases and decreases are equally likely; NaN for a missing value.
     noise
-        (days, series) smallest standard deviation to assume for a value: its sampling error, or a negligible change.
+        Minimum standard deviation to assume for each value, (days, series): the larger of its sampling error and a
+        negligible change.
     weekdays
-        (days,) weekday of each day, 0 to 6.
+        Weekday of each day, 0 to 6, (days,).
     thresholds
-        (series,) mean number of days between two false alarms.
+        Mean number of days between two false alarms, (series,).
     """
     return judge_deviations(*deviations(values, noise, weekdays), thresholds)
 
 
 def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
-    """Test the deviations that `deviations` returned; see `judge` for `thresholds`."""
+    """Test deviations. The arguments are the results of `deviations`, and `thresholds` as for `judge`."""
     import numpy as np
 
     days, series = alone.shape
@@ -96,14 +102,14 @@ def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Jud
 
 
 def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return how far each value is from its prediction, in standard deviations; NaN where it is not tested.
+    """Return each value's deviation from its prediction, in standard deviations; NaN for values that are not tested.
 
     Returns
     -------
     alone
-        (days, series) deviations for tests of single days.
+        Deviations for tests of single days, (days, series).
     combined
-        (days, series) deviations for evidence that is combined over days. They are smaller if consecutive days are
+        Deviations for evidence that is combined over days, (days, series). They are smaller if consecutive days are
         correlated, because correlated days carry less information than independent days.
     """
     import numpy as np
@@ -124,7 +130,7 @@ def deviations(values: Floats, noise: Floats, weekdays: NDArray[np.int64]) -> tu
 def limit(probability: Floats | float) -> Floats:
     """Return the absolute deviation that is exceeded with this probability if the values have not changed.
 
-    Usual deviations follow Student's distribution, scaled to the variance 1.
+    Without a change, deviations are assumed to follow Student's t-distribution, scaled to variance 1.
     """
     import numpy as np
     from scipy import stats
@@ -139,11 +145,11 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     Returns
     -------
     mean, spread
-        (series,) predicted mean and standard deviation.
+        Predicted mean and standard deviation, (series,).
     factor
-        (series,) factor by which the correlation of consecutive days widens the spread.
+        Factor by which the correlation of consecutive days increases the standard deviation, (series,).
     count
-        (series,) number of values from which the mean was computed; 0 if there are too few values to test.
+        Number of values from which the mean was computed, (series,); 0 if there are too few values for a test.
     """
     import numpy as np
 
@@ -154,7 +160,7 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
     counts = in_week.T @ known
     with np.errstate(invalid="ignore", divide="ignore"):
         overall = filled.sum(axis=0) / total
-        # A weekday without values is predicted from the other weekdays.
+        # If there are no values for the weekday, use the mean over all weekdays.
         means = np.where(counts > 0, in_week.T @ filled / counts, overall)
         rest = np.where(known, earlier - means[weekdays], 0.0)
         squares = (rest**2).sum(axis=0)
@@ -167,9 +173,9 @@ def _prediction(earlier: Floats, weekdays: NDArray[np.int64], weekday: int) -> t
 
 
 def _gains(combined: Floats) -> Floats:
-    """Return the e-values of each day, (days, 2, calibrators, series); 1 where a value is not tested.
+    """Return the e-values of each day, (days, 2, calibrators, series); 1 for values that are not tested.
 
-    Each calibrator gives two e-values: one for values that are too high, one for values that are too low.
+    Each calibrator gives two e-values: evidence that the value is too high, and evidence that it is too low.
     """
     import numpy as np
     from scipy import special

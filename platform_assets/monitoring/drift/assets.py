@@ -1,4 +1,4 @@
-"""Asset check that measures the drift of a table of new rows from the training rows of a model."""
+"""Asset check that compares a table of new rows with a model's training rows to detect drift."""
 
 import dagster as dg
 
@@ -10,7 +10,9 @@ from platform_assets.training.model_spec import Incoming, ModelSpec
 
 
 def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition:
-    """Return the check. It measures new batches, fails with severity WARN on an alarm, and does not block.
+    """Return the drift check of a model.
+
+    The check measures new batches. If there is an alarm, it fails with severity WARN and does not stop later steps.
 
     Parameters
     ----------
@@ -34,8 +36,8 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
             measurement = drift_monitor.measure(spec, context.run.run_id)
             stands, told = verdict(drift_history, Stream(spec.name, incoming.table), measurement)
         except PlatformError as error:
-            # Return a failed check instead of raising, so that the steps after it, such as predictions, still run. The
-            # next run measures the rows.
+            # Return a failed check instead of raising, so that later steps such as predictions still run. The next run
+            # measures the rows that were not measured now.
             context.log.warning("drift was not measured: %s", error)
             return _result(passed=False, told=f"not measured: {error}", measurement=Measurement())
         context.log.info("%s", told)
@@ -45,7 +47,7 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
 
 
 def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> tuple[bool, str]:
-    """Return whether the batches of the newest measurement raised no alarm, and a one-line summary."""
+    """Return whether the check passes and a one-line summary. It passes if the newest measurement raised no alarm."""
     newest = history.of_newest_measurement(stream)
     if not newest:
         return True, f"nothing has been measured yet: {measurement.reason}"

@@ -1,8 +1,8 @@
 """Evidence that a stream of batches no longer resembles the training rows, within a budget of false alarms.
 
-`rulers.py` turns the values of a column into scores between 0 and 1, whose means over the training rows are known. The
-evidence is the capital of a bettor who bets on every new value that the mean of a score lies outside its tolerance.
-docs/monitoring.md explains the budget and its arithmetic.
+The test is a betting test. `rulers.py` converts the values of a column to scores between 0 and 1, whose means over the
+training rows are known. For each new value, the test bets that the mean of a score lies outside its tolerated range.
+The capital that the bets have won is the evidence. docs/monitoring.md explains how the budget is computed.
 
 Sources: Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686, for bets on means of bounded values; Shin,
 Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding capital with each batch.
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 FLOOR = 0.025
 """Smallest deviation of a score's mean that counts as drift.
 
-For the rank of a normally distributed feature, this deviation is caused by a shift of 0.09 standard deviations.
+If the score is the rank of a normally distributed feature, a shift of the feature by 0.09 standard deviations causes
+this deviation.
 """
 REFERENCE_ERROR = 0.01
-"""Probability that the tolerances do not cover the sampling error of the training rows."""
+"""Probability that the sampling error of the training rows is larger than the tolerances allow."""
 LONGEST_PAUSE = 1.0
-"""Maximum number of days of budget that one batch can spend, even after a longer pause."""
+"""Maximum number of days of budget for one batch. A batch after a longer pause gets no more."""
 _STAKES = (0.9, 0.3, 0.1, 0.033)
-"""Stakes, as shares of the largest possible stake.
+"""Stakes of the bets, as shares of the largest possible stake.
 
 Small stakes detect small shifts in many rows. Large stakes detect large shifts in few rows.
 """
@@ -49,7 +50,7 @@ class Found:
     effect
         Distance between the distributions of the batch and of the training rows, from 0 to 1.
     evidence
-        Capital after the batch, in days. Capped near the largest float.
+        Capital after the batch, in days; at most e^700, to avoid an overflow.
     threshold
         Capital at which an alarm is raised.
     told
@@ -68,7 +69,7 @@ class Found:
 
 
 class ColumnDetector:
-    """Collects evidence about one column, batch by batch.
+    """Detector that collects evidence about one column, batch by batch.
 
     Parameters
     ----------
@@ -77,9 +78,9 @@ class ColumnDetector:
     columns
         Number of columns that share the budget.
     false_alarm_days
-        Days in which the stream may have one false alarm on average.
+        Mean number of days between two false alarms of the stream.
     capital
-        Result of `stored` of an earlier detector for the same column and training rows; None to start.
+        Result of `stored` of an earlier detector for the same column and training rows; None to start without capital.
     """
 
     def __init__(self, ruler: Ruler, columns: int, false_alarm_days: float, capital: bytes | None = None) -> None:
@@ -88,7 +89,8 @@ class ColumnDetector:
         self._ruler = ruler
         self._threshold = false_alarm_days * columns
         self._low, self._high = tolerances(ruler, REFERENCE_ERROR / columns)
-        # Shape (stakes, scores). The largest stake could lose the whole capital on a single value.
+        # Compute stakes of shape (stakes, scores). The largest possible stake, `1 / high` or `1 / (1 - low)`, could
+        # lose the whole capital on a single value.
         stakes = np.array(_STAKES)[:, None]
         self._up, self._down = stakes / self._high, stakes / (1 - self._low)
         self._weights = np.log(np.tile(ruler.weights / 2 / len(_STAKES), (2, len(_STAKES), 1)))
@@ -99,18 +101,18 @@ class ColumnDetector:
             self._capital = np.frombuffer(capital).reshape(shape).copy()
 
     def stored(self) -> bytes:
-        """Return the logarithms of the capital of each bet."""
+        """Return the logarithm of each bet's capital, as bytes to store."""
         return self._capital.tobytes()
 
     def add(self, values: Any, days: float) -> Found:
-        """Add a batch. An alarm resets the capital.
+        """Add the evidence of a batch, and return the result. An alarm resets the capital.
 
         Parameters
         ----------
         values
-            Values of the column, in the form that the ruler expects; at least one.
+            Values of the column, at least one, in the form that the ruler expects.
         days
-            Days since the last batch of the stream. They are the budget that this batch may spend.
+            Number of days since the last batch of the stream. This is the batch's budget, up to `LONGEST_PAUSE`.
         """
         import numpy as np
         from scipy.special import logsumexp
@@ -134,7 +136,7 @@ class ColumnDetector:
         return found
 
     def _gains(self, values: Any) -> tuple[Floats, Floats, Floats]:
-        """Return the log gain of each bet, the sum of each numeric score, and the number of rows with each code."""
+        """Return the log gains of the bets, the sums of the numeric scores, and the number of rows per code."""
         import numpy as np
 
         numbers = self._ruler.numbers
@@ -143,7 +145,7 @@ class ColumnDetector:
         up, down, low, high = (one[..., :numbers] for one in (self._up, self._down, self._low, self._high))
         for start in range(0, len(values), _ROWS_AT_ONCE):
             scores, places = self._ruler.scores(values[start : start + _ROWS_AT_ONCE])
-            # A missing value does not change the capital.
+            # Use `nansum`, because a missing value must not change the capital.
             gains[0, :, :numbers] += np.nansum(np.log1p(up * (scores[:, None] - high)), axis=0)
             gains[1, :, :numbers] += np.nansum(np.log1p(down * (low - scores[:, None])), axis=0)
             sums += np.where(np.isnan(scores), self._ruler.means[:numbers], scores).sum(axis=0)
@@ -160,28 +162,30 @@ class ColumnDetector:
 
 
 def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
-    """Return the lower and upper end of the range that each score's mean may have, two arrays (scores,).
+    """Return the lower and upper bounds of the tolerated range of each score's mean, two arrays (scores,).
 
-    The training rows are a sample of a distribution. With probability `1 - error`, all ranges contain the mean over
-    this distribution. A range extends at least `FLOOR` to both sides of the mean over the training rows.
+    The training rows are a sample from a distribution. With probability `1 - error`, the ranges of all scores contain
+    the scores' means over this distribution. A range extends at least `FLOOR` to both sides of the mean over the
+    training rows.
 
     Parameters
     ----------
     ruler
         Scores, and their means over the training rows.
     error
-        Probability that a range does not contain this mean, divided among the scores by their weights.
+        Probability that at least one range does not contain its score's mean. It is divided among the scores by their
+        weights.
     """
     import numpy as np
     from scipy import stats
 
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
-    # Normal approximation: a mean of ranks is almost normal even for few rows. Ranks are uniform; with
-    # ties, they vary less.
+    # Use the normal approximation, because a mean of ranks is almost normal even for few rows. Ranks without ties are
+    # uniform, and tied ranks vary less, so the variance of a uniform distribution is large enough for both.
     spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
-    # Clopper and Pearson, 1934. If the share is 0 or 1, their formula is undefined and the range ends at the share.
+    # Use the intervals of Clopper and Pearson, 1934. If a share is 0 or 1, one bound is undefined; use 0 or 1 for it.
     counts = np.rint(means[numbers:] * size)
     least = np.nan_to_num(stats.beta.ppf(tails[numbers:], counts, size - counts + 1), nan=0.0)
     most = np.nan_to_num(stats.beta.isf(tails[numbers:], counts + 1, size - counts), nan=1.0)

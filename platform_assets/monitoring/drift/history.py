@@ -1,4 +1,7 @@
-"""Measured drift and estimated performance in PostgreSQL: `platform.drift`, `drift_batches` and the evidence."""
+"""Store measured drift, its evidence, and estimated performance in PostgreSQL.
+
+The tables are `drift_batches`, `drift`, `drift_evidence` and `estimated_performance` in the schema `platform`.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ _OF_BATCH = "delete from platform.{} where (model, stream, unit, batch) = (%s, %
 
 @dataclass(frozen=True)
 class Stream:
-    """The new rows of one model."""
+    """Stream of new rows for a model, identified by the model's name and the table of the rows."""
 
     model: str
     table: str
@@ -60,17 +63,17 @@ class MeasuredBatch:
     batch, name
         Id and display name of the batch or day.
     arrived_at
-        Time at which the batch, or the last batch of the day, arrived.
+        Arrival time of the batch, or of the day's last batch.
     columns
         Drift by column.
     rows
         Number of rows.
     alarm
-        Columns with an alarm; for a day, the columns with an alarm in one of its batches.
+        Columns with an alarm. For a day: columns with an alarm in at least one of its batches.
     performance
         Estimated performance.
     measured_at
-        Time of the measurement; equal for all batches that are measured together.
+        Time of the measurement. Batches that are measured together have the same time.
     """
 
     unit: str
@@ -86,7 +89,7 @@ class MeasuredBatch:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """A measured batch, as it is stored."""
+    """Summary of a measured batch, without the drift of its columns."""
 
     batch: str
     name: str
@@ -119,7 +122,7 @@ class MeasuredColumn:
 
 @dataclass(frozen=True)
 class MeasuredDay:
-    """A measured day: number of rows, drift by column, and known estimates of the performance, by metric."""
+    """Number of rows of a measured day, its drift by column, and its known performance estimates by metric."""
 
     day: date
     rows: int
@@ -133,14 +136,20 @@ class DriftHistory:
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     """
 
     def __init__(self, connect: Callable[[], AbstractContextManager[Connection]]) -> None:
         self._connect = connect
 
     def delete_old(self, age: timedelta) -> int:
-        """Delete measurements older than `age`, except the newest of each model; return the number of batches."""
+        """Delete measurements older than `age`, except the newest of each stream and unit.
+
+        Returns
+        -------
+        int
+            Number of deleted batches and days.
+        """
         with self._connect() as connection, connection.transaction():
             old = connection.execute(_DELETE_OLD, [age]).fetchall()
             for table in ("drift", "estimated_performance"):
@@ -196,7 +205,7 @@ class DriftHistory:
         ]
 
     def evidence(self, stream: Stream, reference: str) -> dict[str, bytes]:
-        """Return the stored evidence by column if it was computed with these training rows; empty otherwise."""
+        """Return the evidence by column, if it was computed with the training rows `reference`; else empty."""
         query = (
             "select feature, capital from platform.drift_evidence where model = %s and stream = %s and reference = %s"
         )
@@ -210,7 +219,9 @@ class DriftHistory:
         evidence: tuple[str, Mapping[str, bytes]],
         run: str,
     ) -> None:
-        """Store measurements and the updated evidence in one transaction, replacing older measurements of these days.
+        """Store measurements and the updated evidence in one transaction.
+
+        Measurements of days in `measured` replace the stored measurements of the same days.
 
         Parameters
         ----------

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 LOGGED = Incoming(TABLE, batch="day", batch_name="day", arrived_at="at")
-"""The prediction log as a table of new rows."""
+"""Declaration of the prediction log as a table of new rows."""
 MOST_ROWS = 50_000
-"""Maximum number of rows per day. If a day has more, a sample is read."""
+"""Maximum number of rows to read per day. If a day has more rows, a sample is read."""
 _ROWS = f"""
 select to_char(at at time zone 'UTC', 'YYYY-MM-DD'), at, features from (
     select at, features, row_number() over (
@@ -35,28 +35,28 @@ select to_char(at at time zone 'UTC', 'YYYY-MM-DD'), at, features from (
 
 
 def of_requests(spec: ModelSpec) -> ModelSpec:
-    """Return the declaration with the prediction log as the table of new rows."""
+    """Return a copy of the model's declaration whose table of new rows is the prediction log."""
     return replace(spec, incoming=LOGGED)
 
 
 def logged_rows(
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]], spec: ModelSpec, start: date, end: date
 ) -> pa.Table:
-    """Return the features of the logged predictions of a model, with the columns that `LOGGED` names.
+    """Return the features of a model's logged predictions, with the batch and time columns declared in `LOGGED`.
 
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     spec
         Declaration of the model.
     start, end
-        First day, and the day after the last one (UTC).
+        First day, and the day after the last day (UTC).
 
     Raises
     ------
     DatabaseError
-        The database does not answer.
+        The prediction log cannot be read.
     """
     import psycopg
     import pyarrow as pa
@@ -80,7 +80,7 @@ def logged_rows(
 
 
 def _type(kind: str) -> pa.DataType:
-    """Return the type of a logged feature. Models take every number as a float."""
+    """Return the Arrow type of a logged feature. All numbers are floats, because models convert them to floats."""
     import pyarrow as pa
 
     return pa.string() if kind == "string" else pa.bool_() if kind.startswith("bool") else pa.float64()

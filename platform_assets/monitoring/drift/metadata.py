@@ -35,7 +35,7 @@ def of_measurement(measurement: Measurement) -> dict[str, Any]:
         "columns": dg.MetadataValue.md(_columns(measurement, effects)),
         "days": dg.MetadataValue.md(_batches(measurement.days)),
         "newest_batches": dg.MetadataValue.md(_batches(measurement.batches[-_MOST_BATCHES:])),
-        # Use plain numbers, because Dagster plots them over time.
+        # Add the distances as plain numbers, because Dagster plots such metadata over time.
         **{f"distance of {name}": effect for name, effect in effects.items()},
         **{
             f"plot of {name}": dg.MetadataValue.md(

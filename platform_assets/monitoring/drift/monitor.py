@@ -34,7 +34,10 @@ MOST_BATCHES = 2_000
 ROWS_AT_ONCE = 500_000
 """Maximum number of rows per measurement. A larger batch is measured alone."""
 LATE = timedelta(days=1)
-"""Maximum delay of a batch: it can become visible this long after a batch that arrived later."""
+"""Batches that arrived up to this long before the newest measured batch are still measured.
+
+Such a batch can exist, because a batch can become visible after a batch that arrived later.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class Measurement:
     batches
         Newly measured batches, in the order of their arrival.
     days
-        Measurements of the days on which these batches arrived, each on all rows of the day so far.
+        Measurements of the days on which these batches arrived, each computed from all rows that arrived on the day.
     left
         Number of batches that were not measured yet.
     reference
@@ -66,18 +69,18 @@ class Measurement:
 
 
 class DriftMonitor:
-    """Measures drift.
+    """Service that measures drift.
 
     Parameters
     ----------
-    tables, artefacts, registry
+    stores
         Stores of the tables, artefacts and model versions.
     history
         Stored measurements.
     lock
-        Context manager that holds a lock of a given name.
+        Function that takes a name and returns a context manager, which holds the lock with this name.
     false_alarm_days
-        Accepted average time between two false alarms of a stream, in days.
+        Mean number of days between two false alarms of a stream.
     """
 
     def __init__(
@@ -93,7 +96,9 @@ class DriftMonitor:
         self._false_alarm_days = false_alarm_days
 
     def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
-        """Compare batches that were not measured yet with the training rows of the champion, or of the newest version.
+        """Compare batches that were not measured yet with training rows.
+
+        These are the training rows of the champion or, if there is no champion, of the newest version.
 
         Parameters
         ----------
@@ -137,7 +142,10 @@ class DriftMonitor:
         return Measurement(batches, days, len(waiting) - len(taken), reference, reference.columns(shown))
 
     def _waiting(self, stream: Stream, incoming: Incoming, rows: Expression, newest: BatchSummary | None) -> Frame:
-        """Return the batches that were not measured yet, oldest first: `batch`, `name`, `arrived_at`, `rows`."""
+        """Return the batches that were not measured yet, oldest first.
+
+        The columns are `batch`, `name`, `arrived_at` and `rows`.
+        """
         import ibis
 
         known: list[str] = []
@@ -164,7 +172,10 @@ class DriftMonitor:
     def _days(
         self, comparison: _Comparison, stream: Stream, rows: Expression, batches: Sequence[MeasuredBatch]
     ) -> Iterator[MeasuredBatch]:
-        """Measure the days of the batches. Days are not tested; they get the evidence and alarms of their batches."""
+        """Measure the days on which batches arrived.
+
+        A day is not tested itself. It has the evidence of its last batch, and the alarms of all its batches.
+        """
         import ibis
 
         incoming = _incoming(comparison.reference.spec)
@@ -190,7 +201,7 @@ class _Comparison:
     reference
         The training rows.
     detectors
-        Detector of each column, with the evidence so far.
+        Detectors by column, each with the evidence from earlier batches.
     """
 
     def __init__(self, reference: Reference, detectors: Mapping[str, ColumnDetector]) -> None:
@@ -199,7 +210,7 @@ class _Comparison:
         self._now = datetime.now(UTC)
 
     def evidence(self) -> dict[str, bytes]:
-        """Return the evidence of each column so far."""
+        """Return the evidence from all batches so far, by column."""
         return {name: detector.stored() for name, detector in self._detectors.items()}
 
     def batches(self, taken: Frame, frame: Frame, previous: datetime | None) -> Iterator[MeasuredBatch]:
@@ -208,17 +219,18 @@ class _Comparison:
         Parameters
         ----------
         taken
-            Batches in the order of their arrival: `batch`, `name`, `arrived_at`.
+            Batches in the order of their arrival, with the columns `batch`, `name` and `arrived_at`.
         frame
             Rows of all these batches.
         previous
-            Arrival time of the batch before these batches; None for the first batches.
+            Arrival time of the newest batch that was measured before; None if there is none.
         """
         columns, outside = self.reference.columns(frame), self.reference.outside(frame)
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
         for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            # A batch that became visible late adds no days, because a later batch has already added them.
+            # A batch that became visible late gets no budget, because a batch with a later arrival time already got
+            # the budget of these days.
             pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
             previous = arrived_at if previous is None else max(arrived_at, previous)
             days = pause / timedelta(days=1)
@@ -236,18 +248,18 @@ class _Comparison:
             )
 
     def day(self, last: MeasuredBatch, frame: Frame, rows: int, alarms: frozenset[str]) -> MeasuredBatch:
-        """Measure the effect and the performance on a day.
+        """Measure a day: the distance from the training rows by column, and the estimated performance.
 
         Parameters
         ----------
         last
-            Last batch of the day.
+            Measurement of the day's last batch.
         frame
-            Rows of the day; a sample if there are many.
+            Rows of the day; a sample if there are many rows.
         rows
             Number of rows of the day.
         alarms
-            Columns with an alarm in one of the day's batches.
+            Columns with an alarm in at least one of the day's batches.
         """
         columns = self.reference.columns(frame)
         day = f"{last.arrived_at:%Y-%m-%d}"
@@ -276,13 +288,13 @@ def _incoming(spec: ModelSpec) -> Incoming:
 
 
 def _first(waiting: Frame) -> Frame:
-    """Return the oldest batches, up to the limits of one measurement."""
+    """Return the oldest batches within `MOST_BATCHES` and `ROWS_AT_ONCE`, but at least one batch."""
     fitting = int((waiting["rows"].cumsum() <= ROWS_AT_ONCE).sum())
     return waiting.head(min(max(fitting, 1), MOST_BATCHES))
 
 
 def _name(reference: Reference, false_alarm_days: float) -> str:
-    """Return a hash of everything that the evidence depends on. If the hash changes, the evidence restarts at 0."""
+    """Return a hash of the model, its training rows and the budget. If the hash changes, the evidence restarts at 0."""
     parts = [
         reference.version.digest,
         false_alarm_days,

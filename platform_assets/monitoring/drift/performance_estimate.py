@@ -1,9 +1,9 @@
 """Performance of a classifier on rows whose labels are not known yet, estimated from its calibrated probabilities.
 
-Confidence-based performance estimation: if probabilities are calibrated, a row with probability p is positive with
-probability p, so the expected confusion matrix follows from the probabilities (Garg et al., 2022,
-https://arxiv.org/abs/2201.04234, and the CBPE of NannyML). The method cannot detect a changed relation between features
-and label.
+The method is confidence-based performance estimation (CBPE): the expected confusion matrix is computed from the
+calibrated probabilities. It cannot detect that the relation between features and label has changed.
+
+Sources: Garg et al., 2022, https://arxiv.org/abs/2201.04234, and the documentation of NannyML.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 METRICS = ("recall", "precision", "f2", "accuracy")
 MOST_OUTSIDE = 0.01
-"""Largest share of rows outside the training range for which performance is estimated."""
+"""Performance is estimated only if at most this share of the rows is outside the training range."""
 MOST_ROWS = 50_000
 """Maximum number of rows from which an estimate is computed. With more rows, a seeded sample is drawn."""
 _DRAWS = 400
@@ -40,9 +40,10 @@ class PerformanceEstimate:
     outside
         Share of rows outside the training range; None if the range is unknown.
     metrics
-        Value and 95 % interval by name, NaN where undefined; None if the performance is not known.
+        Value and 95 % interval of each metric, by name; NaN if the metric is undefined. None if the performance cannot
+        be estimated.
     decides
-        Whether the model makes decisions. Without decisions, performance cannot be estimated.
+        Whether the model makes decisions. The performance of other models cannot be estimated.
     """
 
     outside: float | None
@@ -50,7 +51,7 @@ class PerformanceEstimate:
     decides: bool = True
 
     def told(self) -> str:
-        """Return the estimate in one line."""
+        """Return the estimate as one line of text."""
         if self.metrics is None:
             return f"unknown: {self._outside_told()}"
         return ", ".join(
@@ -76,13 +77,13 @@ def estimate_performance(
     Parameters
     ----------
     probabilities
-        (n,) calibrated probability of the positive class; NaN for rows that cannot be scored.
+        Calibrated probabilities of the positive class, (n,); NaN for rows that cannot be scored.
     threshold
-        Rows with a probability at or above it are flagged. None for a regression model.
+        Lowest probability for which a row is flagged; None for a regression model.
     outside
-        (n,) whether a row is outside the training range; None if the range is unknown.
+        True for each row outside the training range, (n,); None if the range is unknown.
     seed
-        Seed of the simulated labels.
+        Random seed for the simulated labels, from which the intervals are computed.
     """
     import numpy as np
 
@@ -113,7 +114,15 @@ def estimate_performance(
 
 
 def _metrics(hits: Floats, missed: Floats, flagged: int, rows: int) -> dict[str, Floats]:
-    """Return the metrics from the number of positives among flagged and among unflagged rows."""
+    """Compute the metrics.
+
+    Parameters
+    ----------
+    hits, missed
+        Number of positive rows among the flagged rows, and among the other rows.
+    flagged, rows
+        Number of flagged rows, and of all rows.
+    """
     import numpy as np
 
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -126,7 +135,7 @@ def _metrics(hits: Floats, missed: Floats, flagged: int, rows: int) -> dict[str,
 
 
 def _positives(probabilities: Floats, random: np.random.Generator) -> Floats:
-    """Draw the number of positive rows `_DRAWS` times."""
+    """Simulate the labels `_DRAWS` times, and return the number of positive rows in each simulation."""
     import numpy as np
 
     at_once = max(1, _DRAWN_AT_ONCE // max(len(probabilities), 1))

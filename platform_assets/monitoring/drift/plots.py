@@ -24,7 +24,8 @@ def distributions(column: str, known: Any, new: Any, effect: float) -> bytes:
     column
         Name of the column.
     known, new
-        Values of the training rows and of the new rows: float64 with NaN for missing values, or objects.
+        Values of the training rows, and of the new rows. Numbers are float64, with NaN for missing values; other values
+        are objects.
     effect
         Distance between the distributions, for the title.
     """

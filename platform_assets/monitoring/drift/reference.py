@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 JOINT = "all numeric features"
 """Name of the column that represents all numeric features together."""
 PROBABILITY = "predicted probability"
-"""Name of the column of the model's probabilities."""
+"""Name of the column with the model's probabilities."""
 
 MOST_ROWS = 50_000
-"""Maximum number of training rows to compare with. More rows would not narrow the tolerances below `evidence.FLOOR`."""
+"""Maximum number of training rows in a comparison.
+
+With this many rows, the tolerances have about their minimum width, `evidence.FLOOR`, so more rows would not help.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Training rows of a version, with a ruler for each column.
+    """Training rows of a model version, with the rulers (see `rulers.py`) that convert values to scores.
 
     Attributes
     ----------
@@ -44,7 +47,7 @@ class Reference:
     model
         Fitted model of the version.
     rulers
-        Ruler of each column: the features, all numeric features together, and the model's probability.
+        Rulers by column. The columns are the features, `JOINT` for all numeric features together, and `PROBABILITY`.
     known
         Values by column, for plots. The probabilities are from holdout rows, all other values from training rows.
     """
@@ -75,15 +78,15 @@ class Reference:
         return dict(_of_features(features)) | {PROBABILITY: probabilities(self.model, features)}
 
     def outside(self, rows: Frame) -> NDArray[np.bool_] | None:
-        """Return for each row whether it is outside the training range; None if the range is unknown."""
+        """Return True for each row that is outside the training range, (n,); None if the range is unknown."""
         return self.model.outside_training_range(feature_frame(rows, self.spec))
 
 
 def read_reference(tables: TableStore, artefacts: ArtefactStore, spec: ModelSpec, version: ModelVersion) -> Reference:
     """Read the training rows of a version from the table versions that it was trained on.
 
-    The model has seen its training rows, so it returns more extreme probabilities for them than for new rows. The
-    probabilities of new rows are therefore compared with those of holdout rows.
+    The model was fitted on its training rows, so its probabilities for them are more extreme than for new rows. The
+    probabilities of new rows are therefore compared with the probabilities of holdout rows.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def probabilities(model: FittedModel, features: Frame) -> NDArray[np.float64]:
     try:
         return model.scores(features)
     except ArtefactError:
-        # Some estimators reject all rows if one row has a missing or infinite value, so score the complete rows only.
+        # Score only rows without missing or infinite values. Some estimators reject all rows if one has such a value.
         numbers = features.select_dtypes("float64").to_numpy()
         complete = np.isfinite(numbers).all(axis=1) & features.notna().all(axis=1).to_numpy()
         scores = np.full(len(features), np.nan)

@@ -1,8 +1,13 @@
-"""Rulers: convert a column's values into scores between 0 and 1, whose means over the training rows are known.
+"""Rulers. A ruler converts a column's values to scores between 0 and 1, whose means over the training rows are known.
 
-A number has a score for its rank among the training rows, a score for the distance of that rank from the median rank,
-and a score for each tenth of the training rows: 1 if the number falls into this tenth, else 0. A text or boolean has a
-score for each category: 1 if the value belongs to the category, else 0.
+The scores of a number are:
+
+- its rank among the training rows
+- the distance of this rank from the median rank
+- for each tenth of the training values, 1 if the number is in this tenth, else 0
+- 1 if the number is missing, else 0
+
+A text or boolean has a score for each category: 1 if the value belongs to the category, else 0.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 TENTHS = 10
 MOST_CATEGORIES = 20
-"""Number of categories that have their own score. All other categories share one score."""
+"""Maximum number of categories with their own score. All less frequent categories share one score."""
 NEIGHBOURS = 10
 _MOST_NEIGHBOURHOOD = 2_000
 _FAR = 1e6
@@ -29,23 +34,23 @@ _LONGEST_NAME = 40
 
 
 class Ruler(ABC):
-    """Scores of a column.
+    """Interface of a ruler.
 
     Attributes
     ----------
     rows
         Number of training rows.
     names
-        Name of each score. Numeric scores, from 0 to 1, come first. Each of the other scores belongs to one code: it is
-        1 for values with this code, else 0.
+        Names of the scores. The first `numbers` scores are numeric, from 0 to 1. Each other score belongs to one code:
+        it is 1 for values with this code, else 0.
     numbers
         Number of numeric scores.
     present
-        (numbers,) number of training rows whose score is not missing.
+        Number of training rows for which a numeric score is not missing, (numbers,).
     means, variances
-        (scores,) means and variances over the training rows.
+        Means and variances of the scores over the training rows, (scores,).
     weights
-        (scores,) share of each score in the evidence; the sum is 1.
+        Weight of each score in the evidence, (scores,). The sum is 1.
     """
 
     numbers: int
@@ -58,14 +63,22 @@ class Ruler(ABC):
 
     @abstractmethod
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return the numeric scores, (n, numbers) with NaN for missing values, and the codes, (n,)."""
+        """Return the scores of values.
+
+        Returns
+        -------
+        scores
+            Numeric scores, (n, numbers), with NaN for missing values.
+        codes
+            Codes, (n,). They determine the other scores.
+        """
 
     @abstractmethod
     def distance(self, values: Any) -> float:
         """Return the distance between the distributions of the values and of the training rows, from 0 to 1."""
 
     def _compute_means(self, values: Any) -> None:
-        """Compute the number, means and variances of the training values' scores."""
+        """Compute `rows`, `present`, `means` and `variances` from the training values."""
         import numpy as np
 
         scores, codes = self.scores(values)
@@ -89,7 +102,7 @@ class NumberRuler(Ruler):
     Parameters
     ----------
     values
-        (n,) float64 training values; NaN is a missing value.
+        Training values, (n,) float64, with NaN for missing values.
     """
 
     numbers = 2
@@ -107,7 +120,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank and its distance from the median rank as scores, and the number of the tenth as the code."""
+        """Return two numeric scores, the rank and its distance from the median rank, and the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -128,7 +141,7 @@ class CategoryRuler(Ruler):
     Parameters
     ----------
     values
-        (n,) objects; None and NaN are missing values.
+        Training values, (n,) objects, with None or NaN for missing values.
     """
 
     numbers = 0
@@ -145,7 +158,7 @@ class CategoryRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return no numeric scores, and the index of each value's category as the code."""
+        """Return an empty array, because there are no numeric scores, and each value's category index as the code."""
         import numpy as np
         import pandas as pd
 
@@ -163,20 +176,21 @@ class CategoryRuler(Ruler):
 
 
 class JointRuler(Ruler):
-    """Ruler of all numeric columns together: principal components, and the distance to the nearest neighbours.
+    """Ruler of all numeric columns together.
 
-    The components detect shifts along correlated columns. The distance detects rows in regions without training rows,
-    even if the distribution of each single column is unchanged. Of the methods that docs/monitoring.md compares, the
+    Its scores are the ranks of a row's principal components and of its distance to the nearest neighbours. The
+    components detect shifts along correlated columns. The distance detects rows in regions without training rows, even
+    if the distribution of each single column is unchanged. Of the methods that docs/monitoring.md compares, the
     distance has the most statistical power.
 
     Parameters
     ----------
     values
-        (n, columns) training values; NaN is a missing value.
+        Training values, (n, columns), with NaN for missing values.
     others
-        (m, columns) other rows of the same distribution, such as the holdout. The components and the neighbours are
-        computed from these rows. If they came from the training rows, the scores of training rows and new rows would
-        differ even without drift.
+        Values of other rows from the same distribution, (m, columns), such as the holdout. The principal components are
+        computed from these rows, and distances are measured to them. If training rows were used for this, the scores of
+        training rows and of new rows would differ even without drift.
     """
 
     def __init__(self, values: Floats, others: Floats) -> None:
@@ -189,7 +203,7 @@ class JointRuler(Ruler):
         self._axes = np.eye(others.shape[1])
         plain = self._turned(others)
         sizes, axes = np.linalg.eigh(np.atleast_2d(np.cov(plain.T)))
-        # Constant directions have no scale, so they are not rescaled.
+        # Do not rescale directions in which the values are constant, because their standard deviation is 0.
         self._axes = axes / np.sqrt(np.where(sizes > _NO_SPREAD, sizes, 1.0))
         turned = self._turned(others)
         kept = np.random.default_rng(0).permutation(len(turned))[:_MOST_NEIGHBOURHOOD]
@@ -204,7 +218,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the rank along each component and the rank of the distance. There are no codes."""
+        """Return two arrays: the ranks of the components and of the distance as numeric scores, and no codes."""
         import numpy as np
 
         placed = self._placed(values)
@@ -212,7 +226,7 @@ class JointRuler(Ruler):
         return np.column_stack(ranks), np.empty(0, dtype=np.int64)
 
     def distance(self, values: Floats) -> float:
-        """Return the largest Kolmogorov-Smirnov distance over all components and the distance to the neighbours."""
+        """Return the largest of the scores' Kolmogorov-Smirnov distances."""
         placed = self._placed(values)
         return max(_kolmogorov_smirnov(known, new) for known, new in zip(self._sorted.T, placed.T, strict=True))
 
@@ -232,7 +246,10 @@ class JointRuler(Ruler):
 
 
 def ranks_among(known: Floats, values: Floats) -> Floats:
-    """Return for each value the share of the sorted known values below it. Equal values count half; NaN stays NaN."""
+    """Return each value's rank: the share of the sorted known values that are smaller; NaN for NaN.
+
+    Known values that are equal to the value count half.
+    """
     import numpy as np
 
     below, up_to = (np.searchsorted(known, values, side=side) for side in ("left", "right"))
@@ -247,15 +264,15 @@ def _kolmogorov_smirnov(known: Floats, new: Floats) -> float:
     known
         Sorted sample.
     new
-        Other sample. It is not sorted, because it can have millions of values.
+        Other sample. It need not be sorted, because sorting millions of values would be slow.
     """
     import numpy as np
 
     if not len(known) or not len(new):
         return 0.0
     largest = 0.0
-    # Compare the functions at the ends of each interval between two known values. In between, the function of the known
-    # values is constant and the other one rises, so the largest difference is at an end.
+    # Compare the functions at both ends of each interval between two known values. Within an interval, the function of
+    # the known values is constant and the other function rises, so the largest difference is at an end.
     for to_value, from_known in (("left", "right"), ("right", "left")):
         counts = np.bincount(np.searchsorted(known, new, side=to_value), minlength=len(known) + 1)  # type: ignore[call-overload]  # `side` is a literal
         shares = np.searchsorted(known, known, side=from_known) / len(known)  # type: ignore[call-overload]  # as above

@@ -11,7 +11,7 @@ from platform_assets.training.model_spec import Incoming, ModelSpec
 
 SENSOR_SECONDS = 60
 ALARM_TAG = "platform/drift_alarm"
-"""Tag of a launched run with the id of the batch that raised the alarm."""
+"""Tag of launched runs. The value is the id of the batch that raised the alarm."""
 
 
 def drift_sensor(
@@ -28,7 +28,7 @@ def drift_sensor(
     action
         `evaluate` or `train`: the job to launch.
     cool_down
-        Shortest time between two launches.
+        Minimum time between two launches.
     """
     name, job = f"{spec.name}_drift", f"{action}_{spec.name}"
 
@@ -47,7 +47,7 @@ def drift_sensor(
             return dg.SkipReason(f"no drift alarm in {incoming.table}")
         last = last_launch(context.instance, job, name)
         if last and last[0] == alarm.batch:
-            return dg.SkipReason(f"{job} was launched for the newest alarm, {alarm.name}")
+            return dg.SkipReason(f"{job} was already launched for the newest alarm, {alarm.name}")
         if last and datetime.now(UTC) - last[1] < cool_down:
             return dg.SkipReason(f"{job} was launched at {last[1]:%Y-%m-%d %H:%M} UTC; the cool-down is {cool_down}")
         return dg.RunRequest(run_key=f"drift {alarm.batch}", tags={ALARM_TAG: alarm.batch})
@@ -56,8 +56,9 @@ def drift_sensor(
 
 
 def last_launch(instance: dg.DagsterInstance, job: str, sensor: str) -> tuple[str, datetime] | None:
-    """Return the alarm and the time of the last run that the sensor launched; None if it launched no run."""
-    # Read this from the runs, not from a cursor, so that a launch that fails before its run exists is repeated.
+    """Return the alarm and the launch time of the sensor's last run; None if the sensor launched no run."""
+    # Read them from the stored runs, not from a cursor. If a launch fails before its run is stored, the sensor then
+    # launches the job again.
     launched = dg.RunsFilter(job_name=job, tags={"dagster/sensor_name": sensor})
     for record in instance.get_run_records(launched, limit=1):
         return record.dagster_run.tags.get(ALARM_TAG, ""), record.create_timestamp.astimezone(UTC)

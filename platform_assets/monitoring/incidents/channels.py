@@ -28,15 +28,15 @@ class Notice:
     Attributes
     ----------
     key
-        Identifier that stays the same if the message is sent again.
+        Identifier of the message; the same for every attempt to send it.
     thread
         Identifier that all messages about the incident share.
     subject
-        One line.
+        Subject of a mail, one line.
     text
-        Several lines, with links.
+        Body of a mail, several lines with links.
     facts
-        The content as data.
+        The same content as a JSON object, for a webhook.
     """
 
     key: str
@@ -47,7 +47,9 @@ class Notice:
 
 
 def post(url: str, notice: Notice) -> None:
-    """Post a message to a webhook: a JSON object with the facts, and with `text` for Slack and Mattermost.
+    """Post a message to a webhook.
+
+    The body is a JSON object with the facts of the notice, and its text as `text`, which Slack and Mattermost display.
 
     Raises
     ------
@@ -58,11 +60,11 @@ def post(url: str, notice: Notice) -> None:
 
     body = {"text": notice.text, **notice.facts}
     try:
-        # Do not follow redirects, because the second request would be a GET without the message.
+        # Do not follow redirects, because the redirected request would be a GET without the message.
         answer = requests.post(
             url, json=body, timeout=_SECONDS, headers={"Idempotency-Key": notice.key}, allow_redirects=False
         )
-    except (requests.RequestException, ValueError) as error:  # some malformed addresses raise a ValueError
+    except (requests.RequestException, ValueError) as error:  # some malformed addresses cause a ValueError
         raise PlatformError(f"the webhook cannot be reached: {type(error).__name__}") from None
     if not answer.ok or answer.status_code >= HTTPStatus.MULTIPLE_CHOICES:
         raise PlatformError(f"the webhook returned HTTP {answer.status_code}")
@@ -71,8 +73,8 @@ def post(url: str, notice: Notice) -> None:
 def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     """Send a message by mail.
 
-    The connection is encrypted if the server supports it. A password is only sent over an encrypted connection, or to
-    this machine.
+    The connection is encrypted if the server supports encryption. A password is sent only over an encrypted connection
+    or to a server on this machine.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
     try:
         with _connected(server) as connection:
             connection.send_message(_mail(sender, receiver, notice))
-    except (OSError, ValueError, smtplib.SMTPException) as error:  # ValueError for some malformed hosts
+    except (OSError, ValueError, smtplib.SMTPException) as error:  # some malformed hosts cause a ValueError
         told = f"{error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else type(error).__name__
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             codes = ", ".join(str(code) for code, _ in error.recipients.values())
@@ -105,7 +107,7 @@ def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
     message = EmailMessage()
     domain = sender.rpartition("@")[2]
     message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
-    # Mail programs use Message-ID to drop a second copy, and References to group the messages about an incident.
+    # Set Message-ID, so that mail programs can drop duplicates, and References, so that they group an incident's mails.
     message["Message-ID"] = f"<{notice.key}@{domain}>"
     message["References"] = f"<{notice.thread}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"

@@ -31,7 +31,7 @@ def audit_job() -> dg.JobDefinition:
     """Return the job `audit`. It opens an incident if the audit finds a problem."""
 
     @dg.op(
-        description="Check, like `platform-assets audit`, that decisions, keys, policies and artifacts are unaltered."
+        description="Check that decisions, keys, policies and artifacts are unaltered, as `platform-assets audit` does."
     )
     def audit_approvals(
         context: dg.OpExecutionContext, promoter: dg.ResourceParam[Promoter], incidents: dg.ResourceParam[Incidents]

@@ -1,8 +1,8 @@
-"""Deliver stored messages: build each from its incident, send it, and store the result.
+"""Send stored messages. The text of a message is built from its incident, and the result of sending is stored.
 
-Several processes may deliver at the same time. A process reserves a message for a limited time before sending it. If
-the process is killed, another process sends the message after this time. If the message arrives twice, the receiver can
-recognise the copy by its identifier.
+Several processes can send messages concurrently. A process reserves a message for a limited time before sending it. If
+the process is killed, another process sends the message after this time. The message may then arrive twice; both copies
+have the same identifier, so the receiver can recognise the duplicate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SECONDS = 20.0
-"""Time after which a call sends no more messages, because Dagster stops the evaluation of a sensor after 60 s."""
+"""Time after which `deliver` sends no more messages, because Dagster stops the evaluation of a sensor after 60 s."""
 _RUNBOOK = "docs/alerts.md"
 
 
@@ -42,9 +42,9 @@ class Post:
     sender
         Address of the sender of mails.
     console
-        Address of Dagster's UI, for links; if it is empty, the links are paths.
+        Base URL of Dagster's UI for links; if empty, links remain paths.
     first_pause
-        Time until the second attempt.
+        Time between the first and the second attempt to send a message.
     """
 
     routes: Routes
@@ -55,7 +55,7 @@ class Post:
 
 
 class Delivery:
-    """Delivers messages.
+    """Sender of stored messages.
 
     Parameters
     ----------
@@ -73,14 +73,19 @@ class Delivery:
         self._lease = lease
 
     def deliver(self) -> int:
-        """Escalate incidents that have been open for too long, and send due messages; return the number sent.
+        """Escalate incidents that have been open for too long, and send the messages that are due.
 
-        If a receiver does not accept a message, this raises no error. The message is sent again later.
+        If a receiver does not accept a message, no error is raised; another attempt follows later.
+
+        Returns
+        -------
+        int
+            Number of messages that were sent.
 
         Raises
         ------
         DatabaseError
-            The database does not answer.
+            The database does not respond.
         """
         self._incidents.escalate()
         sent, end = 0, time.monotonic() + _LONGEST_SECONDS
@@ -96,7 +101,7 @@ class Delivery:
         return sent
 
     def _failure(self, message: Message) -> str:
-        """Send a message; return the reason if it was not sent, otherwise an empty text."""
+        """Send a message. Return an empty string or, if it was not sent, the reason."""
         destination = self._post.routes.named(message.destination)
         if destination is None:
             return f"{message.destination} is no longer a receiver of alerts"
@@ -124,7 +129,7 @@ def notice(incident: Incident, message: Message, console: str) -> Notice:
     message
         The stored message.
     console
-        Address of Dagster's UI, to complete links that are paths; if it is empty, they stay paths.
+        Base URL of Dagster's UI for links; if empty, links remain paths.
     """
     link = incident.link_from(console)
     runbook = f"{_RUNBOOK}#{incident.kind}"

@@ -45,16 +45,16 @@ class Incident:
         return subject_of(self.cause)
 
     def link_from(self, console: str) -> str:
-        """Return the link. A path is completed with `console`, the address of Dagster's UI (empty if unknown)."""
+        """Return the link. A path is appended to `console`, the base URL of Dagster's UI (empty if unknown)."""
         return console + self.link if self.link.startswith("/") else self.link
 
     def is_silenced(self, now: datetime) -> bool:
-        """Return whether the incident is silenced at this time."""
+        """Return whether the incident is silenced at the time `now`."""
         return self.silenced_until is not None and now < self.silenced_until
 
     @property
     def silence(self) -> str:
-        """Description of the silence; empty if the incident is not silenced now."""
+        """Until when, by whom and why the incident is silenced; empty if it is not silenced now."""
         if self.silenced_until is None or not self.is_silenced(datetime.now(UTC)):
             return ""
         until = f"{self.silenced_until.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,7 +1,7 @@
-"""The messages about incidents: the table `platform.incident_messages`.
+"""Messages about incidents, which are stored in the table `platform.incident_messages`.
 
-A message is stored in the transaction that opens or closes its incident, so it is not lost if the process is killed
-before sending it. `delivery.py` sends the messages.
+A message is stored in the transaction that opens or closes its incident. If the process is killed before it has sent
+the message, the message is therefore not lost. `delivery.py` sends the messages.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Event = Literal["opened", "reopened", "escalated", "closed"]
 LEASE = timedelta(minutes=2)
-"""Time for one attempt. A message whose sender was killed is sent again after this time."""
+"""Time for which a message is reserved for one attempt. If the process is killed, another process then sends it."""
 _LONGEST_PAUSE = timedelta(hours=1)
 _MOST_ATTEMPTS = 100
-"""Maximum number of attempts. With pauses of up to an hour, they cover four days."""
-# An incident's messages to one receiver are sent in the order in which they were written.
+"""Maximum number of attempts. With pauses of up to an hour, the attempts extend over four days."""
+# `not exists` keeps the order: a message is sent only after the incident's earlier messages to the same receiver.
 _CLAIM = """
 update platform.incident_messages set attempts = attempts + 1, due_at = now() + %(lease)s where id = (
     select id from platform.incident_messages message
@@ -41,7 +41,7 @@ update platform.incident_messages set attempts = attempts + 1, due_at = now() + 
 
 @dataclass(frozen=True)
 class Message:
-    """A message that this process may now send; the attributes are columns of `platform.incident_messages`."""
+    """A message that is reserved for this process. The attributes are columns of `platform.incident_messages`."""
 
     id: int
     incident: int
@@ -52,7 +52,7 @@ class Message:
 
     @property
     def key(self) -> str:
-        """Identifier that stays the same if the message is sent again, so that receivers can recognise copies."""
+        """Identifier of the message. It is the same for every attempt, so that receivers can recognise duplicates."""
         return f"incident-{self.incident}-{self.event}-{self.opening}"
 
 
@@ -64,7 +64,7 @@ def write(
     destinations: Iterable[Destination | str],
     wait: timedelta = timedelta(0),
 ) -> None:
-    """Store one message for each destination, due after `wait`. Skip messages that are already stored."""
+    """Store one message for each destination, to be sent after `wait`. Skip messages that are already stored."""
     for name in dict.fromkeys(one if isinstance(one, str) else one.name for one in destinations):
         connection.execute(
             "insert into platform.incident_messages (incident, event, opening, destination, due_at)"
@@ -76,8 +76,8 @@ def write(
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
     """Store messages that an incident was opened or reopened.
 
-    If the message about the last closure was not sent to a receiver yet, it is deleted, and the receiver gets no new
-    message: for this receiver, the incident was never closed.
+    If the message about the last closure was not sent to a receiver yet, this message is deleted and no new message is
+    stored for the receiver, because the receiver does not know that the incident was closed.
     """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
@@ -85,7 +85,7 @@ def queue_opened(connection: Connection, incident: int, opening: int, destinatio
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Store messages that an incident was closed, for receivers whose newest message says that it is open."""
+    """Store messages that an incident was closed, for each receiver whose newest message is not about a closure."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"
@@ -96,14 +96,15 @@ def queue_closed(connection: Connection, incident: int, opening: int, wait: time
 
 
 def cancel_unsent(connection: Connection, incident: int) -> None:
-    """Delete the messages of an incident that no process has tried to send yet."""
+    """Delete an incident's messages that no process has tried to send yet, except messages about a closure."""
     _delete_unsent(connection, incident, "opened", "reopened", "escalated")
 
 
 def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
-    """Delay the unsent messages of an incident until `until`.
+    """Delay the unsent messages of an incident until the time `until`.
 
-    Messages that are due later keep their time, except messages that an earlier silence delayed until `earlier`.
+    Messages that are due later than `until` are not changed. The exception is messages that were delayed until
+    `earlier` because of an earlier silence: they become due at `until`, even if this is sooner.
     """
     connection.execute(
         "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"
@@ -113,14 +114,14 @@ def hold(connection: Connection, incident: int, until: datetime, earlier: dateti
 
 
 def claim(connection: Connection, lease: timedelta = LEASE) -> Message | None:
-    """Reserve the next message that is due for one attempt; None if no message is due.
+    """Reserve a message that is due, so that only this process tries to send it. Return None if no message is due.
 
     Parameters
     ----------
     connection
         Connection to the platform's database.
     lease
-        Time after which another process may send the message, unless the result has been stored by then.
+        Duration of the reservation. If no result is stored by then, another process can send the message.
     """
     row = connection.execute(_CLAIM.encode(), {"lease": lease, "most": _MOST_ATTEMPTS}).fetchone()
     return Message(*row) if row else None
@@ -138,7 +139,8 @@ def settle(connection: Connection, message: Message, failure: str, first_pause: 
     failure
         Reason if the message was not sent; empty if it was sent.
     first_pause
-        Time until the second attempt. Each further pause is twice as long, up to an hour.
+        Time between the first and the second attempt. Each further pause is twice as long as the previous one, up to an
+        hour.
     """
     pause = min(first_pause * 2 ** min(message.attempts - 1, 20), _LONGEST_PAUSE)
     connection.execute(

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 2 << 30
 LEAST_FREE_SHARE = 0.05
-"""A disk is nearly full if less than 2 GiB are free, or less than 5 % on a disk smaller than 40 GiB."""
+"""A disk is nearly full if less than 2 GiB are free. On a disk smaller than 40 GiB, the limit is 5 % instead."""
 SHORTEST_FAILURE = timedelta(minutes=1)
-"""Time for which loading a champion must fail before it is reported; a restart of the database takes less time."""
+"""Time after which a champion that cannot be loaded is reported. A restart of the database takes less time."""
 DAEMON_SILENCE = timedelta(minutes=3)
-"""Time without a heartbeat after which the daemon is reported as dead. It sends a heartbeat every 30 s."""
+"""Time without a heartbeat after which the daemon is assumed to be dead. The daemon sends a heartbeat every 30 s."""
 DAEMON = cause(kinds.DAEMON_SILENT, "Dagster")
 LOOKOUT = "sensor incidents"
-"""Name of the heartbeat of the sensor that examines Dagster's history."""
+"""Name under which the sensor `incidents`, which examines Dagster's history, stores its heartbeats."""
 LOOKOUT_SILENCE = timedelta(minutes=10)
 AUDIT = cause(kinds.AUDIT_FOUND, "approvals")
 _DAEMON_TYPES = ["SENSOR", "SCHEDULER"]
@@ -39,7 +39,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem that was found; the attributes are the arguments of `Incidents.open_incident`."""
+    """A problem. The attributes are the arguments of `Incidents.open_incident`."""
 
     cause: str
     title: str
@@ -51,16 +51,16 @@ class Problem:
 
 @dataclass
 class Findings:
-    """Result of checking one or more causes.
+    """Result of checking one or more causes of incidents.
 
     Attributes
     ----------
     problems
         The problems that were found.
     sound
-        Causes that were checked and have no problem.
+        Checked causes for which no problem was found.
     quiet_for
-        See `Incidents.recover`.
+        Argument of `Incidents.recover` for these causes.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Findings:
     quiet_for: timedelta = timedelta(0)
 
     def add(self, cause: str, problem: Problem | None) -> None:
-        """Add the result for one cause; `problem` is None if there is no problem."""
+        """Add the result of checking one cause; `problem` is None if no problem was found."""
         if problem is None:
             self.sound.add(cause)
         else:
@@ -76,7 +76,7 @@ class Findings:
 
 
 def report(findings: Findings, incidents: Incidents) -> None:
-    """Open an incident for each problem, and close the incidents whose problem has ended.
+    """Open an incident for each problem, and close the incidents of causes without a problem.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def report(findings: Findings, incidents: Incidents) -> None:
     """
     for one in findings.problems:
         incidents.open_incident(one.cause, one.title, one.severity, one.owners, one.link, one.occurrence)
-    # Most causes have no open incident, so do not query the database for each of them.
+    # Only recover causes that have an unrecovered incident. Most causes have none and need no query.
     for ended in findings.sound & incidents.unrecovered():
         incidents.recover(ended, quiet_for=findings.quiet_for)
 
@@ -111,14 +111,16 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
 
 
 def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
-    """Find champions that this process cannot load. Other processes may serve the same models, so set `quiet_for`.
+    """Find champions that this process cannot load.
+
+    `quiet_for` is set in the result, because other processes may fail to load the same champions.
 
     Parameters
     ----------
     states
-        State of each model in this process.
+        States of the models in this process, by model.
     owners
-        Owners of each model.
+        Owners of the models, by model.
     """
     found = Findings(quiet_for=3 * SHORTEST_FAILURE)
     now = datetime.now(UTC)
@@ -140,14 +142,14 @@ def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = No
     folder
         Folder on that disk.
     free_bytes
-        Function that returns the size of the disk and its free bytes.
+        Function that takes a folder and returns the total and the free bytes of its disk; `shutil` by default.
     """
     found = Findings()
     total, free = free_bytes(folder) if free_bytes else _disk(folder)
     about = cause(kinds.DISK_NEARLY_FULL, "embedded database")
     title = (
         f"the disk of the embedded database has {free / (1 << 30):.1f} of {total / (1 << 30):.0f} GiB left; PostgreSQL "
-        "stops when it is full"
+        "stops when the disk is full"
     )
     is_nearly_full = free < min(LEAST_FREE_BYTES, LEAST_FREE_SHARE * total)
     found.add(about, Problem(about, title) if is_nearly_full else None)
@@ -155,14 +157,14 @@ def disk(folder: Path, free_bytes: Callable[[Path], tuple[int, int]] | None = No
 
 
 def daemon(database: Database, started: datetime) -> Findings:
-    """Check whether Dagster's daemon is alive, from the heartbeats that it stores in the database.
+    """Check whether Dagster's daemon is running. The daemon stores heartbeats in the database.
 
     Parameters
     ----------
     database
         The platform's databases.
     started
-        Time at which the watch started, with time zone. Earlier times without a heartbeat do not count.
+        Time at which these checks started, with time zone. A gap in the heartbeats before this time is ignored.
 
     Raises
     ------
@@ -185,12 +187,12 @@ def daemon(database: Database, started: datetime) -> Findings:
 
 
 def lookout(incidents: Incidents, started: datetime) -> Findings:
-    """Check that the sensor `incidents` is evaluated. Without it, failures in Dagster's history are not detected.
+    """Check that Dagster evaluates the sensor `incidents`, because this sensor detects failures in Dagster's history.
 
     Parameters
     ----------
     incidents
-        Store of the sensor's heartbeats.
+        Store of incidents, which also stores the sensor's heartbeats.
     started
         See `daemon`.
 
@@ -209,12 +211,12 @@ def lookout(incidents: Incidents, started: datetime) -> Findings:
 
 
 def audit(lines: list[str]) -> Findings:
-    """Return the findings of an audit of the approvals as one problem.
+    """Convert the result of an audit of the approvals to one problem, or to none.
 
     Parameters
     ----------
     lines
-        One line for each finding; empty if nothing was altered.
+        One line for each alteration that the audit found.
     """
     found = Findings()
     more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""

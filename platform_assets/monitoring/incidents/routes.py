@@ -1,4 +1,4 @@
-"""Receivers of messages: the destinations of an incident's owners."""
+"""Find the receivers of an incident's messages from the owners of the affected asset."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Destination:
     kind
         `webhook` or `mail`.
     address
-        URL or mail address. A URL is a secret, because anyone who knows it can post.
+        URL or mail address. The URL of a webhook is a secret, because anyone who knows it can post messages.
     """
 
     kind: Literal["webhook", "mail"]
@@ -30,7 +30,7 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Stable name without secrets: the mail address, or a part of the URL's SHA-256."""
+        """Name that contains no secret: the mail address, or a part of the SHA-256 of the URL."""
         digest = hashlib.sha256(self.address.encode()).hexdigest()
         return f"webhook {digest[:12]}" if self.kind == "webhook" else f"mail {self.address}"
 
@@ -41,10 +41,10 @@ class Routes:
     Parameters
     ----------
     routes
-        Addresses (URLs and mail addresses) by owner. `default` is used for incidents whose owners have no route.
-        `escalation` is used for escalated incidents, in addition to the other routes.
+        Addresses (URLs and mail addresses) by owner. The addresses of `default` are used if none of the owners has a
+        route. Messages about escalated incidents are also sent to the addresses of `escalation`.
     mails
-        Whether mail can be sent. If so, an owner that is a mail address needs no route.
+        Whether mails can be sent. If they can, an owner whose name is a mail address needs no route.
     """
 
     def __init__(self, routes: Mapping[str, Sequence[str]], *, mails: bool = False) -> None:
@@ -52,7 +52,7 @@ class Routes:
         self._mails = mails
 
     def of(self, owners: Iterable[str]) -> list[Destination]:
-        """Return the destinations of the owners, or those of the default route if the owners have none."""
+        """Return the destinations of the owners or, if the owners have none, of the default route."""
         found = [one for owner in owners for one in self._of_owner(owner)]
         return list(dict.fromkeys(found)) or self._routes.get(DEFAULT, [])
 
@@ -61,7 +61,7 @@ class Routes:
         return self._routes.get(ESCALATION, [])
 
     def named(self, name: str) -> Destination | None:
-        """Return the destination with this name; None if the settings no longer have it."""
+        """Return the destination with this name; None if the settings no longer contain it."""
         kind, _, address = name.partition(" ")
         if kind == "mail":
             return Destination("mail", address) if self._mails else None

@@ -19,16 +19,17 @@ from platform_assets.orchestration.history import FailedRun
 
 SENSOR_SECONDS = 30
 LONGEST_GAP = timedelta(minutes=3)
-"""Time between two evaluations after which the daemon is assumed to have been interrupted."""
+"""If two evaluations are further apart than this, the daemon is assumed to have been interrupted between them."""
 
 
 def run_failed_sensor() -> dg.SensorDefinition:
-    """Return the sensor that opens an incident for each failed run, and closes it when a later run succeeds."""
+    """Return the sensor that opens an incident for each failed run and closes it after a successful later run."""
 
     @dg.sensor(
         name="run_failed",
         minimum_interval_seconds=SENSOR_SECONDS,
-        description="Open an incident for each failed run, and close it when a later run of the same work succeeds.",
+        description="Open an incident for each failed run, and close it when a later run of the same assets or job "
+        "succeeds.",
     )
     def run_failed(
         context: dg.SensorEvaluationContext,
@@ -38,7 +39,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
         instance, repository = context.instance, _repository(context)
         after = position(context.cursor)
         if after is None:
-            # Ignore failures from before the first evaluation.
+            # At the first evaluation, start at the newest failure, so that older failures open no incidents.
             after = history.newest_failure(instance)
         failed = history.failed_runs(instance, repository, after)
         with plain_failures():
@@ -67,8 +68,8 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
     @dg.sensor(
         name="incidents",
         minimum_interval_seconds=SENSOR_SECONDS,
-        description="Open incidents for failed checks, schedules and sensors, late data and expired requests; close "
-        "them when the problem has ended; send due messages.",
+        description="Open incidents for failed checks, failed schedules and sensors, late data and expired requests. "
+        "Close them when the problem has ended. Send the messages that are due.",
     )
     def incidents_seen(
         context: dg.SensorEvaluationContext,
@@ -96,9 +97,9 @@ def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefiniti
 
 
 def position(cursor: str | None) -> int | None:
-    """Return the position in the event log from a cursor of `run_failed`; None if there is no cursor.
+    """Read the position in the event log from a cursor of the sensor `run_failed`; None if there is no cursor.
 
-    Older releases stored the cursor in the format of a run status sensor.
+    The cursor is a number or, if an older release stored it, JSON in the format of a run status sensor.
     """
     if cursor and cursor.isdigit():
         return int(cursor)
@@ -108,7 +109,7 @@ def position(cursor: str | None) -> int | None:
 
 
 def problem_of_run(run: FailedRun) -> Problem:
-    """Return the problem of a failed run. Runs of the same assets (or job) and partition have the same cause."""
+    """Describe a failed run as a problem. Runs of the same assets (or job) and partition have the same cause."""
     work = ", ".join(run.assets) or run.job
     if run.partition:
         work = f"{work} [{run.partition}]"
@@ -157,7 +158,7 @@ def late_data(assets: list[history.Freshness]) -> Findings:
 
 
 def _repaired_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, incidents: Incidents) -> Findings:
-    """Find incidents of failed runs whose work a later run has completed."""
+    """Find incidents of failed runs whose assets or job a later run has completed."""
     found = Findings()
     for incident in incidents.list():
         if incident.kind == kinds.RUN_FAILED:

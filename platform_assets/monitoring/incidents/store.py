@@ -1,8 +1,8 @@
-"""Store of incidents: the table `platform.incidents`.
+"""Store of incidents in the table `platform.incidents`.
 
-A cause has at most one open incident. The incident is closed when the problem ends, or by a person. It is reopened if
-the problem returns soon. Messages about an incident are stored in the transaction that changes it; `delivery.py` sends
-them.
+A cause has at most one open incident. An incident is closed when its problem ends, or when a person closes it. It is
+reopened if the problem returns soon. The messages about a change of an incident are stored in the same transaction as
+the change. `delivery.py` sends the messages.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class Windows:
     Attributes
     ----------
     reopen
-        If a problem returns within this time, its last incident is reopened.
+        If a problem returns within this time, its last incident is reopened instead of opening a new incident.
     escalate
-        Time after which an open error is escalated.
+        Time after which an open incident of severity `error` is escalated.
     """
 
     reopen: timedelta = timedelta(hours=1)
@@ -88,18 +88,18 @@ class Windows:
 
 
 class Incidents:
-    """The incidents.
+    """Store of incidents.
 
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     routes
         Destinations of the messages.
     windows
-        Times that decide whether an incident is opened again or escalated.
+        Time limits for reopening and escalating incidents.
     secrets
-        Values to mask in titles.
+        Strings to mask in the titles of incidents.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Incidents:
         link: str = "",
         occurrence: str = "",
     ) -> None:
-        """Report a problem. It opens an incident unless the cause has an open incident.
+        """Report a problem, and open an incident if the cause has no open incident.
 
         Parameters
         ----------
@@ -132,15 +132,15 @@ class Incidents:
         title
             The problem in one sentence. Secrets are masked.
         severity
-            Only an `error` is escalated.
+            Only incidents of severity `error` are escalated.
         owners
-            Owners of the affected asset, as declared in Dagster; without owners, the default route is used.
+            Owners of the affected asset, as declared in Dagster. Without owners, the default route is used.
         link
-            Address of the run or page; a path is relative to Dagster's UI.
+            URL of the run or page, or its path in Dagster's UI.
         occurrence
-            Id of the event, for example of the run. An event never opens an incident twice, even if a person closed
-            the incident. Without an id, the problem is a lasting state. If a person closes its incident, the state
-            must end before it can open an incident again.
+            Id of the event that is the problem, for example of a failed run; empty if the problem is a state. An event
+            opens at most one incident, even if a person closes it. If a person closes the incident of a state, the
+            state must end and return before it opens another incident.
 
         Raises
         ------
@@ -174,15 +174,15 @@ class Incidents:
             )
 
     def recover(self, cause: str, *, quiet_for: timedelta = timedelta(0)) -> bool:
-        """Report that a problem has ended; return whether an incident was closed.
+        """Report that a problem has ended, and close its incident. Return whether an incident was closed.
 
         Parameters
         ----------
         cause
             See `open_incident`.
         quiet_for
-            Close the incident only if no process has reported the problem for this time. Use it if several processes
-            report the same problem.
+            Close the incident only if no process has reported the problem for this time. Set this if several processes
+            can report the same problem.
 
         Raises
         ------
@@ -201,7 +201,7 @@ class Incidents:
         return last.closed_at is None
 
     def list(self, *, everything: bool = False) -> list[Incident]:
-        """Return the open incidents, newest first; `everything` appends the closed incidents, newest first.
+        """Return the open incidents, newest first. With `everything`, the closed incidents follow, newest first.
 
         Raises
         ------
@@ -212,12 +212,12 @@ class Incidents:
             return _selected(connection, _ALL, [everything])
 
     def unrecovered(self) -> set[str]:
-        """Return the causes whose newest incident has no reported recovery."""
+        """Return the causes whose newest incident has not been reported as ended by `recover`."""
         with self.transaction() as connection:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 
     def beat(self, name: str, longest_gap: timedelta) -> datetime:
-        """Store a heartbeat; return the time of the first heartbeat after the last gap longer than `longest_gap`."""
+        """Store a heartbeat. Return the time of the first heartbeat after the latest gap longer than `longest_gap`."""
         with self.transaction() as connection:
             [row] = connection.execute(_BEAT.encode(), {"name": name, "gap": longest_gap}).fetchall()
         since: datetime = row[0]
@@ -243,12 +243,12 @@ class Incidents:
             return _numbered(connection, number)
 
     def unsent(self) -> dict[int, int]:
-        """Return, by incident, the number of messages that are not sent yet although sending was attempted."""
+        """Return the number of messages that could not be sent yet, by incident."""
         with self.transaction() as connection:
             return dict(connection.execute(_UNSENT.encode()).fetchall())
 
     def silence(self, number: int, until: datetime, person: str, reason: str) -> Incident:
-        """Send no messages about an incident until a time, even if it is opened again; return the incident.
+        """Send no messages about an incident until `until`, even if it is reopened. Return the incident.
 
         If the incident is already silenced, the new time replaces the old one.
 
@@ -262,7 +262,7 @@ class Incidents:
             The database does not answer.
         """
         if not is_visible(reason):
-            raise PlatformError("a silence needs a reason, which other users can see; give it with --reason")
+            raise PlatformError("a silence needs a reason, which is shown to other users; give it with --reason")
         with self.transaction() as connection:
             incident = _numbered(connection, number)
             connection.execute(
@@ -274,7 +274,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def close(self, number: int, person: str) -> Incident:
-        """Close an incident on behalf of a person; return the incident.
+        """Close an incident at a person's request; return the incident.
 
         Raises
         ------
@@ -290,7 +290,7 @@ class Incidents:
             return _numbered(connection, number)
 
     def escalate(self) -> int:
-        """Store a message about each error that has been open for too long; return the number of these errors."""
+        """Escalate each incident of severity `error` that has been open for too long; return their number."""
         with self.transaction() as connection:
             overdue = _selected(connection, _ESCALATE, [self._windows.escalate])
             for incident in overdue:
@@ -320,8 +320,8 @@ class Incidents:
             "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
         )
         cancel_unsent(connection, incident.id)
-        # Delay the message if the incident was closed before. Otherwise, a problem that comes and goes would cause two
-        # messages each time.
+        # Delay the message if the incident has been closed before. Without the delay, an intermittent problem would
+        # cause two messages each time.
         wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
         queue_closed(connection, incident.id, incident.opening, wait)
         if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:
@@ -345,7 +345,7 @@ def _last_of(connection: Connection, cause: str) -> Incident | None:
 
 
 def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> None:
-    """Store that an open problem was reported again; only a new event increases the count."""
+    """Store that the problem of an open incident was reported again. The count increases only for a new event."""
     if last.closed_at is not None:
         return
     is_new = bool(values["occurrence"]) and values["occurrence"] != last.occurrence
@@ -359,7 +359,7 @@ def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> No
 def _numbered(connection: Connection, number: int) -> Incident:
     found = _selected(connection, _NUMBERED, [number])
     if not found:
-        raise NotFound(f"there is no incident {number}; `platform-assets alerts list --all` shows all of them")
+        raise NotFound(f"there is no incident {number}; `platform-assets alerts list --all` lists all incidents")
     return found[0]
 
 

@@ -30,20 +30,20 @@ _GRACE_SECONDS = 5.0
 
 
 class Watch:
-    """Looks for problems in a separate thread, and sends due messages.
+    """Thread that looks for problems and sends the messages that are due.
 
     Parameters
     ----------
     looks
         Functions that look for problems, one for each component.
     incidents
-        Store to which problems are reported.
+        Store of incidents, in which problems are reported.
     delivery
-        Sends the messages.
+        Sender of the messages.
     ping_url
         URL of a dead man's switch; empty if no switch is used.
     seconds
-        Time between two searches for problems.
+        Time between two searches for problems, in seconds.
     """
 
     def __init__(
@@ -70,13 +70,15 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread, and wait up to 5 s until it has ended."""
+        """Stop the thread, and wait up to 5 s for its end."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
 
     def look(self) -> None:
-        """Look for problems once, send due messages, and call the dead man's switch if the daemon is alive.
+        """Look for problems once, and send the messages that are due.
+
+        If the daemon is alive, this also calls the dead man's switch.
 
         Raises
         ------
@@ -87,7 +89,8 @@ class Watch:
         for findings in all_findings:
             report(findings, self._incidents)
         self._delivery.deliver()
-        # Only a dead daemon stops the calls, because it also stops most messages. Other problems open incidents.
+        # Stop calling only if the daemon is dead, because most messages are then not sent. For other problems, the
+        # messages about their incidents suffice.
         is_alive = not any(
             one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
         )
@@ -100,7 +103,7 @@ class Watch:
 
         try:
             answer = requests.get(self._ping_url, timeout=_TIMEOUT_SECONDS)
-        except (requests.RequestException, ValueError) as error:  # some malformed addresses raise a ValueError
+        except (requests.RequestException, ValueError) as error:  # some malformed addresses cause a ValueError
             _LOG.warning("PLATFORM_HEARTBEAT_URL cannot be reached: %s", type(error).__name__)
         else:
             if not answer.ok:
@@ -110,10 +113,10 @@ class Watch:
         while not self._stop.wait(self._seconds):
             try:
                 self.look()
-            # Catch any error, because no other component notices a dead daemon.
+            # Catch every error, so that the thread continues. No other component would notice a dead daemon.
             except Exception as error:  # noqa: BLE001
                 told = str(error) if isinstance(error, PlatformError) else repr(error)
-                # Log the same error once, not every time.
+                # Log an error only if it differs from the previous one, not at every search.
                 if told != self._trouble:
                     _LOG.error("cannot check the state of the platform: %s", told)
                 self._trouble = told

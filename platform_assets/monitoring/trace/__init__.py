@@ -1,1 +1,1 @@
-"""Trace an answer back to the source rows that it was made from."""
+"""Trace an answer (a stored prediction or forecast) back to the source rows from which it was computed."""

@@ -37,9 +37,9 @@ class FoundAnswer:
     model
         Name of the model.
     behind
-        Declarations of the rows that the answer was made from.
+        Declarations of the rows from which the answer was computed.
     in_rows
-        Feature columns of the rows that the first entry of `behind` declares.
+        Names of the features; they are columns of the rows that the first entry of `behind` declares.
     """
 
     row: Mapping[str, Any]
@@ -49,18 +49,18 @@ class FoundAnswer:
     in_rows: Sequence[str] = ()
 
     def value(self, column: str | None) -> Any:
-        """Return the value of a column; None if the table has no such column."""
+        """Return the value of a column; None if `column` is None, because the table does not have the column."""
         return None if column is None else self.row[column]
 
     @property
     def features(self) -> dict[str, Any]:
-        """The features as served; empty if they are not stored with the answer."""
+        """The features that the model received; empty if they are not stored with the answer."""
         named = self.stored.features
         return dict(self.row[named] or {}) if isinstance(named, str) else {name: self.row[name] for name in named}
 
     @property
     def answer(self) -> dict[str, Any]:
-        """The values of the answer itself, such as the score."""
+        """The values that were returned, such as the score."""
         stored = self.stored
         features = (stored.features,) if isinstance(stored.features, str) else stored.features
         named = (stored.version, stored.approval, stored.at, stored.model, stored.subject, stored.caller)
@@ -71,14 +71,14 @@ class FoundAnswer:
 def find_answers(
     connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
 ) -> tuple[list[FoundAnswer], int]:
-    """Return answers with an id, and the total number of answers with this id.
+    """Find the answers with an id. Return some of them, and their total number.
 
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     declared
-        The kinds of answers.
+        Declarations of the kinds of answers.
     wanted
         The id to search for.
     number
@@ -104,7 +104,7 @@ def find_answers(
 
 
 def _kinds(declared: Sequence[TracedAnswers]) -> Iterator[TracedAnswers]:
-    """Yield one declaration for each table, the prediction log first."""
+    """Yield one declaration per table of answers, starting with the prediction log."""
     yield TracedAnswers("", LOG)
     yield from (kind for kind in declared if kind.stored is not LOG)
 
@@ -119,7 +119,7 @@ def _found(row: Mapping[str, Any], kind: TracedAnswers, declared: Sequence[Trace
 def _rows(
     connection: psycopg.Connection[Any], stored: AnswerTable, wanted: str, first: int, limit: int
 ) -> tuple[list[dict[str, Any]], int] | None:
-    """Return answers in a table and their total number; None if the table's ids have another form."""
+    """Return answers in a table and their total number; None if `wanted` cannot be an id in this table."""
     from psycopg import errors, sql
     from psycopg.rows import dict_row
 
@@ -127,7 +127,7 @@ def _rows(
     if len(values) != len(stored.id):
         return None
     table = sql.Identifier(*stored.name.split("."))
-    # PostgreSQL converts the literal to the column's type, so it can use the index of the key.
+    # Compare with a literal. PostgreSQL converts it to the column's type, so that it can use the column's index.
     same = sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(one), sql.Literal(value))
         for one, value in zip(stored.id, values, strict=True)
@@ -142,14 +142,14 @@ def _rows(
 
 
 def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
-    """Return the lake's table versions that a version of an online table was made from; None if unknown.
+    """Return the lake's table versions from which a version of an online table was made; None if unknown.
 
     Parameters
     ----------
     connect
         See `find_answers`.
     online
-        The version, as `<table>@<version>`.
+        The version of the online table, in the form `<table>@<version>`.
     """
     name, _, version = online.rpartition("@")
     query = b"select inputs from platform.online_versions where name = %s and version = %s::bigint"
@@ -159,7 +159,7 @@ def recorded_inputs(connect: Connect, online: str) -> dict[str, int] | None:
 
 
 def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]:
-    """Return the scores of the shadow models for an answer; empty if it is not in the prediction log."""
+    """Return the shadow models' scores for an answer; empty if the answer is not in the prediction log."""
     if found.stored is not LOG:
         return []
     with plain_errors("shadow_predictions"), connect() as connection, connection.transaction():
@@ -167,22 +167,22 @@ def scores_of_shadows(connect: Connect, found: FoundAnswer) -> list[ShadowScore]
 
 
 def batches_of(connect: Connect, file_digest: str) -> set[int]:
-    """Return the batch numbers under which a file of a landing zone was added to the lake."""
+    """Return the numbers of the batches in which a file from a landing zone was added to the lake."""
     query = b"select batch from platform.landing_files where digest = %s and batch is not null"
     with plain_errors("landing_files"), connect() as connection, connection.transaction():
         return {batch for (batch,) in connection.execute(query, [file_digest])}
 
 
 def tables_named_by_answers(connect: Connect, declared: Sequence[TracedAnswers], age: timedelta) -> dict[str, set[int]]:
-    """Return the lake's table versions that the stored answers were made from, by table.
+    """Return the lake's table versions from which the stored answers were computed, by table.
 
     Parameters
     ----------
     connect, declared
         See `find_answers`.
     age
-        Maximum age of the answers. A limit is needed because some kinds of answers, such as issued forecasts, are never
-        deleted.
+        Maximum age of the answers. Without a limit, the table versions would be kept forever, because some kinds of
+        answers, such as issued forecasts, are never deleted.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Declarations that make a domain's answers traceable: where they are stored, and which rows they were made from.
+"""Declarations that make a domain's answers traceable: where answers are stored, and from which rows they are computed.
 
-A domain's `trace.py` contains one `TracedAnswers` for each kind of answer. The prediction log is always included, so a
-domain that only predicts over HTTP needs a declaration only to trace the source rows.
+A domain's `trace.py` contains one `TracedAnswers` for each kind of answer. Answers in the prediction log are found
+without a declaration. For them, a declaration is needed only to trace the source rows.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnswerTable:
-    """A table of answers in PostgreSQL. All columns that are not listed below are the answer.
+    """Declaration of a table of answers in PostgreSQL.
+
+    All attributes except `name` are names of columns. The other columns of the table are values of the answer.
 
     Attributes
     ----------
     name
-        `<schema>.<table>`.
+        Name of the table, in the form `<schema>.<table>`.
     id
-        Columns whose values, joined by `:`, are the id for `trace`. Several rows may have the same id.
+        Columns whose values, joined by `:`, are the id that `trace` takes. Several rows can have the same id.
     order
-        Columns by which the rows of an id are sorted.
+        Columns by which rows with the same id are sorted.
     version, approval
-        Columns of the model version, and of its approval request.
+        Column with the model version, and column with the version's approval request.
     at
-        Column of the time of the answer.
+        Column with the time of the answer.
     model
-        Column of the model's name; None if all rows belong to the model of the declaration.
+        Column with the model's name; None if all rows belong to `TracedAnswers.model`.
     subject, caller
-        Columns of the subject of the answer, such as a client's id, and of the name of the caller's key; None if the
-        table has no such column.
+        Column with the subject of the answer, such as a client's id, and column with the name of the caller's API key;
+        None if the table has no such column.
     features
-        Column with the features as served, as JSON, or the names of the columns that contain them.
+        One column with all features that the model received, as JSON; or the names of several columns, one per feature.
     inputs
-        Column with the versions of the lake's tables that the features came from, as JSON; None if there is none.
+        Column with the versions of the lake's tables from which the features were read, as JSON; None if there is none.
     read_from
-        Column with the online table and version that the features came from; None if there is none.
+        Column with the version of the online table from which the features were read; None if there is none.
     """
 
     name: str
@@ -82,19 +84,20 @@ LOG = AnswerTable(
 
 @dataclass(frozen=True)
 class RowsBehind:
-    """Declaration of the rows, in one table of the lake, that an answer was made from.
+    """Declaration of the rows in one table of the lake from which an answer is computed.
 
-    If the table has the columns `file_digest`, `file_name` and `line`, they give the file and line of a row. Otherwise,
-    `read` lands the source again to find the lines. The lines are valid if the file still has the recorded digest.
+    If the table has the columns `file_digest`, `file_name` and `line`, these columns give the file and line of a row.
+    Otherwise, `read` reads the source again to find the lines. These are valid if the file's digest is still the
+    recorded digest.
 
     Attributes
     ----------
     table
-        The table.
+        Schema of the table.
     rows
-        Function that selects the rows. Its arguments are the table, and the stored row of the answer by column.
+        Function that selects the rows. Its arguments are the table, and the stored values of the answer by column.
     read
-        Function that lands the table's source; None for a table without a source.
+        Function that reads the table's source; None for a table without a source.
     """
 
     table: TableSchema
@@ -104,19 +107,19 @@ class RowsBehind:
 
 @dataclass(frozen=True)
 class TracedAnswers:
-    """One kind of answer.
+    """Declaration of one kind of answer.
 
     Attributes
     ----------
     model
         Name of the registered model.
     stored
-        Table of the answers.
+        Table in which the answers are stored.
     behind
-        The rows that an answer was made from. The first entry declares the rows with the features.
+        The rows from which an answer is computed. The first entry declares the rows that contain the features.
     features
-        Feature columns of the rows that the first entry of `behind` declares. Needed only if the table of the answers
-        does not contain the features.
+        Names of the features, if the table of the answers does not contain them. They are columns of the rows that the
+        first entry of `behind` declares.
     """
 
     model: str

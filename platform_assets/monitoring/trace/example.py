@@ -1,4 +1,4 @@
-"""Example of a trace, for the documentation of the route."""
+"""Example of a trace, for the documentation of the HTTP route `/trace/{request_id}`."""
 
 from __future__ import annotations
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRecords:
-    """The records about models.
+    """Reader of what is recorded about a model version.
 
     Parameters
     ----------
     ledger
-        Records of decisions.
+        Ledger of decisions about models.
     registry
-        Records of trainings.
+        Registry of model versions, with their trainings.
     artefacts
-        The stored models.
+        Store of the models' artefacts.
     """
 
     ledger: Ledger
@@ -40,12 +40,13 @@ class ModelRecords:
     def trace(self, name: str, version: int | None, approval_id: int | None) -> TracedModel:
         """Return the known facts about the model version that produced an answer.
 
-        Facts are read from the approval request, because it cannot change. Facts that it lacks come from the registry.
+        Facts are read from the approval request, because it cannot be changed later. Facts that are not in the request
+        are read from the registry.
 
         Parameters
         ----------
         name, version, approval_id
-            The model version, and its approval request.
+            Name and number of the model version, and number of its approval request.
 
         Raises
         ------
@@ -55,7 +56,10 @@ class ModelRecords:
         missing: list[str] = []
         request, decisions = _request(self.ledger, approval_id, missing)
         if request and (request.model, request.version) != (name, version):
-            missing.append(f"request {request.id} is about {request.model} version {request.version}")
+            missing.append(
+                f"the recorded approval request {request.id} is for another version: {request.model} version "
+                f"{request.version}"
+            )
             request, decisions = None, []
         registered = _registered(self.registry, name, version, missing)
         evidence: Mapping[str, Any] = request.evidence if request else {}
@@ -102,7 +106,7 @@ def _registered(registry: ModelRegistry, name: str, version: int | None, missing
     try:
         return registry.version(name, version)
     except RegistryError as error:
-        missing.append(f"the model registry does not have this version: {error}")
+        missing.append(f"the model registry does not contain this version: {error}")
         return None
 
 

@@ -1,7 +1,7 @@
 """Send lineage as OpenLineage events to a catalogue, such as Marquez or DataHub.
 
-Each materialisation of an asset is one job run, with the table versions and source files that it read. See
-https://openlineage.io/spec/2-0-2/OpenLineage.json.
+Each materialisation of an asset is sent as one run of an OpenLineage job. Its inputs are the table versions and source
+files that the materialisation read. The format is specified in https://openlineage.io/spec/2-0-2/OpenLineage.json.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Materialised:
     started_at, at
         Time at which the run started, and time of the materialisation.
     facts
-        Metadata of the materialisation as plain values: `version`, `digest`, `inputs`, `source` and so on.
+        Metadata of the materialisation without Dagster's types, for example `version`, `digest`, `inputs` and `source`.
     """
 
     asset: str
@@ -55,7 +55,7 @@ class Materialised:
 
 
 def events_of(materialised: Materialised) -> list[RunEvent]:
-    """Return the events of a materialisation: the start and the completion of a job run."""
+    """Return the two events of a materialisation: the start and the completion of its OpenLineage run."""
     from openlineage.client.event_v2 import RunEvent, RunState
 
     run, job = _run(materialised), _job(materialised)
@@ -75,8 +75,9 @@ def _run(materialised: Materialised) -> Run:
     from openlineage.client.event_v2 import Run
     from openlineage.client.facet_v2 import parent_run, processing_engine_run
 
-    # A Dagster run makes several assets. Each is sent as a run of its own job. The run id is derived from the Dagster
-    # run and the asset, so sending an event again changes nothing. A rollback has no Dagster run, so use its time.
+    # A Dagster run makes several assets, and each asset is sent as a run of its own job. Derive the id of this run from
+    # the Dagster run and the asset, so that sending an event again changes nothing. A rollback of a table has no
+    # Dagster run; use the time of the rollback instead.
     of_run = materialised.run or materialised.at.isoformat()
     engine = processing_engine_run.ProcessingEngineRunFacet(
         version=str(materialised.facts.get("code", "unknown")), name=NAMESPACE, producer=PRODUCER
@@ -105,7 +106,7 @@ def _inputs(facts: Mapping[str, Any]) -> list[InputDataset]:
         for name, one in (facts.get("inputs") or {}).items()
     ]
     if digest := facts.get("source_digest"):
-        # The name of a source is `<location> (<variable>)`, without secrets.
+        # `source` has the form `<location> (<variable>)`. The location contains no secrets.
         location = str(facts.get("source", "unknown")).rpartition(" (")[0] or "unknown"
         scheme, found, path = location.partition("://")
         namespace = f"{scheme}://{path.partition('/')[0]}" if found else "file"
@@ -138,14 +139,14 @@ def _version(version: str) -> dict[str, Any]:
 
 
 class LineageReceiver:
-    """Sends events to a server that supports OpenLineage.
+    """Sender of events to a server that supports OpenLineage.
 
     Parameters
     ----------
     url
-        Address of the server. The events go to `<url>/api/v1/lineage`.
+        Base URL of the server. Events are posted to `<url>/api/v1/lineage`.
     api_key
-        Key that is sent as `Authorization: Bearer <key>`; empty for none.
+        API key, sent in the header `Authorization: Bearer <key>`; empty to send no header.
     """
 
     def __init__(self, url: str, api_key: str = "") -> None:
@@ -153,12 +154,12 @@ class LineageReceiver:
         self._api_key = api_key
 
     def send(self, events: Sequence[RunEvent]) -> None:
-        """Send events in order.
+        """Send events in their order.
 
         Raises
         ------
         LineageError
-            The server cannot be reached, or refused an event. The server has received all earlier events.
+            The server cannot be reached, or refused an event. Only events before the failed one were sent.
         """
         import requests
         from openlineage.client import OpenLineageClient
@@ -177,7 +178,7 @@ class LineageReceiver:
             ) from None
         except requests.RequestException as error:
             raise LineageError(
-                f"{shown(self._url)} cannot be reached ({type(error).__name__}); the events are sent again later. "
+                f"{shown(self._url)} cannot be reached ({type(error).__name__}); the events will be sent later. "
                 "Check PLATFORM_OPENLINEAGE_URL"
             ) from None
         finally:

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from platform_assets.serving.shadow_store import ShadowScore
 
 MOST_ROWS = 12
-"""Maximum number of rows shown for each table. The JSON contains all of them."""
+"""Maximum number of rows per table in the text. The JSON of a trace contains more rows."""
 UNKNOWN = "not recorded"
 
 
 def written(trace: Trace) -> Iterator[str]:
-    """Yield the lines of the text."""
+    """Yield the text of a trace, line by line."""
     yield f"Trace of {escaped(trace.id)}"
-    few = f", {len(trace.answers)} shown; --answer N shows another one"
+    few = f", {len(trace.answers)} shown; use --answer N to show another answer"
     if trace.total > 1:
         yield f"  {trace.total:,} answers{few if trace.total > len(trace.answers) else ''}"
     for answer in trace.answers:
@@ -37,7 +37,7 @@ def written(trace: Trace) -> Iterator[str]:
     for model in trace.models:
         yield from _model(model)
     yield ""
-    yield "Tables behind the features and the training"
+    yield "Source tables of the features and the training"
     for table in trace.tables:
         yield from _table(table)
 

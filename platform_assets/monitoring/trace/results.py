@@ -1,8 +1,8 @@
-"""The result of a trace, and its JSON."""
+"""The result of tracing an answer, and its conversion to JSON."""
 
 from __future__ import annotations
 
-# Pydantic reads the annotations, for the JSON and for the documentation of the route.
+# Import these types at runtime, because pydantic reads the annotations to write JSON and to document the route.
 from collections.abc import Mapping, Sequence  # noqa: TC003
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003
@@ -16,16 +16,16 @@ from platform_assets.serving.shadow_store import ShadowScore  # noqa: TC001 - re
 
 @dataclass(frozen=True)
 class Decision:
-    """One event of the approval request.
+    """One event in the history of an approval request.
 
     Attributes
     ----------
     kind
-        `request`, `approve`, `promote`, `roll_back` and so on.
+        Kind of event, for example `request`, `approve`, `promote` or `roll_back`.
     by
-        Name of the person, or of the platform.
+        Name of the person who caused the event, or of the platform.
     verified
-        Whether a key verified the name.
+        Whether the person was authenticated with an API key.
     at
         Time of the event.
     reason
@@ -49,11 +49,11 @@ class TracedModel:
     Attributes
     ----------
     name, version, approval_id
-        The model version, and the approval request that made it champion.
+        Name and number of the model version, and number of the approval request with which it became champion.
     digest
         SHA-256 of the artifact; None if unknown.
     threshold
-        Score from which an answer is positive; None if unknown.
+        Lowest score for which an answer is positive; None if the model has no threshold or it is unknown.
     decisions
         Events of the approval request, oldest first.
     dagster_run
@@ -61,17 +61,17 @@ class TracedModel:
     mlflow_run
         The MLflow run of the training; None if unknown.
     launched_by
-        Launcher of the training.
+        Person or component that launched the training; None if unknown.
     trained_at
-        Time of the registration.
+        Time at which the version was registered; None if unknown.
     git_commit, code, lock_digest
-        The commit, the version of the code, and the digest of the library versions.
+        The git commit, the version of the code, and the digest of the library versions; None if unknown.
     demo
-        Whether the version was trained on sample data.
+        Whether the version was trained on sample data; None if unknown.
     tables, table_digests
-        Versions and digests of the training tables.
+        Versions and digests of the training tables, by table.
     missing
-        Unknown facts, with the reasons.
+        Which facts are unknown, and why.
     """
 
     name: str
@@ -95,16 +95,16 @@ class TracedModel:
 
 @dataclass(frozen=True)
 class SourceRow:
-    """One row that an answer was made from.
+    """One row from which an answer was computed.
 
     Attributes
     ----------
     values
-        The row as it is in the table.
+        Values of the row in the table.
     file, file_digest, line
-        Name and SHA-256 of the source file that contains the row, and the line of the row; None if unknown.
+        Name and SHA-256 of the source file, and line number of the row in this file; None if unknown.
     text
-        The row as it is in the file; None if the file was not read.
+        Unconverted values of the row in the source file; None if the file was not read.
     """
 
     values: Mapping[str, Any]
@@ -121,15 +121,15 @@ class RowsOfTable:
     Attributes
     ----------
     table, version
-        The table and the version that contains the rows; the version is None if it is unknown.
+        Name of the table, and the version that contains the rows; the version is None if it is unknown.
     rows
-        The rows.
+        The rows, up to a maximum number.
     more
-        Number of further rows, which are not listed.
+        Number of rows beyond this maximum.
     equal_to_served
-        Whether the features in these rows equal the served features; None if the table has no features.
+        Whether the row's features equal the features that the model received; None if they cannot be compared.
     missing
-        What could not be determined about these rows, with the reasons.
+        What could not be determined about these rows, and why.
     """
 
     table: str
@@ -147,28 +147,29 @@ class TracedAnswer:
     Attributes
     ----------
     model, version, approval_id
-        The model version that answered, and the approval request that made it champion.
+        Name and number of the model version, and number of the approval request with which it became champion.
     at
         Time of the answer.
     caller
-        Name of the caller's key; None if there was no caller, for example for a prediction that a job stored.
+        Name of the caller's API key, empty for a caller without a key. None if there was no caller, for example because
+        a job computed the answer.
     subject
-        Subject of the answer, such as a client's id; None if it has no subject.
+        Subject of the answer, such as a client's id; None if the answer has no subject.
     answer
-        The answer, such as the score and the decision.
+        Returned values, such as the score and the decision.
     features
-        The features as served.
+        The features that the model received.
     read_from
-        Online table and version that the features were read from, as `<table>@<version>`; None if the request contained
-        the features, or if this was not recorded.
+        Version of the online table from which the features were read, as `<table>@<version>`. None if the request
+        contained the features, or if the version was not recorded.
     inputs
-        Versions of the tables of the lake that the features were made from.
+        Versions of the lake's tables from which the features were computed, by table.
     rows
         Rows from which the features were computed.
     shadows
-        Scores of the shadow versions for the same row. They were not part of the answer.
+        Scores of shadow versions for the same features. They were not returned to the caller.
     missing
-        What could not be determined about this answer, with the reasons.
+        What could not be determined about this answer, and why.
     """
 
     model: str
@@ -188,26 +189,26 @@ class TracedAnswer:
 
 @dataclass(frozen=True)
 class TracedTable:
-    """One table version that the answers were made from, or that their model was trained on.
+    """One version of a table from which answers were computed, or on which their model was trained.
 
     Attributes
     ----------
     name, version
-        The table and the number of its version.
+        Name of the table, and number of the version.
     digest, rows, committed_at
-        Digest of the rows, their number, and the time of publication; None if unknown.
+        Digest of the rows, number of rows, and time of publication; None if unknown.
     run, code
-        The Dagster run that made the version, and the version of the code.
+        The Dagster run that wrote the version, and the version of the code; None if unknown.
     demo
-        Whether the version contains sample data.
+        Whether the version contains sample data; None if unknown.
     source, source_digest
-        The source file of a loaded table, and its SHA-256.
+        Source file from which the version was loaded, and the file's SHA-256; None for a derived table.
     inputs
-        Versions of other tables that the version was made from.
+        Versions of other tables from which the version was computed, by table.
     missing
         Why the rows can no longer be read; empty if they can be read.
     undone
-        Person who undid the version, and the reason; empty if it was not undone.
+        Who undid the version, and why; empty if it was not undone.
     """
 
     name: str
@@ -227,20 +228,20 @@ class TracedTable:
 
 @dataclass(frozen=True)
 class Trace:
-    """The origin of the answers with an id: rows, tables and models.
+    """The origin of the answers with an id: source rows, tables and models.
 
     Attributes
     ----------
     id
-        The id: of a request, or of a stored answer.
+        Id of a request, or of a stored answer.
     total
         Number of all answers with this id.
     answers
-        The answers that this trace contains.
+        The traced answers; all of them, or a part of them.
     models
-        The model versions that answered.
+        The model versions that computed these answers.
     tables
-        The table versions that the features and the trainings used, back to the sources.
+        All table versions from which the features and the training rows were computed, including the loaded tables.
     """
 
     id: str

@@ -14,10 +14,10 @@ AT_ONCE = 50
 
 
 def lineage_sensor() -> dg.SensorDefinition:
-    """Return the sensor.
+    """Return the sensor that sends lineage events.
 
-    Its cursor moves past a materialisation only after the server has received the events, so each materialisation is
-    sent at least once.
+    The sensor moves its cursor past a materialisation only after the server has received the events. Each
+    materialisation is therefore sent at least once.
     """
 
     @dg.sensor(

@@ -1,4 +1,4 @@
-"""Find the rows that an answer was made from, with their file and line."""
+"""Find the rows from which an answer was computed, with their source file and line."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ MOST_ROWS = 100
 
 
 class SourceRows:
-    """Reads the rows that answers were made from.
+    """Reader of the rows from which answers were computed.
 
-    Use it as a context manager. It lands each source once, and removes the files at the end.
+    Use it as a context manager: it reads each source at most once, and removes its temporary files at the end.
 
     Parameters
     ----------
@@ -59,18 +59,18 @@ class SourceRows:
     def find(
         self, behind: RowsBehind, ancestor: Ancestor, answer: Mapping[str, Any], features: Mapping[str, Any]
     ) -> RowsOfTable:
-        """Return the rows of one table that an answer was made from.
+        """Return the rows of one table from which an answer was computed.
 
         Parameters
         ----------
         behind
-            The declaration of the rows.
+            Declaration of the rows.
         ancestor
-            The version of the table.
+            Version of the table.
         answer
-            The stored row of the answer.
+            Stored values of the answer by column.
         features
-            The features as served.
+            The features that the model received.
         """
         name = behind.table.name
         if ancestor.version is None or ancestor.missing:
@@ -94,7 +94,7 @@ class SourceRows:
     def _in_file(
         self, behind: RowsBehind, ancestor: Ancestor, answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
     ) -> tuple[list[SourceRow], list[str]]:
-        """Return the rows with their lines in the source file, and what is missing."""
+        """Return the rows with their lines in the source file, and messages about what could not be determined."""
         assert ancestor.version is not None  # noqa: S101 - narrows the type
         assert behind.read is not None  # noqa: S101 - narrows the type
         metadata = ancestor.version.metadata
@@ -108,7 +108,7 @@ class SourceRows:
             landed = self._landed[behind.read]
             if landed.digest != digest:
                 why = (
-                    f"the lines are unknown, because {landed.source} has changed (its SHA-256 is {landed.digest}); "
+                    f"the lines are unknown, because {landed.source} has changed (SHA-256 is now {landed.digest}); "
                     f"to find them, restore the file with SHA-256 {digest} and trace again"
                 )
                 return plain, [why]
@@ -123,7 +123,7 @@ class SourceRows:
 def _lines(
     behind: RowsBehind, landed: Landed, answer: Mapping[str, Any]
 ) -> dict[tuple[Any, ...], tuple[int, dict[str, Any]]]:
-    """Return, for each key in a file, its first line number and the raw text values of that line."""
+    """Return the number and the unconverted values of each key's first line in a source file, by key."""
     key = behind.table.key
     rows = behind.rows(typed_rows(landed.rows, behind.table), answer)
     keys = rows.select(*key, LINE).order_by(LINE).to_pyarrow().to_pylist()
@@ -149,7 +149,10 @@ def _key(row: Mapping[str, Any], key: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _equal(rows: Sequence[Mapping[str, Any]], features: Mapping[str, Any]) -> bool | None:
-    """Return whether a single row equals the served features; None for several rows, or if the columns differ."""
+    """Return whether the only row contains the features that the model received.
+
+    Return None if there are several rows, or if the row does not have all features.
+    """
     if len(rows) != 1 or not features or not set(features) <= set(rows[0]):
         return None
     return all(rows[0][name] == value for name, value in features.items())

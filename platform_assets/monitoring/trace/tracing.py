@@ -1,4 +1,4 @@
-"""Assemble a trace: the answers of an id, and everything that they were made from."""
+"""Assemble a trace: the answers with an id, and the rows, tables and models from which they were computed."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ MOST_ANSWERS = 10
 
 @dataclass(frozen=True)
 class Tracer:
-    """Traces answers.
+    """Service that traces answers.
 
     Parameters
     ----------
     connect
-        Context manager that yields a connection to the platform's database.
+        Function that returns a context manager with a connection to the platform's database.
     declared
         The kinds of answers that the domains declare.
     tables, sources, engine
         The lake, the sources of raw data, and the query engine.
     records
-        The records of decisions, trainings and model files.
+        Reader of what is recorded about model versions.
     """
 
     connect: Connect
@@ -51,14 +51,14 @@ class Tracer:
     records: ModelRecords
 
     def trace(self, wanted: str, number: int | None = None) -> Trace:
-        """Trace the answers of an id.
+        """Trace the answers with an id.
 
         Parameters
         ----------
         wanted
             Id of a request, or of a stored answer.
         number
-            Number of one answer in the request, from 1; None for the first `MOST_ANSWERS`.
+            Number of the answer to trace, from 1; None to trace the first `MOST_ANSWERS` answers.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Tracer:
         )
 
     def _inputs(self, found: FoundAnswer) -> tuple[dict[str, int], list[str]]:
-        """Return the versions of the tables that the features were made from, and what is missing."""
+        """Return the table versions from which the features were computed, and messages about what is missing."""
         stored = found.stored
         if stored.inputs:
             inputs = found.row[stored.inputs]
@@ -128,7 +128,7 @@ class Tracer:
         rows = []
         for behind in found.behind:
             name, accumulates = behind.table.name, behind.table.accumulates
-            # Rows of a table that accumulates are never changed, so its newest version contains them.
+            # If a table accumulates, runs only add rows, so the newest version contains the rows of all versions.
             number = max(everything.get(name, ()), default=ancestry.newest(name) if accumulates else None)
             if number is None:
                 why = f"this answer was computed from {name}, but the version of this table was not recorded"
@@ -139,7 +139,7 @@ class Tracer:
         return rows
 
     def _as_added(self, ancestry: Ancestry, found: RowsOfTable) -> RowsOfTable:
-        """Return rows of a table that accumulates, with the version that added them."""
+        """Return rows of a table that accumulates, with `version` set to the version that added them."""
         digests = {row.file_digest for row in found.rows if row.file_digest}
         batches = {batch for digest in digests for batch in batches_of(self.connect, digest)}
         version = ancestry.version_of_batch(found.table, batches)

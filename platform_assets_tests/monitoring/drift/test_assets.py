@@ -160,7 +160,7 @@ def test_each_alarm_launches_one_run_except_during_a_cool_down(station: Station,
     assert isinstance(again, dg.RunRequest)
     assert again.run_key == request.run_key
     watcher.launch(request)
-    assert watcher.tick() == "evaluate_breakage_model was launched for the newest alarm, hot.csv"
+    assert watcher.tick() == "evaluate_breakage_model was already launched for the newest alarm, hot.csv"
     station.arrive(batch("hotter.csv", shift=3.0, days=1))
     station.measure()
     skipped = watcher.tick()

@@ -227,7 +227,7 @@ def test_one_of_a_requests_answers_can_be_selected_by_number(shop: Shop) -> None
     with pytest.raises(NotFound, match="has 12 answers, so there is no answer 13; give a number from 1 to 12"):
         shop.services.tracer.trace(request, 13)
     page = "\n".join(written(shop.services.tracer.trace(request, 2)))
-    assert "12 answers, 1 shown; --answer N shows another one" in page
+    assert "12 answers, 1 shown; use --answer N to show another answer" in page
 
 
 @pytest.mark.requirement("PRO-4")
@@ -285,7 +285,7 @@ def test_an_older_answer_is_traced_to_the_versions_it_used_after_the_source_has_
     assert again["rows"][0]["equal_to_served"] is True
     assert [row["values"] for row in again["rows"][1]["rows"]] == [row["values"] for row in old["rows"][1]["rows"]]
     assert {row["line"] for row in again["rows"][1]["rows"]} == {None}
-    assert "has changed (its SHA-256 is" in again["rows"][1]["missing"][0]
+    assert "has changed (SHA-256 is now" in again["rows"][1]["missing"][0]
 
 
 def test_versions_that_stored_answers_used_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
@@ -331,7 +331,7 @@ def test_an_answer_from_before_versions_were_recorded_is_traced_as_far_as_possib
     assert "there is no request 999" in model["missing"][0]
     assert "has no version 99" in model["missing"][1]
     page = "\n".join(written(shop.services.tracer.trace("old")))
-    assert "missing: the model registry does not have this version" in page
+    assert "missing: the model registry does not contain this version" in page
     assert "a program without a key" in page
 
 
