@@ -1,4 +1,4 @@
-"""Strict parsing refuses duplicate names, numbers such as NaN, and encodings other than UTF-8."""
+"""Strict parsing of requests: duplicate fields, numbers such as NaN and encodings other than UTF-8 are refused."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def counted(scope: object, status: int, seconds: float) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_line_is_written_after_a_short_delay_with_the_time_of_its_response(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_written_after_a_short_delay_but_keeps_its_own_timestamp(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
@@ -94,7 +94,7 @@ def test_lines_are_written_in_batches_and_in_order(caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_lines_of_a_closed_loop_are_written_by_the_next_loop(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_left_by_a_closed_event_loop_are_written_in_the_next_loop(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
     log = RequestLog(LOG)
 
