@@ -45,7 +45,7 @@ def configuration() -> str:
 
 
 def _entries(pattern: re.Match[str]) -> str:
-    """Return navigation entries for the pages that match the pattern, titled with the heading of the README beside each."""
+    """Return navigation entries for the matching pages. Each title is the heading of the README beside the page."""
     pages = {page: (page.parent / "README.md").read_text(encoding="utf-8") for page in sorted(ROOT.glob(pattern[1]))}
     titles = {page: text.partition("\n")[0].removeprefix("# ") for page, text in pages.items()}
     return ", ".join(f'{{ "{title}" = "{page.relative_to(ROOT)}" }}' for page, title in titles.items())

@@ -54,8 +54,8 @@ def sync(uv: Path) -> None:
 
     If `.venv` already matches, this takes milliseconds and needs no network.
     """
-    # This file marks an unfinished installation. If uv is killed or the disk is full, uv leaves incomplete packages.
-    # Its next run would treat them as installed.
+    # This file exists while an installation is unfinished. If uv is killed or the disk is full, incomplete packages
+    # remain, and the next run of uv would treat them as installed.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")
