@@ -61,7 +61,7 @@ COPY (
 
 
 def platform(folder: Path) -> Callable[[], None]:
-    """Return a function that computes the features as the platform does: it scans a Delta table and publishes another."""
+    """Return a function that computes the features as the platform does, from a Delta table to a Delta table."""
     shutil.rmtree(folder / "home/lake/credit_risk/loan_features", ignore_errors=True)
 
     def work() -> None:
@@ -108,7 +108,7 @@ def pandas(folder: Path) -> None:
 
 
 def notebook(folder: Path) -> None:
-    """Compute the features with the original notebook's formulas: ranks by date, expanding means, days until today / 365."""
+    """Compute the features with the formulas of the original notebook, which are not the same as the platform's."""
     loans = _in_pandas(folder, by=["loan_date"])
     loans["nb_previous_loans"] = loans.groupby("id").loan_date.rank(method="first") - 1
     means = loans.groupby("id").loan_amount.expanding().mean().droplevel(0)

@@ -1,7 +1,8 @@
 """Benchmark of sensor maintenance's kernel methods: time, stored size and ROC AUC for each number of readings.
 
-The Gaussian process with an optimised kernel is scikit-learn's default, and the original notebook uses it. Times are CPU seconds
-on one thread, because more BLAS threads are slower at these sizes. CPU time excludes other work on the machine.
+The Gaussian process with an optimised kernel is scikit-learn's default, and the original notebook uses it. Times are
+CPU seconds on one thread, because more BLAS threads are slower at these sizes. CPU time excludes other work on the
+machine.
 """
 
 from __future__ import annotations

@@ -206,11 +206,11 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the amount of work equals the size. Otherwise, the amount of work is the same at all sizes."""
+        """Whether the work grows with the size, such as validating all rows. If False, all sizes do the same amount of work."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:
-        """Return the exponent of `seconds`, `cpu_seconds` or `peak_mib` by size."""
+        """Return the exponent with which `seconds`, `cpu_seconds` or `peak_mib` grows with the size."""
         return exponent(self.sizes, [getattr(cost, what) for cost in self.costs])
 
 
