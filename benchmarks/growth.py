@@ -206,7 +206,7 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the work grows with the size, such as validating all rows. If False, all sizes do the same amount of work."""
+        """Whether the amount of work grows with the size. If False, it is the same at all sizes."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:

@@ -67,7 +67,7 @@ def zone(home: Path, files: int) -> None:
 
 
 def predictions(home: Path, rows: int, batch: int) -> None:
-    """Measure the operations on predictions: make and store `rows` predictions, make one more batch, and read a page."""
+    """Measure three operations: make and store `rows` predictions, make one more batch, and read a page."""
     with closing(_services(home, home / "zone")) as services:
         validated = services.validator.validate(READINGS_HISTORY, read_history(services.sources, services.engine))
         services.tables.publish(READINGS_HISTORY.name, validated.table, metadata={"demo": validated.demo})
@@ -87,7 +87,7 @@ def predictions(home: Path, rows: int, batch: int) -> None:
 
 
 class _Predictions:
-    """Makes predictions for random readings. Like a run, it scores a batch, stores the scores and copies them to the lake."""
+    """Makes predictions for random readings. Like a run, it scores and stores a batch, and copies it to the lake."""
 
     def __init__(self, services: Services) -> None:
         self._services = services

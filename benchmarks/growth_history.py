@@ -93,7 +93,7 @@ def _make_tables(repository: dg.RepositoryDefinition, instance: dg.DagsterInstan
 
 
 def _copy_run(connection: psycopg.Connection, run: str, copies: int) -> None:
-    """Copy all rows of a run under new run ids. A third of the copies become runs of `JOB`, which the sensor launches."""
+    """Copy all rows of a run under new run ids. A third of the copies become runs of the job `JOB`."""
     for table in _TABLES_OF_A_RUN:
         columns = connection.execute(_COLUMNS, [table]).fetchall()
         values = ", ".join(_value(name, kind, run) for name, kind in columns)

@@ -1,7 +1,7 @@
 """Measure how the costs of the credit-risk tables grow, from the bureau's CSV file to the published features.
 
-`python -m benchmarks.growth_loans FILE HOME ENGINE` prints the cost of each step. All steps run in this process, without
-Dagster, and call the same functions as the assets do. `growth.py` starts this module once for each size.
+`python -m benchmarks.growth_loans FILE HOME ENGINE` prints the cost of each step. All steps run in this process,
+without Dagster, and call the same functions as the assets do. `growth.py` starts this module once for each size.
 """
 
 from __future__ import annotations

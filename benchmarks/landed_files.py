@@ -67,7 +67,7 @@ def _crown(services: Services) -> None:
 
 
 def _measured(services: Services, home: Path, zone: Path) -> tuple[float, float]:
-    """Return the seconds for all files that are present at the start, and the median seconds for files that arrive later."""
+    """Return two durations in seconds: for the files present at the start, and the median of the later files."""
     files = drops(FILES + SINGLE_FILES, SEED)
     waiting = [next(files) for _ in range(FILES)]
     simulate(str(zone), iter(waiting), lambda: True, lambda _: None)

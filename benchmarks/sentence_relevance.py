@@ -1,13 +1,18 @@
 """Benchmark of the sentence relevance model by nested cross-validation, compared with a simple baseline.
 
-The five outer folds are split by groups of near-duplicates. For each of them, the complete training runs on the other
-four: comparison of candidates, calibration and choice of the threshold, all on inner folds. No sentence is therefore
-evaluated by a model or threshold that was fitted on it or on a near-duplicate. The baseline is scikit-learn's TF-IDF of
-words with logistic regression on raw texts, with the same folds, calibration and threshold rule.
+The sentences are split into five outer folds, by groups of near-duplicates. To evaluate a fold, the complete training
+runs on the other four folds. It compares the candidates, calibrates the scores and chooses the threshold on inner
+folds. No sentence is therefore evaluated with a model or threshold that was fitted on it or on a near-duplicate. The
+baseline is scikit-learn's TF-IDF of words with logistic regression on raw texts, with the same folds, calibration and
+threshold rule.
 
-Three sets of sentences are evaluated: the sentences used for training; all labelled sentences of the source, including
-repeated and contradictory ones; and all labelled sentences with only identical texts grouped, which shows how much
-near-duplicates inflate the metrics. The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a
+Three sets of sentences are evaluated:
+
+- the sentences used for training;
+- all labelled sentences of the source, including repeated and contradictory sentences;
+- all labelled sentences, but with only identical texts grouped. This shows how much near-duplicates inflate the metrics.
+
+The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a
 demo archive is used.
 """
 
@@ -63,7 +68,9 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
-    print(f"nested, {OUTER_FOLDS} outer folds by group; 95 % intervals by group, {RESAMPLES:,} resamples")
+    print(
+        f"nested cross-validation with {OUTER_FOLDS} outer folds; 95 % intervals, {RESAMPLES:,} resamples; both by group"
+    )
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))
@@ -125,13 +132,13 @@ def _costs(examples: pd.DataFrame) -> None:
     many = _cpu_seconds(lambda: model.scores(texts[:AT_ONCE])) / len(texts[:AT_ONCE])
     alone = _cpu_seconds(lambda: [model.scores([text]) for text in texts[:ALONE]]) / len(texts[:ALONE])
     print(
-        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, {alone * 1e3:.2f} "
+        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,} sentences, {alone * 1e3:.2f} "
         f"in single requests; the artefact has {len(dump(model)):,} bytes"
     )
 
 
 def _cpu_seconds(work: Any) -> float:
-    """Do the work five times and return the smallest CPU time, which other processes disturb least."""
+    """Do the work five times and return the smallest CPU time, because other processes can only increase it."""
     taken = []
     for _ in range(5):
         start = time.process_time()
