@@ -105,7 +105,7 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return values without faults, as an array (days, runs * count). They have heavy tails and are correlated by day."""
+    """Return values without faults, (days, runs * count). They have heavy tails, and consecutive days are correlated."""
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()
@@ -304,7 +304,7 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
 
 
 def share_from(start: int, share: float, day: int) -> float:
-    """Return the share of a day's labels that disagree with the predictions: `DISAGREEING` before day `start`, then `share`."""
+    """Return the share of labels that disagree with predictions: `DISAGREEING` before day `start`, then `share`."""
     return share if day >= start else DISAGREEING
 
 
@@ -420,13 +420,11 @@ def report_labels(random: Generator) -> float:
 
 def main() -> int:
     began, random = time.monotonic(), np.random.default_rng(20_260_101)
-    print(
-        f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs values of at least {FEWEST} earlier days"
-    )
+    print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs {FEWEST} or more earlier days")
     days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
     print(
-        f"\nfalse alarms of the whole platform in {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})"
+        f"\nfalse alarms of the whole platform, {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})"
     )
     print(f"{time.monotonic() - began:.0f} s")
     return int(whole > DAYS / WHOLE_DAYS)

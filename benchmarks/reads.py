@@ -2,8 +2,8 @@
 
 asyncpg is measured in its two fastest configurations: one prepared statement on a persistent connection, which runs one
 statement at a time, and its connection pool, which also reuses prepared statements. The platform and asyncpg are
-measured alternately. They look up the same rows in the same order, on the same server and with the same type of event loop. A ratio of
-2 means twice as many look-ups per second as asyncpg's pool.
+measured alternately. They look up the same rows in the same order, on the same server and with the same type of event
+loop. A ratio of 2 means twice as many look-ups per second as asyncpg's pool.
 """
 
 from __future__ import annotations

@@ -10,10 +10,9 @@ Three sets of sentences are evaluated:
 
 - the sentences used for training;
 - all labelled sentences of the source, including repeated and contradictory sentences;
-- all labelled sentences, but with only identical texts grouped. This shows how much near-duplicates inflate the metrics.
+- all labelled sentences, with only identical texts grouped: this shows how much near-duplicates inflate the metrics.
 
-The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a
-demo archive is used.
+The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a demo archive is used.
 """
 
 from __future__ import annotations
@@ -68,9 +67,7 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
-    print(
-        f"nested cross-validation with {OUTER_FOLDS} outer folds; 95 % intervals, {RESAMPLES:,} resamples; both by group"
-    )
+    print(f"nested cross-validation, {OUTER_FOLDS} outer folds; 95 % intervals, {RESAMPLES:,} resamples; both by group")
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))
@@ -132,8 +129,8 @@ def _costs(examples: pd.DataFrame) -> None:
     many = _cpu_seconds(lambda: model.scores(texts[:AT_ONCE])) / len(texts[:AT_ONCE])
     alone = _cpu_seconds(lambda: [model.scores([text]) for text in texts[:ALONE]]) / len(texts[:ALONE])
     print(
-        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,} sentences, {alone * 1e3:.2f} "
-        f"in single requests; the artefact has {len(dump(model)):,} bytes"
+        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, "
+        f"{alone * 1e3:.2f} in requests of one; the artefact has {len(dump(model)):,} bytes"
     )
 
 
