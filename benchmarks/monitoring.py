@@ -105,7 +105,7 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return values without faults, (days, runs * count). They have heavy tails, and consecutive days are correlated."""
+    """Return values without faults, (days, runs * count), with heavy tails and correlated consecutive days."""
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()

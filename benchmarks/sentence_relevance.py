@@ -107,7 +107,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Shuffle the groups instead of hashing them: the inner folds are already chosen by the platform's hash.
+    # Assign groups to the outer folds at random, because the platform assigns them to the inner folds by their hash.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)
@@ -116,7 +116,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
     by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
-    # Each fold has its own threshold, which was already applied to the flags. They are 0 or 1, so 0.5 separates them.
+    # The flags are 0 or 1, because the threshold of each fold has already been applied. The threshold 0.5 keeps them.
     by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))
