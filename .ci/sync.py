@@ -50,7 +50,7 @@ def install_uv(home: Path, version: str) -> None:
 
 
 def sync(uv: Path) -> None:
-    """Make `.venv` match the lock file, with the optional features in the variable EXTRAS.
+    """Make `.venv` match the lock file. The variable EXTRAS lists the optional features to install.
 
     If `.venv` already matches, this takes milliseconds and needs no network.
     """

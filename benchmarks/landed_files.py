@@ -118,7 +118,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
 
 
 def _good_lines(content: bytes) -> int:
-    """Return the number of valid readings in a file: its complete lines without an error, except the header."""
+    """Return the number of valid readings in a file: complete lines after the header that contain no error."""
     fields = b",".join((b"device,recorded_at", *(name.encode() for name in READINGS))).count(b",")
     if not content.startswith(b"device"):
         return 0

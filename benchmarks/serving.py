@@ -204,7 +204,7 @@ def serve(live: Live, folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
-    """Start MLflow's scoring server with the champion of the registry, in this environment."""
+    """Start MLflow's scoring server in this Python environment, with the champion from MLflow's registry."""
     assert live.champion
     registered = live.services.registry.by_alias(MODEL.name, CHAMPION)
     assert registered

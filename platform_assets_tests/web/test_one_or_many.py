@@ -118,7 +118,7 @@ def test_one_item_may_consist_of_several_fields(sent: Any, many: bool, kept: lis
 
 @pytest.mark.requirement("SRV-2")
 @pytest.mark.parametrize("sent", [{}, {"x": 1}, {"y": 1}, {"x": 1, "points": []}, {"x": 1, "y": 2, "points": []}])
-def test_a_request_must_have_either_all_fields_of_one_item_or_a_list(sent: Any) -> None:
+def test_a_request_must_contain_either_one_complete_item_or_a_list(sent: Any) -> None:
     with pytest.raises(ValidationError, match="Give either x and y for a single item, or points for a list"):
         Points.model_validate(sent)
     assert Points.model_json_schema()["oneOf"] == [

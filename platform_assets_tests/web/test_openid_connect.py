@@ -136,7 +136,7 @@ def test_a_token_with_a_wrong_signature_is_refused(
         signed_in(server)
 
 
-def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
+def test_a_signing_key_that_is_too_short_is_refused(server: OpenIdProvider) -> None:
     server.keys = ["short"]
     # Sign with a long key, because PyJWT warns about short ones. The provider still publishes the short key, and
     # its size is checked before the signature.
