@@ -108,7 +108,7 @@ def pandas(folder: Path) -> None:
 
 
 def notebook(folder: Path) -> None:
-    """Compute the features with the formulas of the original notebook, which are not the same as the platform's."""
+    """Compute the features with the formulas of the original notebook, which differ from the platform's."""
     loans = _in_pandas(folder, by=["loan_date"])
     loans["nb_previous_loans"] = loans.groupby("id").loan_date.rank(method="first") - 1
     means = loans.groupby("id").loan_amount.expanding().mean().droplevel(0)
@@ -222,10 +222,10 @@ def _files(parts: object) -> list[str]:
 
 
 def _agreement(folder: Path) -> str:
-    """Report how many loans have another value than the platform's, for each implementation and feature."""
+    """Report for how many loans each implementation's features differ from the platform's."""
     services = _services(folder)
     columns = [feature.name for feature in FEATURES]
-    lines = ["\nnumber of loans with another value than the platform's, per feature; tolerance: 1e-9, relative"]
+    lines = ["\nnumber of loans whose value differs from the platform's, per feature; relative tolerance: 1e-9"]
     services.engine.duckdb.register("ours", services.tables.read(LOAN_FEATURES.name))
     for name in ("by_hand", "polars", "pandas", "notebook"):
         differs = {

@@ -1,4 +1,4 @@
-"""Benchmark of the distance formula on 10 million rows. The reference is the addition of two arrays, the least work.
+"""Benchmark of the distance formula on 10 million rows, with the addition of two arrays as the lower bound.
 
 Every implementation computes the same formula from the same float64 arrays, in its own process, and returns a new
 array. The original row loop is slow, so it is measured on as many rows as the original table has.

@@ -1,4 +1,4 @@
-"""Run Feast's Python server on the platform's rows, to compare the two services.
+"""Run Feast's Python server on the platform's rows, to compare it with the platform's service.
 
 Feast is installed into its own environment in `.bench`, because it needs an older pandas. The server requires no API
 key. It runs with its fastest options: no access log, no worker restart every 1,000 requests, and no reloading of the

@@ -116,7 +116,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
     by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
-    # The flags are 0 or 1, because the threshold of each fold has already been applied. The threshold 0.5 keeps them.
+    # Each fold's own threshold has already been applied. The flags are 0 or 1, so the threshold 0.5 separates them.
     by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))

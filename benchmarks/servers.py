@@ -76,7 +76,7 @@ class Server:
 
 
 class Side:
-    """A server to measure, and the requests to send to it. The requests are sent in a cycle.
+    """A server to measure, and the requests to send to it. They are sent in order, again and again.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Benchmark of the service with 1, 2 and 4 workers: throughput, latency and CPU time of features and predictions.
 
 The load generator, the database and the services share the processors of this machine, so more workers increase the
-throughput only if the machine has idle processors. The CPU time per request depends less on this. It includes the
-supervisor and all workers, but not the database.
+throughput only if the machine has idle processors. The CPU time per request depends less on idle processors. It
+includes the supervisor and all workers, but not the database.
 
 `python -m benchmarks.serving_workers ROUNDS CLIENTS` sets the number of rounds and the number of concurrent clients.
 """

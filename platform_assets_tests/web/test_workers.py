@@ -61,7 +61,7 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.requirement("SRV-1", "PLT-9")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_killed_worker_is_replaced_and_a_signal_to_the_supervisor_ends_all(
+def test_a_killed_worker_is_replaced_and_a_signal_to_the_supervisor_ends_all_workers(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     with crew_of(3, tmp_path) as crew:
