@@ -1,8 +1,8 @@
 """Build the documentation as a web site in `.site/html`. `make site` runs this script, with zensical installed.
 
-The pages are spread over the project's folders, and they link to code. The script copies the pages and the linked files
-into one folder with the same layout, so that the links stay valid. zensical then renders this folder. It fails on
-warnings, such as a link to a missing page or heading.
+zensical needs all pages in one folder, but the project's pages lie in many folders and link to code. The script
+therefore copies the pages and the linked files into `.site/pages`, with the same layout, so that the links stay valid.
+Then zensical renders this folder. It fails on warnings, such as a link to a missing page or heading.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> int:
     (SITE / "zensical.toml").write_text(configuration(), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--config-file", str(SITE / "zensical.toml")]
     code = subprocess.call(command)  # noqa: S603 - fixed arguments
-    # zensical leaves out folders whose names begin with a dot.
+    # zensical leaves out folders whose names begin with a dot, so copy them.
     for folder in (SITE / "pages").glob(".[!.]*"):
         shutil.copytree(folder, SITE / "html" / folder.name, dirs_exist_ok=True)
     return code
@@ -45,14 +45,14 @@ def configuration() -> str:
 
 
 def _entries(pattern: re.Match[str]) -> str:
-    """Return a navigation entry for each page, with the title of its folder's README."""
+    """Return navigation entries for the matching pages. Each title is the heading of the README beside the page."""
     pages = {page: (page.parent / "README.md").read_text(encoding="utf-8") for page in sorted(ROOT.glob(pattern[1]))}
     titles = {page: text.partition("\n")[0].removeprefix("# ") for page, text in pages.items()}
     return ", ".join(f'{{ "{title}" = "{page.relative_to(ROOT)}" }}' for page, title in titles.items())
 
 
 def files() -> Iterator[Path]:
-    """Yield each page, and each file that a page links to, directly or through other pages."""
+    """Yield every page, and every file that a page links to. A linked Markdown file counts as a page."""
     found = {page: None for pattern in PAGES for page in sorted(ROOT.glob(pattern))}
     waiting = list(found)
     while waiting:

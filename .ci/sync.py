@@ -50,12 +50,12 @@ def install_uv(home: Path, version: str) -> None:
 
 
 def sync(uv: Path) -> None:
-    """Make `.venv` match the lock file, with the optional features in the variable EXTRAS.
+    """Make `.venv` match the lock file. The variable EXTRAS lists the optional features to install.
 
     If `.venv` already matches, this takes milliseconds and needs no network.
     """
-    # This file marks an unfinished installation. If uv is killed or the disk is full, uv leaves incomplete packages.
-    # Its next run would treat them as installed.
+    # This file exists while an installation is unfinished. If uv is killed or the disk is full, incomplete packages
+    # remain, and the next run of uv would treat them as installed.
     unfinished = TOOLS / "syncing"
     if unfinished.exists() and ENVIRONMENT.exists():
         say("The last installation did not finish. Starting again.")

@@ -44,7 +44,10 @@ BENCHMARKS = (
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Run the benchmarks against hand-written code.")
     parser.add_argument(
-        "--growth", nargs="*", metavar="SERIES", help="measure how costs grow, for all series or only the named ones"
+        "--growth",
+        nargs="*",
+        metavar="SERIES",
+        help="measure how costs grow: the named series, or all if none is named",
     )
     parser.add_argument("--factors", nargs="+", type=int, default=growth.FACTORS, help="sizes for --growth")
     chosen = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Benchmark of the credit-risk loan features, from file to file: the platform against hand-written code.
+"""Benchmark of the credit-risk loan features, including reading and writing files: the platform against other code.
 
-The platform reads a Delta table and publishes another one, including the table digest, as its IO manager does. The
-other implementations read and write the same rows as parquet files. Expectations are not evaluated. The loans come from
+The platform reads a Delta table, publishes another one and computes its digest, as in a run. The other implementations
+read the same rows from a parquet file and write one. Expectations are not evaluated. The loans come from
 PLATFORM_CREDIT_LOANS_URI; if this variable is unset, the same number of demo loans is used.
 """
 
@@ -61,7 +61,7 @@ COPY (
 
 
 def platform(folder: Path) -> Callable[[], None]:
-    """Return a function that computes the features as the platform does, from scanning to publishing Delta tables."""
+    """Return a function that computes the features as the platform does, from a Delta table to a Delta table."""
     shutil.rmtree(folder / "home/lake/credit_risk/loan_features", ignore_errors=True)
 
     def work() -> None:
@@ -74,9 +74,10 @@ def platform(folder: Path) -> Callable[[], None]:
 
 
 def by_hand(folder: Path) -> None:
-    """Run the SQL from parquet to parquet.
+    """Run the hand-written SQL, which reads a parquet file and writes one.
 
-    It averages doubles. This is the fastest type, but the last bit of an average depends on the order of the rows.
+    The SQL averages amounts of type double. This is the fastest type, but the last bit of an average depends on the
+    order of the rows.
     """
     query = BY_HAND.format(source=folder / "loans.parquet", target=folder / "by_hand.parquet")
     with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
@@ -107,7 +108,7 @@ def pandas(folder: Path) -> None:
 
 
 def notebook(folder: Path) -> None:
-    """Compute the formulas of the original notebook: ranks by date, expanding means, (days until today) / 365."""
+    """Compute the features with the formulas of the original notebook, which differ from the platform's."""
     loans = _in_pandas(folder, by=["loan_date"])
     loans["nb_previous_loans"] = loans.groupby("id").loan_date.rank(method="first") - 1
     means = loans.groupby("id").loan_amount.expanding().mean().droplevel(0)
@@ -164,7 +165,7 @@ def run() -> None:
         _multiply(once, tenfold)
         for folder, copies in ((once, 1), (tenfold, COPIES)):
             ways = [Way(name, ["benchmarks.credit_features", name, str(folder)]) for name in WAYS]
-            title = f"loan features of {copies * rows:,} loans, file to file"
+            title = f"loan features of {copies * rows:,} loans, including reading and writing files"
             compare(title, ways, ROUNDS[copies], reference="DuckDB SQL by hand")
         print(_agreement(once))
 
@@ -200,7 +201,7 @@ def _prepare(folder: Path) -> int:
 
 
 def _multiply(source: Path, target: Path) -> None:
-    """Publish several copies of the loans. Each copy has its own loan and client ids."""
+    """Publish several copies of the loans. The loan and client ids of each copy are unique."""
     services = _services(target)
     query = f"""
         SELECT loans.* REPLACE (loan_id + copy * 1_000_000_000 AS loan_id, id + copy * 1_000_000_000 AS id)
@@ -221,10 +222,10 @@ def _files(parts: object) -> list[str]:
 
 
 def _agreement(folder: Path) -> str:
-    """Return a report with the number of loans whose features differ from those of the platform."""
+    """Report for how many loans each implementation's features differ from the platform's."""
     services = _services(folder)
     columns = [feature.name for feature in FEATURES]
-    lines = ["\nloans whose features have a relative difference above 1e-9 from the platform's features"]
+    lines = ["\nnumber of loans whose value differs from the platform's, per feature; relative tolerance: 1e-9"]
     services.engine.duckdb.register("ours", services.tables.read(LOAN_FEATURES.name))
     for name in ("by_hand", "polars", "pandas", "notebook"):
         differs = {

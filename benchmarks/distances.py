@@ -1,7 +1,7 @@
-"""Benchmark of the distance formula on 10 million rows. The lower bound is the addition of two arrays.
+"""Benchmark of the distance formula on 10 million rows, with the addition of two arrays as the lower bound.
 
 Every implementation computes the same formula from the same float64 arrays, in its own process, and returns a new
-array. The original row loop is slow, so it is measured on fewer rows: the size of the original table.
+array. The original row loop is slow, so it is measured on as many rows as the original table has.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def run() -> None:
 
 def _compare(names: list[str], rows: int, rounds: int) -> None:
     ways = [Way(name, ["benchmarks.distances", name, str(rows)]) for name in names]
-    compare(f"distance of {rows:,} rows, array to array", ways, rounds, reference=FLOOR)
+    compare(f"distances of {rows:,} rows, from arrays to a new array", ways, rounds, reference=FLOOR)
 
 
 def _prepared(name: str, rows: int) -> Callable[[], object]:

@@ -1,7 +1,8 @@
-"""Feast's Python server with the platform's rows, in its own environment, because Feast needs an older pandas.
+"""Run Feast's Python server on the platform's rows, to compare it with the platform's service.
 
-The environment is created once, in `.bench`. The server requires no API key. Its options are the fastest ones: one
-worker like the platform, no access log, no worker restart every 1,000 requests, and no reloading of the registry.
+Feast is installed into its own environment in `.bench`, because it needs an older pandas. The server requires no API
+key. It runs with its fastest options: no access log, no worker restart every 1,000 requests, and no reloading of the
+registry. Like the platform, it has one worker.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _rows(clients: pd.DataFrame) -> pd.DataFrame:
 def _postgres_store(live: Live) -> dict[str, Any]:
     """Create a database for Feast on the platform's PostgreSQL server; return the configuration of the store.
 
-    The configuration keeps Feast's default of one connection that all threads share.
+    All threads of the Feast server share one connection, which is Feast's default.
     """
     with closing(open_owner("", live.services.settings.home)) as owner:
         with owner.connect("platform") as connection:

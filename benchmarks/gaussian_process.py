@@ -1,7 +1,8 @@
-"""Benchmark of sensor maintenance's kernel methods: time, memory and quality against the number of readings.
+"""Benchmark of sensor maintenance's kernel methods: time, stored size and ROC AUC for each number of readings.
 
-The Gaussian process with an optimised kernel is scikit-learn's default and the notebook's choice. Times are CPU seconds
-on one thread, because more BLAS threads are slower at these sizes. CPU time excludes other work on the machine.
+The Gaussian process with an optimised kernel is scikit-learn's default, and the original notebook uses it. Times are
+CPU seconds on one thread, because more BLAS threads are slower at these sizes. CPU time excludes other work on the
+machine.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZES = (500, 1_000, 2_000, 4_000)
 MOST_OPTIMISED = 2_000
-"""Maximum number of readings for the optimised kernel, which takes minutes with more readings."""
+"""Maximum number of readings with which the optimised kernel is measured. Fitting takes minutes with more readings."""
 TEST_ROWS = 1_000
 MIB = 1 << 20
 

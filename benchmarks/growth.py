@@ -1,8 +1,8 @@
-"""Growth of costs: the same work at 1, 10 and 100 times its size, and the exponent of each cost.
+"""Measure how costs grow: the same work at 1, 10 and 100 times its size, and the exponent of each cost.
 
 `make bench ARGS=--growth` measures everything, and `ARGS="--growth loans zone"` only some series. Each size runs in a
-separate process. The measurements are stored in `growth.json` next to this module. The table and the plot in
-docs/scale.md are generated from this file. 61 million loans need 42 GB of disk.
+separate process. The measurements are stored in `growth.json` next to this module, from which the table and the plot in
+docs/scale.md are generated. The largest size, 61 million loans, needs 42 GB of disk space.
 """
 
 from __future__ import annotations
@@ -49,17 +49,18 @@ class Series:
     name, title
         Name on the command line, and title in the table.
     unit
-        Unit of the sizes.
+        Unit of the sizes, for example `loans`.
     size
         The size at factor 1.
     command
-        Function of an empty folder and a size. It returns the module that measures this size, and its arguments.
+        Takes the temporary folder and a size. Returns the name of the module that measures this size, followed by its
+        arguments.
     prepare
-        Function of the folder and a factor. It writes the input into the folder.
+        Takes the temporary folder and a factor, and writes the input into the folder.
     bytes_per_unit
         Disk space that one unit needs.
     factors
-        Multiples of `size` that are measured.
+        The sizes to measure, as multiples of `size`.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Point:
-    """The costs of a series at one size, in the order in which they were measured."""
+    """The costs of a series at one size, one for each kind of work, in the order in which they were measured."""
 
     series: str
     size: int
@@ -189,14 +190,14 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Growth:
-    """Costs of one kind of work in a series, at several sizes.
+    """Costs of one kind of work, at several sizes. A series may measure several kinds of work.
 
     Attributes
     ----------
     series
         The measured series.
     sizes, costs
-        The sizes and the cost at each.
+        The sizes, and the cost at each size.
     """
 
     series: Series
@@ -205,11 +206,11 @@ class Growth:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the amount of work equals the size. Otherwise, the amount of work is the same at all sizes."""
+        """Whether the amount of work grows with the size. If False, it is the same at all sizes."""
         return all(cost.work == size for cost, size in zip(self.costs, self.sizes, strict=True))
 
     def exponent_of(self, what: str) -> float:
-        """Return the exponent of `seconds`, `cpu_seconds` or `peak_mib` by size."""
+        """Return the exponent with which `seconds`, `cpu_seconds` or `peak_mib` grows with the size."""
         return exponent(self.sizes, [getattr(cost, what) for cost in self.costs])
 
 

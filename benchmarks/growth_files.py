@@ -1,9 +1,11 @@
-"""Growth of a landing zone and of the stored predictions for its files.
+"""Measure how the costs of a landing zone, and of stored predictions, grow.
 
-`python -m benchmarks.growth_files zone HOME FILES` measures three operations on the landing zone: the scans until every
-file is found, one scan of the unchanged zone, and one run that lands a batch. `.. predictions HOME ROWS BATCH` measures
-three operations on predictions: making all of them in batches, making one more batch, and reading one page. To make a
-batch, the rows are scored, stored and copied to the lake.
+`python -m benchmarks.growth_files zone HOME FILES` measures three operations on a landing zone with FILES files: the
+scans until every file is found, one scan of the unchanged zone, and one run that lands a batch.
+
+`python -m benchmarks.growth_files predictions HOME ROWS BATCH` measures three operations on predictions: making ROWS
+predictions in batches, making one more batch, and reading one page. To make a batch, the rows are scored, stored and
+copied to the lake.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ if TYPE_CHECKING:
     from platform_assets.lake.schemas import TableSchema
 
 READINGS, DEVICES = 42, 50
-"""Number of readings in a file, and of devices in a zone."""
+"""Number of readings per file, and number of devices."""
 PAGE = 100
 _DECLARED = BatchPredictions(MODEL.name, READINGS_INCOMING, PREDICTIONS, positive="needs_maintenance")
 
 
 def zone(home: Path, files: int) -> None:
-    """Measure the operations on a landing zone with this number of files."""
+    """Measure the operations on a landing zone with `files` files."""
     folder = home / "zone"
     for number in range(files):
         _deliver(folder, number)
@@ -60,12 +62,12 @@ def zone(home: Path, files: int) -> None:
 
         measured("find files", files, find_all, servers)
         measured("scan, nothing new", files, lambda: incoming.discover(DISCOVER_SECONDS), servers)
-        _land(services)  # a warm-up: the first batch imports the libraries
+        _land(services)  # not measured, because the first batch imports the libraries
         measured("land a batch", MOST_FILES, lambda: _land(services), servers)
 
 
 def predictions(home: Path, rows: int, batch: int) -> None:
-    """Measure the operations on predictions, with this number of stored predictions."""
+    """Measure three operations: make and store `rows` predictions, make one more batch, and read a page."""
     with closing(_services(home, home / "zone")) as services:
         validated = services.validator.validate(READINGS_HISTORY, read_history(services.sources, services.engine))
         services.tables.publish(READINGS_HISTORY.name, validated.table, metadata={"demo": validated.demo})
@@ -85,7 +87,7 @@ def predictions(home: Path, rows: int, batch: int) -> None:
 
 
 class _Predictions:
-    """Makes predictions for batches of random readings as a run does: scores, stores and copies them to the lake."""
+    """Makes predictions for random readings. Like a run, it scores and stores a batch, and copies it to the lake."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -120,7 +122,7 @@ def _readings(first: int, rows: int) -> pd.DataFrame:
 
 
 def _digest(row: int) -> str:
-    """Return the digest of the file that holds a row."""
+    """Return the digest of the file that contains the row with this number."""
     return hashlib.sha256(str(row // READINGS).encode()).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Growth of Dagster's history: cost of one operation as the number of stored runs grows.
+"""Measure how the costs of operations on Dagster's history grow with the number of stored runs.
 
-`python -m benchmarks.growth_history HOME RUNS` makes two tables in one run, and copies this run in PostgreSQL. Then it
-measures operations of the daemon, of the pages in Dagster's UI, and of a run.
+`python -m benchmarks.growth_history HOME RUNS` makes two tables in one run, and copies this run in PostgreSQL until
+there are RUNS runs. Then it measures operations of the daemon, of the pages in Dagster's UI, and of a run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COLUMNS = "select column_name, data_type from information_schema.columns where 
 
 
 def main(home: Path, runs: int) -> None:
-    """Measure the operations on a history with this number of runs."""
+    """Measure the operations on a history with `runs` runs."""
     loans = demo.generate(home / "loans.csv", ROWS)
     os.environ |= {"PLATFORM_HOME": str(home / "home"), "PLATFORM_CREDIT_LOANS_URI": str(loans)}
     # Import the definitions after the variables are set, because they read the variables on import.
@@ -93,7 +93,7 @@ def _make_tables(repository: dg.RepositoryDefinition, instance: dg.DagsterInstan
 
 
 def _copy_run(connection: psycopg.Connection, run: str, copies: int) -> None:
-    """Copy all rows of a run under new ids. A third of the copies belong to the job that the sensor launches."""
+    """Copy all rows of a run under new run ids. A third of the copies become runs of the job `JOB`."""
     for table in _TABLES_OF_A_RUN:
         columns = connection.execute(_COLUMNS, [table]).fetchall()
         values = ", ".join(_value(name, kind, run) for name, kind in columns)
@@ -108,7 +108,7 @@ def _copy_run(connection: psycopg.Connection, run: str, copies: int) -> None:
 
 
 def _value(name: str, kind: str, run: str) -> str:
-    """Return the SQL expression of a column in a copied row."""
+    """Return the SQL expression for the value of a column in the copied rows."""
     if name == "pipeline_name":
         return f"case when copy % 3 = 0 then '{JOB}' else {name} end"
     is_text = kind in {"text", "character varying"}

@@ -1,7 +1,7 @@
-"""Growth of the credit-risk tables: from the bureau's CSV file to the published features, in one process.
+"""Measure how the costs of the credit-risk tables grow, from the bureau's CSV file to the published features.
 
-`python -m benchmarks.growth_loans FILE HOME ENGINE` prints the cost of each step. No run of Dagster is involved; the
-steps call the same functions as the assets do. `growth.py` starts this module once for each size.
+`python -m benchmarks.growth_loans FILE HOME ENGINE` prints the cost of each step. All steps run in this process,
+without Dagster, and call the same functions as the assets do. `growth.py` starts this module once for each size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BETWEEN_COPIES = 10_000_000
 
 
 def write_loans(file: Path, rows: int, copies: int) -> None:
-    """Write a CSV file with copies of the sample loans, including the bad lines. Each copy has its own ids."""
+    """Write a CSV file with copies of the sample loans, including their bad lines. The ids of each copy are unique."""
     sample = demo.generate(file.with_suffix(".sample"), rows)
     header, *lines = sample.read_bytes().splitlines(keepends=True)
     with file.open("wb") as target:
@@ -46,7 +46,7 @@ def write_loans(file: Path, rows: int, copies: int) -> None:
 
 def _shifted(line: bytes, by: int) -> bytes:
     loan, client, rest = line.split(b",", 2)
-    # In some bad lines the client is missing.
+    # In some of the bad lines, the client id is missing.
     return b"%d,%b,%b" % (int(loan) + by, b"%d" % (int(client) + by) if client else client, rest)
 
 

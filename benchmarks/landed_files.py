@@ -1,4 +1,4 @@
-"""Benchmark of the time from a dropped file to its stored predictions, with `platform-assets up` and automation on.
+"""Benchmark of the time between the arrival of files and their stored predictions, under `platform-assets up`.
 
 A champion is promoted first. Then the benchmark measures two times: for many files that are in the zone before the
 sensors start, and for single files that arrive later. Both times include the interval of the sensor, and the time for
@@ -40,7 +40,7 @@ PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 
 def run() -> None:
-    """Print the times and whether they are within the limits."""
+    """Print the measured times, and whether they are within the limits."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         home = Path(name, "home")
         zone = Path(name, "zone")
@@ -52,7 +52,7 @@ def run() -> None:
             waiting, single = _measured(services, home, zone)
         finally:
             services.close()
-    print(f"\ntime from files to stored predictions, at a load average of {os.getloadavg()[0]:.1f}")
+    print(f"\ntime from the arrival of files to stored predictions; load average {os.getloadavg()[0]:.1f}")
     print(f"{FILES:,} files at the start: {waiting:.0f} s (limit: {WITHIN_SECONDS:g} s), {FILES / waiting:.1f} files/s")
     print(f"a single file, median of {SINGLE_FILES}: {single:.0f} s (limit: {SINGLE_WITHIN_SECONDS:g} s)")
     print("within the limits" if waiting <= WITHIN_SECONDS and single <= SINGLE_WITHIN_SECONDS else "TOO SLOW")
@@ -67,7 +67,7 @@ def _crown(services: Services) -> None:
 
 
 def _measured(services: Services, home: Path, zone: Path) -> tuple[float, float]:
-    """Return the seconds for all files that are present at the start, and the median for a single later file."""
+    """Return two durations in seconds: for the files present at the start, and the median of the later files."""
     files = drops(FILES + SINGLE_FILES, SEED)
     waiting = [next(files) for _ in range(FILES)]
     simulate(str(zone), iter(waiting), lambda: True, lambda _: None)
@@ -92,7 +92,7 @@ def _dropped(zone: Path, drop: Drop) -> list[Drop]:
 
 
 def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
-    """Wait until predictions for all good lines of the files are stored; return the seconds.
+    """Wait until predictions are stored for all valid readings of the files; return the seconds.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
     while len(found := services.database.reads.rows(query, [names])) < len(contents):
         if time.monotonic() - began > PATIENCE_SECONDS:
             raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were read in {PATIENCE_SECONDS:g} s")
-        # Half a second is short compared with the limits, and the polling takes little CPU time from the platform.
+        # Half a second is short compared with the limits, and polling this often uses little CPU time.
         time.sleep(0.5)
     seconds = time.monotonic() - began
     _, rows = stored.page([digest for (digest,) in found], 0, 1)
@@ -118,7 +118,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
 
 
 def _good_lines(content: bytes) -> int:
-    """Return the number of valid readings in a file: its complete lines without an error, except the header."""
+    """Return the number of valid readings in a file: complete lines after the header that contain no error."""
     fields = b",".join((b"device,recorded_at", *(name.encode() for name in READINGS))).count(b",")
     if not content.startswith(b"device"):
         return 0

@@ -1,7 +1,7 @@
 """Benchmark of a landing zone with 10,000 files: the first scan, later scans, and runs of 500 files.
 
-The time of a scan covers the work of one sensor tick, without the daemon. The time of a run covers the work of the
-asset, without Dagster.
+A scan is the work of one sensor tick, measured without Dagster's daemon. A run is the work of the asset, measured
+without Dagster.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A platform with tables, a champion and an API key, for benchmarks of the service.
 
-It uses the platform's own code for all steps, including the approval in the ledger. Only Dagster is left out.
+All steps, including the approval in the ledger, are executed by the platform's own code, but without Dagster.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from platform_assets.training.model_spec import ModelSpec
 
 LOANS_OF_A_CHAMPION = 20_000
-"""Number of demo loans. With fewer loans, the model sometimes fails the gate by chance."""
+"""Number of demo loans from which a champion is trained. With fewer loans, the model sometimes fails its gate."""
 
 
 @dataclass(frozen=True)
@@ -69,21 +69,21 @@ class Live:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment variables for a process of this platform, without inherited settings of the platform."""
+        """Environment variables for a process of this platform. No other PLATFORM_ variables are passed on."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return inherited | {"PLATFORM_HOME": str(self.services.settings.home)}
 
 
 @contextmanager
 def live_platform(home: Path, candidate: str = "") -> Iterator[Live]:
-    """Create a platform in an empty folder, with the configured loans or else demo loans.
+    """Create a platform in an empty folder, with the loans in PLATFORM_CREDIT_LOANS_URI, or demo loans if it is unset.
 
     Parameters
     ----------
     home
         Empty folder, which becomes the home of the platform.
     candidate
-        Name of the only candidate of the model that is trained; empty to train all and to choose the best.
+        Name of the model's candidate to train; empty to train all candidates and choose the best.
     """
     settings = Settings(
         home=home,

@@ -1,6 +1,6 @@
 """HTTP load generator: several clients in one thread, each with one persistent connection.
 
-It uses plain sockets and requests that are prepared in advance, so that it takes a small and known share of a CPU.
+It uses plain sockets and prepares the requests in advance, so that it needs little CPU time. It measures this time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Answers:
     seconds
         Duration of the run.
     asking_seconds
-        CPU time that the clients used.
+        CPU time that the load generator used.
     """
 
     milliseconds: Sequence[float]

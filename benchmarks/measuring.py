@@ -1,4 +1,4 @@
-"""Compare implementations of the same work. Each runs in its own process; the processes take turns."""
+"""Compare implementations of the same work. Each runs in its own process, and only one process works at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KIB = 1 << 10
 
 @dataclass
 class Way:
-    """One implementation of the work, in a process that does the work each time it gets a line of input.
+    """One implementation of the work. Its process does the work once for each line that it receives on standard input.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Way:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.take_turn()
         self.cpu_seconds.clear()
-        self.seconds.clear()  # the first turn is a warm-up: imports, caches, start of the engine
+        self.seconds.clear()  # not counted: the first turn imports libraries, fills caches and starts the engine
 
     def take_turn(self) -> None:
         assert self._process
@@ -68,7 +68,7 @@ class Way:
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
     """Run the implementations in turn, and print a table of their times, CPU times and peak memory.
 
-    The table has the median and the range of the times, and the ratios to the reference.
+    The table shows the median, minimum and maximum time of each implementation, and its ratio to the reference.
     """
     for way in ways:
         way.start()
@@ -90,9 +90,9 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
 
 
 def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
-    """For each line of standard input, do the work, and print its time, CPU time and the peak memory so far as JSON.
+    """Do the work once for each line on standard input. `prepare` returns the work, and its time is not measured.
 
-    `prepare` returns the function that does the work. The time of `prepare` is not measured.
+    After each turn, a line of JSON is printed, with the time, the CPU time and the peak memory so far.
     """
     for _ in sys.stdin:
         work = prepare()
@@ -105,7 +105,7 @@ def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
 def _peak_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
-        # Don't use `ru_maxrss`: on Linux, child processes inherit its value, which would hide a lower peak.
+        # Don't use `ru_maxrss`: on Linux, a child process inherits its parent's value, so a lower peak would be hidden.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * KIB / MIB
     unit = 1 if sys.platform == "darwin" else KIB

@@ -1,7 +1,7 @@
 """Simulation of the monitoring's false alarms and delays: `python -m benchmarks.monitoring`, about ten minutes.
 
-First, 1,000 runs of 90 healthy days are simulated: there is no fault, so every alarm is false. Then faults are added,
-and the days until an alarm are counted. Alternative methods get the same data. docs/monitoring.md shows the results.
+First, 90 days without a fault are simulated 1,000 times, so that every alarm is false. Then faults are added, and the
+days until an alarm are counted. Alternative methods get the same data. docs/monitoring.md shows the results.
 """
 
 from __future__ import annotations
@@ -59,22 +59,24 @@ WEEKDAYS = np.arange(WARM + DAYS) % 7
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of daily series, such as the latency of a model.
+    """A quantity that is monitored as one or more daily series, such as the latency of each model.
 
     Attributes
     ----------
     name
-        Name of the kind.
+        Name of the quantity.
     count
-        Number of series of this kind.
-    spread, noise
-        Standard deviation between days, and the noise that the detector assumes.
+        Number of series.
+    spread
+        Standard deviation of the simulated values between days.
+    noise
+        Standard deviation that the detector assumes.
     per_check
         Number of series that one check monitors.
     weekly
         Whether the values depend on the day of the week.
     changes
-        Whether a value is the difference from the day before.
+        Whether each value is the difference from the day before.
     """
 
     name: str
@@ -103,7 +105,7 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return values without faults, (days, runs * count), with heavy tails and correlation between days."""
+    """Return values without faults, (days, runs * count), with heavy tails and correlated consecutive days."""
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()
@@ -119,22 +121,22 @@ def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
 
 
 def ours(found: Deviations, days: float) -> Bools:
-    """Return the alarms of our e-detector, which is limited to one false alarm in `days` days."""
+    """Return the alarms of the platform's e-detector, set to one false alarm in `days` days."""
     return judge_deviations(*found, np.full(found[0].shape[1], days)).alarm
 
 
 def normal_chart(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a control chart of single days. Its limit assumes normal values."""
+    """Return the alarms of a daily control chart whose limit assumes a normal distribution."""
     return np.asarray(np.abs(np.nan_to_num(found[0])) >= stats.norm.isf(0.5 / days))
 
 
 def wide_chart(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a control chart of single days. Its limit assumes heavy tails."""
+    """Return the alarms of a daily control chart whose limit assumes a heavy-tailed distribution."""
     return np.asarray(np.abs(np.nan_to_num(found[0])) >= limit(1 / days))
 
 
 def window_mean(found: Deviations, days: float) -> Bools:
-    """Return the alarms of a mean over the last seven days. Its limit assumes normal values."""
+    """Return the alarms of a control chart of seven-day means whose limit assumes a normal distribution."""
     sums = np.cumsum(np.nan_to_num(found[0]), axis=0)
     sums[7:] = sums[7:] - sums[:-7]
     return np.asarray(np.abs(sums) / np.sqrt(7) >= stats.norm.isf(0.5 / days))
@@ -149,7 +151,7 @@ METHODS: Mapping[str, Callable[[Deviations, float], Bools]] = {
 
 
 def false_alarms_of_days(random: Generator) -> dict[str, float]:
-    """Return the mean number of alarms in 90 healthy days by method. Alarms on consecutive days count once."""
+    """Return each method's mean number of alarms in 90 days without faults. Alarms on consecutive days count once."""
     found = dict.fromkeys(METHODS, 0.0)
     for _ in range(RUNS // AT_ONCE):
         for kind in KINDS:
@@ -163,7 +165,7 @@ def false_alarms_of_days(random: Generator) -> dict[str, float]:
 
 
 def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Floats]) -> dict[str, str]:
-    """Return a summary of the days that each method needs to find a fault."""
+    """Return each method's delay until it finds a fault, as a text."""
     values = healthy(random, kind, -(-RUNS // kind.count))[:, :RUNS]
     start = WARM + 7
     values[start:] = change(values[start:])
@@ -172,12 +174,12 @@ def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Flo
 
 
 def first(alarms: Bools) -> Floats:
-    """Return the first day with an alarm, counted from 1; infinity if there is no alarm."""
+    """Return the first day with an alarm in each column, counted from 1; infinity if there is no alarm."""
     return np.where(alarms.any(axis=0), alarms.argmax(axis=0) + 1.0, np.inf)
 
 
 def told(delays: Floats) -> str:
-    """Return a text: the median (and the 90th percentile) of the delays in days, and the share of at most 30 days."""
+    """Format delays as a text, for example `8 (11), 98%`: median, 90th percentile, share within 30 days."""
     middle, most = np.quantile(delays, [0.5, 0.9], method="higher")
     shown = [f"{one:.0f}" if np.isfinite(one) else "never" for one in (middle, most)]
     return f"{shown[0]} ({shown[1]}), {np.mean(delays <= 30):.0%}"
@@ -203,10 +205,10 @@ def drift_runs(
     *,
     alone: bool = False,
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm of each run, for three methods.
+    """Simulate runs, and return the day of the first alarm in each run, for three methods.
 
-    The methods are our detector, daily two-sample tests that are corrected for the number of tests, and a limit of 0.2
-    on the population stability index (PSI). With `alone`, only our detector is run.
+    The methods are the platform's detector, daily two-sample tests that are corrected for the number of tests, and a
+    limit of 0.2 on the population stability index (PSI). With `alone`, only the platform's detector is run.
     """
     found = np.full((3, runs), np.inf)
     for run in range(runs):
@@ -244,7 +246,7 @@ def p_of_test(known: object, new: object) -> float:
 
 
 def psi(known: object, new: object) -> float:
-    """Return the population stability index over ten bins, or over the categories."""
+    """Return the population stability index: over ten bins for numbers, over the categories for texts."""
     known, new = np.asarray(known), np.asarray(new)
     if known.dtype.kind == "f":
         edges = np.quantile(known, np.arange(1, 10) / 10)
@@ -276,9 +278,10 @@ def vanished(new: list[object]) -> None:
 
 
 def label_alarms(random: Generator, share: Callable[[int], float], runs: int) -> tuple[Floats, Floats, Floats]:
-    """Return the first day with an alarm of each run, for three methods.
+    """Simulate labels, and return the day of the first alarm in each run, for three methods.
 
-    The methods are our detector, exact tests of all labels so far, and exact tests of the labels of the last 30 days.
+    The methods are the platform's detector, a daily exact test of all labels so far, and a daily exact test of the
+    labels of the last 30 days.
     """
     holdout = random.binomial(HOLDOUT_ROWS, 1 - DISAGREEING, runs) / HOLDOUT_ROWS
     low = holdout - 1.96 * np.sqrt(holdout * (1 - holdout) / HOLDOUT_ROWS)
@@ -301,18 +304,18 @@ def label_alarms(random: Generator, share: Callable[[int], float], runs: int) ->
 
 
 def share_from(start: int, share: float, day: int) -> float:
-    """Return the share of labels that disagree on a day: the usual share before day `start`, then `share`."""
+    """Return the share of labels that disagree with predictions: `DISAGREEING` before day `start`, then `share`."""
     return share if day >= start else DISAGREEING
 
 
 def intervals(random: Generator, labels: int, predictions: int, runs: int = 2_000) -> str:
-    """Return a table row with coverage and mean width of two intervals.
+    """Simulate two confidence intervals; return their coverage and mean width as a table row.
 
-    One interval uses only the labels, the other uses labels and predictions (prediction-powered inference).
+    The first interval uses only the labels. The second uses labels and predictions (prediction-powered inference).
     """
     inside, width = np.zeros(2), np.zeros(2)
     for _ in range(runs):
-        # Shift the calibrated probabilities, so that the performance that the model estimates for itself is biased.
+        # Shift the calibrated probabilities, so that the performance estimated from them is biased.
         truth = random.beta(0.3, 0.9, predictions)
         scores = np.clip(truth + 0.05, 0, 1)
         outcomes = random.random(predictions) < truth
@@ -349,7 +352,7 @@ def report_days(random: Generator) -> float:
     faults: Sequence[tuple[str, Kind, Callable[[Floats], Floats]]] = (
         ("volume halved", kinds["predictions per day"], lambda values: values - np.log(2)),
         (
-            "volume halved, if days vary by only 8 %",
+            "volume halved, if it varies by only 8 % between days",
             replace(kinds["predictions per day"], spread=0.08),
             lambda values: values - np.log(2),
         ),
@@ -367,9 +370,9 @@ def report_days(random: Generator) -> float:
 
 
 def once(size: float) -> Callable[[Floats], Floats]:
-    """Return a function that adds `size` to the first day only.
+    """Return a function that adds `size` to the value of the first day only.
 
-    Checks of tables compare consecutive versions, so a lasting fault changes only one of their values.
+    Checks of tables monitor the change from one version to the next. A lasting fault is therefore a single change.
     """
 
     def change(values: Floats) -> Floats:
@@ -416,7 +419,7 @@ def report_labels(random: Generator) -> float:
 
 def main() -> int:
     began, random = time.monotonic(), np.random.default_rng(20_260_101)
-    print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs at least {FEWEST} earlier days")
+    print(f"limit: one false alarm per check in {PER_CHECK:,.0f} days; a check needs {FEWEST} or more earlier days")
     days, labels, drift = report_days(random), report_labels(random), report_drift(random)
     whole = days + STREAMS * drift + MODELS * labels
     print(f"\nfalse alarms of the platform in {DAYS} days without faults: {whole:.2f} (limit: {DAYS / WHOLE_DAYS:g})")

@@ -1,4 +1,4 @@
-"""Measure a piece of work: time, CPU time and peak memory of this process, its children and the given servers."""
+"""Measure the time, CPU time and peak memory of a piece of work, in this process, its children and given servers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cost:
     seconds
         Elapsed time.
     cpu_seconds
-        Processor time of all processes.
+        CPU time of all processes.
     peak_mib
         Sum of the peak memory of all processes, in MiB. NaN on systems other than Linux.
     """

@@ -1,9 +1,9 @@
 """Benchmark of look-ups of one row by key on an event loop: `database/async_reads.py` compared with asyncpg.
 
-asyncpg is measured in its two fastest forms: one prepared statement on a persistent connection, which runs one
-statement at a time, and its connection pool, which also reuses prepared statements. The platform and asyncpg take
-turns. They look up the same rows in the same order, on the same server and with the same type of event loop. A ratio of
-2 means twice as many look-ups per second as asyncpg's pool.
+asyncpg is measured in its two fastest configurations: one prepared statement on a persistent connection, which runs one
+statement at a time, and its connection pool, which also reuses prepared statements. The platform and asyncpg are
+measured alternately. They look up the same rows in the same order, on the same server and with the same type of event
+loop. A ratio of 2 means twice as many look-ups per second as asyncpg's pool.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run(rounds: int = ROUNDS) -> None:
 async def _measure(database: Database, rounds: int) -> None:
     async with _ways(database) as ways:
         await _require_same_rows(ways)
-        print(f"\nsingle-row look-ups per second; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
+        print(f"\nsingle-row look-ups per second; medians of {rounds} measurements of {SECONDS:g} s, after a warm-up")
         print(f"{'at a time':>10}" + "".join(f"{name:>28}" for name in ways) + f"{'ratio to the pool':>20}")
         for clients in AT_A_TIME:
             found: dict[str, list[float]] = {name: [] for name in ways}
@@ -105,7 +105,7 @@ async def _ways(database: Database) -> AsyncIterator[dict[str, LookUp]]:
 
 
 async def _rate(look_up: LookUp, clients: int) -> float:
-    """Return the look-ups per second of several clients. Each client sends a query when it has received a row."""
+    """Return the total look-ups per second of the clients. Each client waits for its row before its next query."""
     numbers, done = cycle(range(1, ROWS + 1)), 0
     began = time.perf_counter()
 

@@ -1,7 +1,7 @@
 """Benchmark of scoring: the compiled pipeline compared with scikit-learn's own `predict_proba`.
 
 scikit-learn receives the rows as a prepared matrix, which is its fastest input, and as a frame. The compiled pipeline
-receives one mapping per row, like the service. They run alternately in this process, on one thread.
+receives one mapping per row, as in the service. All run alternately in this process, on one thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(rounds: int = ROUNDS) -> None:
     frame, labels = _clients()
     for candidate in MODEL.candidates:
         with threadpool_limits(1):
-            # A calibrated pipeline, as in artefacts.
+            # Build a calibrated pipeline, as stored models have.
             estimator = CalibratedEstimator(candidate.build(1).fit(frame, labels), 0.9, -0.1)
             golden = frame.head(GOLDEN_ROWS)
             scores = estimator.predict_proba(golden)[:, 1]
@@ -44,7 +44,7 @@ def run(rounds: int = ROUNDS) -> None:
 
 
 def _clients() -> tuple[pd.DataFrame, Any]:
-    """Return features of random clients, (CLIENTS, 5) float64, and labels that depend on them."""
+    """Return random clients: their features, (CLIENTS, 5) float64, and labels that depend on the features."""
     chance = np.random.default_rng(1)
     first, jobless = chance.random(CLIENTS) < 0.2, chance.random(CLIENTS) < 0.1
     frame = pd.DataFrame(
@@ -60,7 +60,7 @@ def _clients() -> tuple[pd.DataFrame, Any]:
 
 
 def _compare(name: str, model: FittedModel, frame: pd.DataFrame, rounds: int) -> None:
-    print(f"\n{name}: milliseconds per call; medians of {rounds} turns of {SECONDS:g} s, after a warm-up turn")
+    print(f"\n{name}: milliseconds per call; medians of {rounds} measurements of {SECONDS:g} s, after a warm-up")
     print(f"{'rows':>6}{COMPILED:>24}{MATRIX:>24}{FRAME:>24}{'ratio to the matrix':>22}")
     for count in ROWS:
         rows = frame.sample(count, replace=True, random_state=count).reset_index(drop=True)

@@ -1,14 +1,18 @@
 """Benchmark of the sentence relevance model by nested cross-validation, compared with a simple baseline.
 
-The five outer folds are split by groups of near-duplicates. For each of them, the complete training runs on the other
-four: comparison of candidates, calibration and choice of the threshold, all on inner folds. No sentence is therefore
-evaluated by a model or threshold that was fitted on it or on a near-duplicate. The baseline is scikit-learn's TF-IDF of
-words with logistic regression on raw texts, with the same folds, calibration and threshold rule.
+The sentences are split into five outer folds, by groups of near-duplicates. To evaluate a fold, the complete training
+runs on the other four folds. It compares the candidates, calibrates the scores and chooses the threshold on inner
+folds. No sentence is therefore evaluated with a model or threshold that was fitted on it or on a near-duplicate. The
+baseline is scikit-learn's TF-IDF of words with logistic regression on raw texts, with the same folds, calibration and
+threshold rule.
 
-Three sets of sentences are evaluated: the sentences used for training; all labelled sentences of the source, including
-repeated and contradictory ones; and all labelled sentences with only identical texts grouped, which shows how much
-near-duplicates inflate the metrics. The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a
-demo archive is used.
+Three sets of sentences are evaluated:
+
+- the sentences used for training;
+- all labelled sentences of the source, including repeated and contradictory sentences;
+- all labelled sentences, with only identical texts grouped: this shows how much near-duplicates inflate the metrics.
+
+The archive comes from PLATFORM_SENTENCES_ARCHIVE_URI; if this variable is unset, a demo archive is used.
 """
 
 from __future__ import annotations
@@ -63,7 +67,7 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
-    print(f"nested, {OUTER_FOLDS} outer folds by group; 95 % intervals by group, {RESAMPLES:,} resamples")
+    print(f"nested cross-validation, {OUTER_FOLDS} outer folds; 95 % intervals, {RESAMPLES:,} resamples; both by group")
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))
@@ -103,7 +107,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Shuffle the groups instead of hashing them: the inner folds are already chosen by the platform's hash.
+    # Assign groups to the outer folds at random, because the platform assigns them to the inner folds by their hash.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)
@@ -112,7 +116,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
         flags[judging] = scores[judging] >= fitted.threshold
     labels = examples["relevant"]
     by_score = evaluate(labels, scores, groups, 0.5, resamples=RESAMPLES)
-    # Each fold has its own threshold, which was already applied to the flags. They are 0 or 1, so 0.5 separates them.
+    # Each fold's own threshold has already been applied. The flags are 0 or 1, so the threshold 0.5 separates them.
     by_flag = evaluate(labels, flags, groups, 0.5, resamples=RESAMPLES)
     flagged = {name: by_flag[name] for name in ("f1", "precision", "recall")}
     return {**by_score, **flagged}, float(np.median(seconds))
@@ -125,13 +129,13 @@ def _costs(examples: pd.DataFrame) -> None:
     many = _cpu_seconds(lambda: model.scores(texts[:AT_ONCE])) / len(texts[:AT_ONCE])
     alone = _cpu_seconds(lambda: [model.scores([text]) for text in texts[:ALONE]]) / len(texts[:ALONE])
     print(
-        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, {alone * 1e3:.2f} "
-        f"in single requests; the artefact has {len(dump(model)):,} bytes"
+        f"\nCPU milliseconds per sentence, one thread: {many * 1e3:.2f} in requests of {AT_ONCE:,}, "
+        f"{alone * 1e3:.2f} in requests of one; the artefact has {len(dump(model)):,} bytes"
     )
 
 
 def _cpu_seconds(work: Any) -> float:
-    """Do the work five times and return the smallest CPU time, which other processes disturb least."""
+    """Do the work five times and return the smallest CPU time, because other processes can only increase it."""
     taken = []
     for _ in range(5):
         start = time.process_time()

@@ -1,4 +1,4 @@
-"""Start servers in their own process groups, and measure them in turn."""
+"""Start servers in their own process groups, send them requests, and measure latency and CPU time."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Turn:
-    """Measurements of one turn of a server.
+    """Measurements of one server during one interval, in which it receives requests.
 
     Attributes
     ----------
     answers
         Measurements of the clients.
     server_seconds
-        CPU time of the server's processes, without that of its database.
+        CPU time of the server's processes. The database is not counted.
     """
 
     answers: Answers
@@ -68,22 +68,22 @@ class Server:
         ticks = 0
         for path in Path("/proc").glob("[0-9]*/stat"):  # Linux only
             with suppress(OSError):
-                # Skip the process name, which is in brackets and can contain blanks. The next fields are the state, the
-                # parent and the group of the process.
+                # Skip the process name, which is in brackets and can contain spaces. In the rest, field 2 is the
+                # process group, and fields 11 and 12 are the CPU times.
                 told = path.read_text().rpartition(")")[2].split()
                 ticks += int(told[11]) + int(told[12]) if int(told[2]) == self._leader.pid else 0
         return ticks / TICKS
 
 
 class Side:
-    """One server, and the requests that it receives repeatedly.
+    """A server to measure, and the requests to send to it. They are sent in order, again and again.
 
     Parameters
     ----------
     name
         Name in tables.
     server
-        Server to measure.
+        The running server.
     requests
         Bytes of each request; see `load.request`.
     """
@@ -95,11 +95,11 @@ class Side:
         self._next = cycle(requests)
 
     def answer(self, place: int) -> Any:
-        """Send one of the requests, given its index, and return the JSON of the response."""
+        """Send the request with the index `place`, and return the JSON of the response."""
         return json.loads(answer_to(self._server.port, self.requests[place]))
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
-        """Send requests from some clients for some seconds, and return the measurements."""
+        """Send requests with `clients` concurrent clients for `seconds` seconds, and return the measurements."""
         before = self._server.processor_seconds()
         answers = keep_busy(self._server.port, self._next, clients, seconds)
         return Turn(answers, self._server.processor_seconds() - before)

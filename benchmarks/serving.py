@@ -1,15 +1,15 @@
 """Benchmark of HTTP requests: predictions compared with MLflow's scoring server, features with Feast's server.
 
 All servers use one platform with a champion, created for this benchmark. Each server is one process on loopback. The
-same clients query the servers alternately, about the same people in the same order. For each request the platform
-checks an API key and writes a log line; for a prediction it also looks up the features and records the prediction.
-MLflow receives the features in the request, and neither MLflow nor Feast requires a key.
+servers are measured alternately, with the same load generator and the same people in the same order. For each request,
+the platform checks an API key and writes a log line. For a prediction, it also looks up the features and records the
+prediction. MLflow receives the features in the request. Neither MLflow nor Feast requires a key.
 
 The overhead of a prediction is its median latency over HTTP minus the median time of the model's own `predict_proba`,
-called in this process with a prepared vector. CPU times are shown too, because they depend less on other load on the
-machine. They do not include the database.
+called in this process with a prepared vector. CPU times are shown too, because other load on the machine affects them
+less. They do not include the database.
 
-The champion is always the same candidate of the model, so that the figures of two runs can be compared.
+The champion is always the same candidate of the model, so that the results of two benchmark runs can be compared.
 
 `python -m benchmarks.serving ROUNDS CANDIDATE` sets the number of rounds and the candidate; `make bench` uses the
 defaults.
@@ -59,7 +59,7 @@ Turns = dict[str, list[Turn]]
 
 
 class Contender(Protocol):
-    """A server or function that is measured alternately with others."""
+    """A server or function to compare. The benchmark measures all of them alternately."""
 
     name: str
 
@@ -67,7 +67,7 @@ class Contender(Protocol):
 
 
 class ModelItself:
-    """The champion's own `predict_proba` on one prepared row: the minimum time of a prediction."""
+    """The champion's own `predict_proba`, called on one prepared row. No server can predict faster than this."""
 
     name = ITSELF
 
@@ -79,7 +79,7 @@ class ModelItself:
         self._next = cycle(self.rows)
 
     def take_turn(self, clients: int, seconds: float) -> Turn:
-        """Call the function for some seconds, on one thread like the servers."""
+        """Call the function for `seconds` seconds, on one thread like the servers."""
         from threadpoolctl import threadpool_limits
 
         assert clients == 1
@@ -94,7 +94,7 @@ class ModelItself:
 
 
 def run(rounds: int = ROUNDS, candidate: str = CANDIDATE) -> None:
-    """Measure predictions and features on one platform. Its champion is the given candidate of the model."""
+    """Measure predictions and features on one platform, whose champion is the model's candidate `candidate`."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with live_platform(folder / "home", candidate) as live, serve(live, folder) as ours:
@@ -131,8 +131,8 @@ def _measure_predictions(live: Live, server: Server, folder: Path, rounds: int) 
         for name in (OURS, MLFLOW)
     }
     ratio = overhead[OURS] / overhead[MLFLOW]
-    print(f"overhead of the platform {overhead[OURS]:.2f} ms, of MLflow {overhead[MLFLOW]:.2f} ms:")
-    print(f"{ratio:.2f} times as much (limit: {MOST_OVERHEAD}), {_verdict(fine=ratio <= MOST_OVERHEAD)}")
+    print(f"overhead per prediction: platform {overhead[OURS]:.2f} ms, MLflow {overhead[MLFLOW]:.2f} ms")
+    print(f"ratio of the overheads {ratio:.2f} (limit: {MOST_OVERHEAD}): {_verdict(fine=ratio <= MOST_OVERHEAD)}")
 
 
 def _measure_features(live: Live, server: Server, theirs: Sequence[Side], rounds: int) -> None:
@@ -163,7 +163,7 @@ def _in_turns(contenders: Sequence[Contender], clients: int, rounds: int) -> Tur
 
 def _print(title: str, turns: Turns) -> None:
     rounds = len(next(iter(turns.values())))
-    print(f"\n{title}; medians of {rounds} turns of {SECONDS:g} s each, after a warm-up turn")
+    print(f"\n{title}; medians of {rounds} measurements of {SECONDS:g} s each, after a warm-up")
     print(f"{'':32}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server CPU ms':>15}{'client CPU ms':>15}")
     for name, each in turns.items():
         print(
@@ -204,7 +204,7 @@ def serve(live: Live, folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
-    """Start MLflow's scoring server with the champion of the registry, in this environment."""
+    """Start MLflow's scoring server in this Python environment, with the champion from MLflow's registry."""
     assert live.champion
     registered = live.services.registry.by_alias(MODEL.name, CHAMPION)
     assert registered
@@ -213,7 +213,7 @@ def _mlflow(live: Live, folder: Path) -> Iterator[Server]:
     environment = live.environment | {
         "MLFLOW_TRACKING_URI": live.services.mlflow_tracking_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # Use one thread like the platform, because more threads would wait for each other.
+        # Use one thread, as the platform does. More threads would be slower, because they wait for each other.
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         # MLflow searches PATH for uvicorn.
@@ -242,7 +242,7 @@ def _invocations(live: Live, form: str) -> list[bytes]:
 
 
 def key_of(live: Live) -> dict[str, str]:
-    """Return the header with the platform's key."""
+    """Return the header with the platform's API key."""
     return {"Authorization": f"Bearer {live.key}"}
 
 
@@ -261,7 +261,7 @@ def wait_until_live(ours: Side) -> None:
 
 
 def _demand_key(live: Live, server: Server) -> None:
-    """Assert that the platform rejects a wrong key, because checking keys is part of the comparison."""
+    """Assert that the platform rejects a wrong key: its measured times must include the check of the key."""
     wrong = request("GET", f"/features/credit-risk/{live.numbers[0]}", headers={"Authorization": "Bearer wrong"})
     try:
         answer_to(server.port, wrong)

@@ -1,8 +1,8 @@
 """Benchmark of the service's start: seconds until it is live (its port responds) and ready (its champion is loaded).
 
-Two processes run alternately: `platform-assets serve` on a platform with a champion, and a Python process that only
-imports the libraries that the service has imported when it is ready. The difference is the cost of the platform's own
-code. CPU times are shown too, because they depend less on other load on the machine.
+Two programs are started alternately: `platform-assets serve` on a platform with a champion, and a Python process that
+only imports the libraries of the service. The difference is the cost of the platform's own code. CPU times are shown
+too, because other load on the machine affects them less.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ LIBRARIES = (
 
 
 def run() -> None:
-    """Print the medians, and whether they meet the limits."""
+    """Print the median start times, and whether they meet the limits."""
     with (
         tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name,
         live_platform(Path(name) / "home") as live,
@@ -84,7 +84,7 @@ def seconds_of_imports() -> Seconds:
 
 
 def seconds_to_start(environment: Mapping[str, str]) -> tuple[Seconds, Seconds]:
-    """Measure a new service until it is live, and until it is ready.
+    """Start a service; measure the time until it is live, and the time until it is ready.
 
     Raises
     ------

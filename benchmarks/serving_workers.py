@@ -1,10 +1,10 @@
 """Benchmark of the service with 1, 2 and 4 workers: throughput, latency and CPU time of features and predictions.
 
-The load generator, the database and the services share the processors of this machine, so throughput grows with the
-workers only as far as the machine has idle processors. CPU time per request depends less on idle processors. It
-includes the supervisor and all workers, without the database.
+The load generator, the database and the services share the processors of this machine, so more workers increase the
+throughput only if the machine has idle processors. The CPU time per request depends less on idle processors. It
+includes the supervisor and all workers, but not the database.
 
-`python -m benchmarks.serving_workers ROUNDS CLIENTS` sets the numbers of rounds and of concurrent clients.
+`python -m benchmarks.serving_workers ROUNDS CLIENTS` sets the number of rounds and the number of concurrent clients.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 
 def run(rounds: int = ROUNDS, clients: int = CLIENTS) -> None:
-    """Measure services with different numbers of workers in turn, on one platform."""
+    """Measure services with different numbers of workers, alternately, on one platform."""
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as name, ExitStack() as opened:
         folder = Path(name)
         live = opened.enter_context(live_platform(folder / "home"))
@@ -59,14 +59,14 @@ def _in_turns(sides: dict[int, Side], clients: int, rounds: int) -> dict[int, li
     turns: dict[int, list[Turn]] = {workers: [] for workers in sides}
     for _ in range(rounds):
         for workers, side in sides.items():
-            # Open new connections in each turn, because their distribution over the workers is uneven and random.
+            # Each measurement opens new connections, because their distribution over the workers is random.
             turns[workers].append(side.take_turn(clients, SECONDS))
     return turns
 
 
 def _print(title: str, clients: int, turns: dict[int, list[Turn]]) -> None:
     rounds = len(next(iter(turns.values())))
-    print(f"\n{title}, {clients} concurrent clients; medians of {rounds} turns of {SECONDS:g} s each")
+    print(f"\n{title}, {clients} concurrent clients; medians of {rounds} measurements of {SECONDS:g} s each")
     print(f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.1f}")
     print(f"{'workers':>8}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU s per 1,000':>17}{'client CPU s':>14}")
     for workers, each in turns.items():
@@ -93,7 +93,7 @@ def _service(live: Live, workers: int, folder: Path) -> Iterator[Server]:
         metrics = request("GET", "/metrics", headers={"Authorization": f"Bearer {live.key}"})
         wait_until(
             lambda: _live_workers(answer_to(port, metrics).decode()) >= workers,
-            f"the champion did not become live in all of {workers} workers",
+            f"the champion did not become live in all {workers} workers",
         )
         yield server
 

@@ -1,8 +1,8 @@
-"""Benchmark of a shadow: latency of predictions with and without a shadow, alternately, in one process of the service.
+"""Benchmark of predictions with and without a shadow: the latency in one process of the service.
 
 The champion is the platform's credit model. The shadow version is a gradient boosting model on the same features, which
-takes longer to score. The shadow is started and stopped between turns, and a turn begins when the service has noticed
-the change.
+takes longer to score. The shadow is started and stopped alternately, and each measurement begins when the service has
+noticed the change.
 
 `python -m benchmarks.shadow ROUNDS` sets the number of rounds; `make bench` uses the default.
 """
@@ -62,7 +62,7 @@ def run(rounds: int = ROUNDS) -> None:
 
 
 def challenge(live: Live) -> None:
-    """Open an approval request for version 2, a gradient boosting model."""
+    """Fit a gradient boosting model, and open an approval request for it as version 2."""
     champion, services = live.champion, live.services
     assert champion is not None
     frame = as_frame(services.tables.scan(LOAN_FEATURES.name).order_by("loan_id"))
@@ -89,7 +89,7 @@ def challenge(live: Live) -> None:
 
 
 def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -> None:
-    """Measure alternately with and without a shadow, and print the medians."""
+    """Measure predictions alternately with and without a shadow, and print the medians."""
     turns: dict[str, list[Turn]] = {WITHOUT: [], WITH: []}
     side.take_turn(clients, SECONDS)
     for _ in range(rounds):
@@ -99,7 +99,7 @@ def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -
         turns[WITH].append(side.take_turn(clients, SECONDS))
         live.services.shadow_ledger.stop(shadow.request_id, PERSON)
         wait_for(live, server, lambda found: found is None)
-    print(f"\n{clients} concurrent requests for one client each; medians of {rounds} turns of {SECONDS:g} s")
+    print(f"\n{clients} concurrent requests, each for one client; medians of {rounds} measurements of {SECONDS:g} s")
     print(f"{'':20}{'per s':>8}{'p50 ms':>9}{'p99 ms':>9}{'server CPU ms':>15}")
     for name, each in turns.items():
         rate = median(turn.answers.per_second for turn in each)
@@ -109,11 +109,11 @@ def measure(live: Live, server: Server, side: Side, clients: int, rounds: int) -
     for what in QUANTILES:
         pairs = zip(turns[WITH], turns[WITHOUT], strict=True)
         ratio = median(getattr(one.answers, what) / getattr(other.answers, what) for one, other in pairs)
-        print(f"{what}: {ratio:.2f} times as long with a shadow (median of the rounds)")
+        print(f"{what} with a shadow: {ratio:.2f} times the {what} without (median of {rounds} ratios)")
 
 
 def wait_for(live: Live, server: Server, holds: Callable[[Any], bool]) -> None:
-    """Wait until the service's state of the shadow meets a condition."""
+    """Wait until the shadow that the service reports in `GET /models` fulfils a condition."""
 
     def noticed() -> bool:
         models = answer_to(server.port, request("GET", "/models", headers=key_of(live)))
@@ -123,7 +123,7 @@ def wait_for(live: Live, server: Server, holds: Callable[[Any], bool]) -> None:
 
 
 def print_counts(live: Live, server: Server) -> None:
-    """Print how many rows were scored and dropped."""
+    """Print the metrics of the shadow: how many rows it scored, and how many were dropped."""
     text = answer_to(server.port, request("GET", "/metrics", headers=key_of(live))).decode()
     print(f"load average {os.getloadavg()[0]:.1f}")
     for line in text.splitlines():

@@ -1,8 +1,8 @@
-"""Benchmark of in-memory tables of the hotels: size, peak memory while reading, and whether values are lost.
+"""Benchmark of in-memory tables of the hotels: size, peak memory while reading, and whether reading loses values.
 
-Each reader loads the same CSV file in its own process. The table is then converted back to the float64, int64 and text
-columns of the file and compared with them. The hotels come from PLATFORM_MEMORY_DATA_URI; if this variable is unset,
-the same number of demo hotels is used.
+Each reader loads the same CSV file in its own process. To find lost values, the loaded table is converted back to
+float64, int64 and text columns, and compared with the file. The hotels come from
+PLATFORM_MEMORY_DATA_URI; if this variable is unset, the same number of demo hotels is used.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True)
 class Reader:
-    """One reader, which loads a table into memory.
+    """A way to load a CSV file into an in-memory table.
 
     Attributes
     ----------
     load
-        Function that reads a file.
+        Function that loads a CSV file and returns the table.
     size
         Function that returns the size of the loaded table in bytes.
     back
-        Function that converts the loaded table to a pandas frame.
+        Function that converts the loaded table back to a pandas frame.
     """
 
     load: Callable[[Path], Any]
@@ -123,7 +123,7 @@ def _polars() -> dict[str, Reader]:
         )
 
     def size(frame: pl.DataFrame) -> int:
-        # Add the texts of categorical columns, because polars counts only their codes.
+        # Add the size of the categories' texts, because polars counts only the codes of a categorical column.
         texts = [frame[name].unique().cast(pl.String) for name, kind in frame.schema.items() if kind == pl.Categorical]
         return int(frame.estimated_size()) + sum(int(text.estimated_size()) for text in texts)
 
@@ -139,7 +139,7 @@ def _polars() -> dict[str, Reader]:
 
 
 def run() -> None:
-    """Print one line per reader."""
+    """Measure all readers, and print one line for each."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         path, few = _prepare(Path(folder))
         names = list(readers())
@@ -160,7 +160,7 @@ def run() -> None:
 
 
 def _prepare(folder: Path) -> tuple[Path, Path]:
-    """Write the valid rows of the source to a CSV file for the readers, and some rows to a file for the warm-up."""
+    """Write all valid hotels to a CSV file for the readers, and 2,000 of them to a file for the warm-up."""
     source = Sources(Settings(home=folder / "home", sources="demo", demo_rows=DEMO_ROWS)).find(HOTELS)
     table = read_small(fetch(source, folder / "source"))
     path, few = folder / "hotels.csv", folder / "few.csv"

@@ -1,7 +1,7 @@
-"""Benchmark of the loader: 200,000 rows into a keyed table of PostgreSQL, against a raw COPY into the same table.
+"""Benchmark of the SQL loader: 200,000 rows into a PostgreSQL table with a primary key, compared with a raw COPY.
 
-Both load the rows of a demand forecast into an empty table. The loader is also measured on two full tables: in one, all
-rows change, and in the other, no row changes. The benchmark uses the embedded server.
+The loader and COPY load the rows of a demand forecast into an empty table. The loader is also measured on a full table,
+once with changes in all rows and once with no change. The benchmark uses the embedded server.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COLUMNS = sa.Table(
 
 
 def forecast(first_mw: float) -> pa.Table:
-    """Return rows of a forecast. The keys are always the same; the forecasts and their times depend on `first_mw`."""
+    """Return the rows of a forecast. The keys are always equal; the forecasts and update times depend on `first_mw`."""
     times = pa.array([START.replace(tzinfo=None) + timedelta(hours=hour) for hour in range(ROWS)], pa.timestamp("us"))
     return pa.table(
         {
@@ -58,7 +58,7 @@ def forecast(first_mw: float) -> pa.Table:
 
 
 def run() -> None:
-    """Measure the loads in turn. Print their median times, and their rates relative to the raw COPY."""
+    """Measure all ways to load, alternately. Print their median times, and their rates relative to the raw COPY."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         closing(open_owner("", Path(home))) as database,
@@ -81,7 +81,7 @@ def run() -> None:
                 prepare(database, before.get(name))
                 start = time.perf_counter()
                 load()
-                # The first turn is a warm-up.
+                # The first round is a warm-up and is not counted.
                 seconds[name] += [time.perf_counter() - start] if turn else []
     base = median(seconds["raw COPY"])
     print(f"\n{ROWS:,} rows into a keyed table of PostgreSQL; medians of {ROUNDS} alternating runs after a warm-up")
@@ -92,7 +92,7 @@ def run() -> None:
 
 
 def prepare(database: Database, rows: pa.Table | None) -> None:
-    """Recreate the table with these rows."""
+    """Drop the table, create it again, and fill it with `rows`, or leave it empty."""
     COLUMNS.drop(database.engine, checkfirst=True)
     COLUMNS.create(database.engine)
     if rows is not None:

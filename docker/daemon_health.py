@@ -1,4 +1,4 @@
-"""Exit with 0 if Dagster's daemon sent heartbeats in the last five minutes. A container runs this as its health check.
+"""Health check of the container `daemon`: exit with 0 if Dagster's daemon sent heartbeats in the last five minutes.
 
 `dagster-daemon liveness-check` does the same, but it imports Dagster, which takes seconds of processor time.
 """

@@ -1,7 +1,7 @@
 """Smoke test of a running service. `docker/deploy` runs it in the container `service`.
 
-The script reads a key with the scope predict from standard input. It checks that every champion is loaded, and that
-every prediction route accepts the examples in its documentation. The exit code is 1 if a check fails.
+The script reads an API key with the scope `predict` from standard input. It checks that every champion is loaded, and
+that every prediction route accepts the examples in its documentation. The exit code is 1 if a check fails.
 """
 
 import json
@@ -15,7 +15,7 @@ SECONDS = 30
 
 
 def ask(path: str, key: str = "", body: object = None) -> tuple[int, dict]:
-    """Return the status and the content of a response."""
+    """Send a request; return the status and the JSON of the response."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     data = None
     if body is not None:
@@ -30,7 +30,7 @@ def ask(path: str, key: str = "", body: object = None) -> tuple[int, dict]:
 
 
 def examples(description: dict) -> list[tuple[str, object]]:
-    """Return the path and an example body for each example of a prediction route."""
+    """Return the path and body of each example request of the prediction routes in `/openapi.json`."""
     return [
         (path, example["value"])
         for path, methods in description["paths"].items()
@@ -40,12 +40,12 @@ def examples(description: dict) -> list[tuple[str, object]]:
 
 
 def is_answer(status: int, content: dict) -> bool:
-    """Return whether a response is acceptable: 200, 404 for an unknown id, or the error that there is no champion."""
+    """Whether a response is acceptable: status 200, status 404 for an unknown id, or the problem `no-champion`."""
     return status in (200, 404) or content.get("type") == "urn:platform-assets:no-champion"
 
 
 def problems(key: str) -> list[str]:
-    """Return one line for each failure."""
+    """Run all checks, and return one line for each failure."""
     status, ready = ask("/health/ready")
     if status != 200:
         return [f"/health/ready: {status} {ready.get('detail')}"]

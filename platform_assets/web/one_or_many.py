@@ -147,7 +147,9 @@ class OneOrMany(BaseModel):
             any(name in sent for name in one) if many in sent else not all(name in sent for name in required)
         ):
             named = " and ".join(required)
-            raise ValueError(f"Give either {named}, for one answer, or {many}, for a list of up to {MOST_AT_ONCE:,}.")
+            raise ValueError(
+                f"Give either {named} for a single item, or {many} for a list of up to {MOST_AT_ONCE:,} items."
+            )
         return sent
 
 

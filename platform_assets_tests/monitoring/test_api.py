@@ -135,7 +135,7 @@ def test_an_unknown_model_or_request_gets_404_and_a_label_before_its_prediction_
         ({"label": "1", "observed_at": now(), "request_id": "r"}, "label: Input should be a valid number"),
         ({"label": True, "observed_at": now(), "request_id": "r"}, "label: Input should be a valid number"),
         ({"label": None, "observed_at": now(), "request_id": "r"}, "label: Input should be a valid number"),
-        ({"label": 1, "request_id": "r"}, "Give either label and observed_at, for one answer, or labels"),
+        ({"label": 1, "request_id": "r"}, "Give either label and observed_at for a single item, or labels"),
         ({"observed_at": now(), "request_id": "r"}, "Give either label and observed_at"),
         ({"label": 1, "observed_at": "2026-01-31T12:00:00", "request_id": "r"}, "has no time zone; add Z"),
         ({"label": 1, "observed_at": "yesterday", "request_id": "r"}, "observed_at: Send the time in ISO 8601 format"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def seven(services: Services) -> None:
-    """Seven requests: 1 rejected, 2 to 4 superseded, 5 pending, 6 approved, 7 of another model and expired."""
+    """Create seven requests: 1 is rejected, 2 to 4 are superseded, 5 is pending, 6 is approved and 7 has expired."""
     ledger = services.ledger
     ledger.decide(ledger.open_request(proposal(1, model=MODEL)).id, "reject", BERT, "no")
     for version in (2, 3, 4):

@@ -1,4 +1,4 @@
-"""Requests for one item or for a list: validation, responses, and whether a thread is used."""
+"""Requests for one item or a list of items: their validation, their responses, and when a thread handles them."""
 
 from __future__ import annotations
 
@@ -118,8 +118,8 @@ def test_one_item_may_consist_of_several_fields(sent: Any, many: bool, kept: lis
 
 @pytest.mark.requirement("SRV-2")
 @pytest.mark.parametrize("sent", [{}, {"x": 1}, {"y": 1}, {"x": 1, "points": []}, {"x": 1, "y": 2, "points": []}])
-def test_a_request_must_have_either_all_fields_of_one_item_or_a_list(sent: Any) -> None:
-    with pytest.raises(ValidationError, match="Give either x and y, for one answer, or points, for a list"):
+def test_a_request_must_contain_either_one_complete_item_or_a_list(sent: Any) -> None:
+    with pytest.raises(ValidationError, match="Give either x and y for a single item, or points for a list"):
         Points.model_validate(sent)
     assert Points.model_json_schema()["oneOf"] == [
         {"required": ["x", "y"], "properties": {"points": False}},
@@ -140,7 +140,7 @@ def test_one_item_may_leave_out_optional_fields() -> None:
     assert Weighed.model_validate({"x": 1}).items[0].y is None
     wrong: list[dict[str, Any]] = [{"y": 1}, {"y": None, "points": []}]
     for sent in wrong:
-        with pytest.raises(ValidationError, match="Give either x, for one answer, or points, for a list"):
+        with pytest.raises(ValidationError, match="Give either x for a single item, or points for a list"):
             Weighed.model_validate(sent)
 
 
@@ -229,7 +229,7 @@ def test_a_single_unknown_item_raises_not_found() -> None:
         raise NothingFound().problem()
 
 
-def test_the_answer_function_is_not_called_if_all_items_are_unknown() -> None:
+def test_no_answers_are_computed_if_all_items_are_unknown() -> None:
     def never(*_: Any) -> list[Answer]:
         raise AssertionError
 
@@ -256,7 +256,7 @@ def test_few_items_are_looked_up_on_the_event_loop_and_many_in_a_thread(
     assert answered(sent, few)[1] is on_loop
 
 
-def test_the_api_description_has_the_examples_of_requests_and_responses() -> None:
+def test_the_openapi_description_contains_example_requests_and_responses() -> None:
     routes = APIRouter()
     examples = (
         Example("one", {"thing": 1}, {"thing": 1, "word": "one"}),

@@ -45,7 +45,7 @@ def provider_of(server: OpenIdProvider, **changes: Any) -> Provider:
 
 
 def signed_in(server: OpenIdProvider, provider: Provider | None = None, **changes: str) -> Identity:
-    """Sign in as a browser does; `changes` overrides parameters of the provider's answer."""
+    """Sign in as a browser does. `changes` overrides query parameters of the provider's redirect."""
     provider = provider or provider_of(server)
     address, flow = provider.begin("/approvals")
     back = server.authorize(dict(parse_qsl(urlsplit(address).query)))
@@ -104,7 +104,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def signed_with_public_key(claims: dict[str, Any]) -> str:
-    """Sign with HS256, using the provider's public key as the secret; without PyJWT, which refuses such a key."""
+    """Sign with HS256 and the provider's public key as the secret. PyJWT refuses such a key, so do it by hand."""
     public = signing_key("first").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "first"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)
@@ -136,9 +136,10 @@ def test_a_token_with_a_wrong_signature_is_refused(
         signed_in(server)
 
 
-def test_a_short_key_is_refused(server: OpenIdProvider) -> None:
+def test_a_signing_key_that_is_too_short_is_refused(server: OpenIdProvider) -> None:
     server.keys = ["short"]
-    # PyJWT warns when it signs with a short key, so sign with another one: the size is checked before the signature.
+    # Sign with a long key, because PyJWT warns about short ones. The provider still publishes the short key, and
+    # its size is checked before the signature.
     server.sign = signed_by("first", kid="short")
     with pytest.raises(SignInFailed, match="at least 2048"):
         signed_in(server)
@@ -168,14 +169,14 @@ def test_a_rotated_key_is_found_and_a_withdrawn_key_is_refused(server: OpenIdPro
         ({"code": "invented"}, "invalid_grant"),
     ],
 )
-def test_an_answer_that_does_not_match_the_sign_in_is_refused(
+def test_a_redirect_with_wrong_parameters_is_refused(
     server: OpenIdProvider, changes: dict[str, str], told: str
 ) -> None:
     with pytest.raises(SignInFailed, match=told):
         signed_in(server, None, **changes)
 
 
-def test_a_code_is_accepted_once_and_only_with_its_verifier(server: OpenIdProvider) -> None:
+def test_an_authorization_code_works_only_once_and_only_with_its_verifier(server: OpenIdProvider) -> None:
     provider = provider_of(server)
     address, flow = provider.begin("/approvals")
     back = dict(parse_qsl(urlsplit(server.authorize(dict(parse_qsl(urlsplit(address).query)))).query))
@@ -189,7 +190,7 @@ def test_a_code_is_accepted_once_and_only_with_its_verifier(server: OpenIdProvid
         provider.finish(flow, back)
 
 
-def test_the_cookie_of_a_flow_cannot_be_forged(server: OpenIdProvider) -> None:
+def test_a_forged_or_expired_sign_in_cookie_is_refused(server: OpenIdProvider) -> None:
     _, flow = provider_of(server).begin("/approvals/3")
     text = flow.sealed(KEY)
     assert Flow.opened(text, KEY) == flow

@@ -1,4 +1,4 @@
-"""Rate limits of several processes. Redis holds the counts; while it is down, each process counts separately."""
+"""Rate limits across processes. The counts are kept in Redis; while Redis is down, each process counts separately."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def allowed(limits: RateLimits, key: str | None) -> bool:
 
 
 @pytest.mark.requirement("SRV-1", "PLT-9")
-def test_processes_share_the_limits_that_are_counted_in_redis(redis_server: str) -> None:
+def test_processes_with_the_same_redis_share_rate_limits(redis_server: str) -> None:
     one, other = (RateLimits("3/hour", redis_server, is_alone=False) for _ in range(2))
     # Use unique keys, because other tests count on the same server.
     mine, yours = (uuid.uuid4().hex for _ in range(2))
@@ -123,7 +123,7 @@ def test_only_the_first_request_waits_for_a_redis_that_hangs(
     assert "a-long-password" not in caplog.text
 
 
-def test_without_the_redis_library_the_error_asks_to_install_the_extra(
+def test_the_error_for_a_missing_redis_library_names_the_extra_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
@@ -132,13 +132,13 @@ def test_without_the_redis_library_the_error_asks_to_install_the_extra(
 
 
 def asked(client: Any) -> tuple[int, str]:
-    """Send a request; return its status, and the name and remaining quota of its limit."""
+    """Send a request; return the status, and the name and remaining quota of the limit that counted the request."""
     response: Response = client.get(FREE)
     return response.status_code, response.headers["ratelimit"].rpartition(";")[0]
 
 
 def shared(app: FastAPI) -> float | None:
-    """Return the value of the metric. Only its collector is registered; the other collectors read the database."""
+    """Return the metric `platform_rate_limits_shared`, or None if it is missing. No database is needed."""
     registry = CollectorRegistry()
     registry.register(LimitsCollector(app.state.access._limits))
     return registry.get_sample_value("platform_rate_limits_shared")

@@ -1,4 +1,4 @@
-"""Strict parsing refuses duplicate names, numbers such as NaN, and encodings other than UTF-8."""
+"""Strict parsing of requests: duplicate fields, numbers such as NaN and encodings other than UTF-8 are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREDICTIONS = "/predictions/sentence-relevance"
 
 
 @pytest.mark.parametrize("body", [b'{"a": [1, {"b": null}], "c": 1.5}', b"[]", b'"\\u00e4"', b"17"])
-def test_valid_json_is_parsed_as_by_the_standard_library(body: bytes) -> None:
+def test_valid_json_is_parsed_as_the_standard_library_does(body: bytes) -> None:
     assert parse(body) == json.loads(body)
 
 

@@ -59,7 +59,7 @@ def counted(scope: object, status: int, seconds: float) -> None:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_line_is_written_after_a_short_delay_with_the_time_of_its_response(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_is_written_after_a_short_delay_but_keeps_its_own_timestamp(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     async def answer() -> None:
@@ -94,7 +94,7 @@ def test_lines_are_written_in_batches_and_in_order(caplog: pytest.LogCaptureFixt
     ]
 
 
-def test_lines_of_a_closed_loop_are_written_by_the_next_loop(caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_left_by_a_closed_event_loop_are_written_in_the_next_loop(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
     log = RequestLog(LOG)
 
@@ -178,13 +178,13 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     async def application(scope: Any, _: Any, send: Any) -> None:
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 204, "headers": []})
-            # Run the deferred work, as happens while a database query is in flight.
+            # Run the deferred work here. In the service, this happens while a database query is in flight.
             await asyncio.sleep(0)
             meanwhile[0]()
             await send({"type": "http.response.body"})
 
     async def receive() -> Any:
-        """Return nothing; the application receives no messages."""
+        """Placeholder. The application never reads messages."""
 
     async def send(_: Any) -> None:
         """Discard a message."""
@@ -201,7 +201,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
             return counts
 
         await guard({"type": "lifespan"}, receive, send)
-        # Each request writes the line of the previous request.
+        # A single request writes the buffered line of the request before it.
         assert await lines_after(1, 1, 1) == [0, 1, 2]
         monkeypatch.setattr(guard_module, "BUSY_SECONDS", 3_600)
         assert await lines_after(2, 1, 1) == [2, 2, 2]
@@ -209,7 +209,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     asyncio.run(served())
 
 
-def test_the_given_context_manager_is_entered_only_for_the_lifespan() -> None:
+def test_the_meanwhile_context_manager_is_entered_only_for_the_lifespan_scope() -> None:
     entered: list[str] = []
     asked: list[str] = []
 
@@ -239,7 +239,7 @@ def test_the_shutdown_of_the_service_writes_the_buffered_lines(caplog: pytest.Lo
             await send({"type": "http.response.body"})
 
     async def receive() -> Any:
-        """Return nothing; the application receives no messages."""
+        """Placeholder. The application never reads messages."""
 
     async def send(_: Any) -> None:
         """Discard a message."""
@@ -266,7 +266,7 @@ def test_only_failed_health_checks_are_logged(caplog: pytest.LogCaptureFixture) 
             await send({"type": "http.response.body"})
 
     async def receive() -> Any:
-        """Return nothing; the application receives no messages."""
+        """Placeholder. The application never reads messages."""
 
     async def send(_: Any) -> None:
         """Discard a message."""
@@ -285,5 +285,5 @@ def test_only_failed_health_checks_are_logged(caplog: pytest.LogCaptureFixture) 
     seen: list[str] = []
     asyncio.run(served())
     assert [record.getMessage() for record in caplog.records] == ["GET /health/ready 503", "GET /models 200"]
-    # The statistics also count the request that is not logged.
+    # The statistics callback is also called for the successful health check, which is not logged.
     assert seen == ["/health/ready", "/health/ready", "/models"]

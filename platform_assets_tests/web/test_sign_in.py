@@ -1,4 +1,4 @@
-"""People sign in on the pages by OpenID Connect or through a proxy, and decide in their own name."""
+"""Sign-in to the pages, by OpenID Connect or through a proxy. Decisions are recorded under the name of the person."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def signing(services: Services, provider: OpenIdProvider) -> dict[str, Any]:
 
 @contextmanager
 def another(services: Services, **changes: Any) -> Iterator[Services]:
-    """Yield services on the same database with other settings."""
+    """Yield services that use the same database, with the given settings changed."""
     kept = services.settings.model_dump() | changes
     others = Services(Settings(**kept))
     yield others
@@ -93,7 +93,7 @@ def through_provider(app: FastAPI, target: str = "/approvals") -> tuple[Visitor,
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
-def test_a_person_signs_in_and_the_ledger_names_the_person(app: FastAPI, services: Services, pending: int) -> None:
+def test_the_ledger_names_the_person_who_signed_in_and_decided(app: FastAPI, services: Services, pending: int) -> None:
     assert 'href="/sign-in/oidc?next=/approvals"' in Visitor(app).see("/sign-in").text
     visitor, response = through_provider(app, f"/approvals/{pending}")
     assert response.status_code == 200, response.text
@@ -109,7 +109,7 @@ def test_a_person_signs_in_and_the_ledger_names_the_person(app: FastAPI, service
     assert services.ledger.audit() == []
 
 
-def test_the_cookies_are_protected_and_the_cookie_of_the_flow_is_deleted(app: FastAPI) -> None:
+def test_cookies_have_protective_flags_and_the_sign_in_flow_cookie_is_deleted(app: FastAPI) -> None:
     visitor = Visitor(app)
     address = begun(visitor)
     before = visitor.client.cookies.get(COOKIE)
@@ -127,7 +127,7 @@ def test_the_cookies_are_protected_and_the_cookie_of_the_flow_is_deleted(app: Fa
     }
 
 
-def test_the_providers_answer_is_accepted_once_and_only_from_the_browser_that_began_the_sign_in(app: FastAPI) -> None:
+def test_a_callback_works_only_once_and_only_in_the_browser_that_began_the_sign_in(app: FastAPI) -> None:
     visitor, thief = Visitor(app), Visitor(app)
     address = begun(visitor)
     for response in (thief.see(address), Visitor(app).see("/sign-in/callback")):
@@ -139,7 +139,7 @@ def test_the_providers_answer_is_accepted_once_and_only_from_the_browser_that_be
     visitor.client.cookies[FLOW] = cookie
     again = visitor.see(address)
     assert (again.status_code, "invalid_grant" in again.text) == (403, True)
-    # Another browser, which also began a sign-in, cannot use this answer.
+    # Another browser cannot use this callback address, even if it has begun its own sign-in.
     other = Visitor(app)
     begun(other)
     assert "wrong state" in other.see(address).text
@@ -178,7 +178,7 @@ def test_people_without_a_group_or_a_usable_name_are_refused(
     assert visitor.see("/approvals").status_code == (303 if told else 200)
 
 
-def test_groups_permit_reading_but_approving_also_needs_enrolment(
+def test_a_group_member_may_read_but_must_be_enrolled_to_approve(
     app: FastAPI, services: Services, provider: OpenIdProvider, pending: int
 ) -> None:
     for person in ({"email": "rita@example.com"}, {"groups": ["staff"]}):
@@ -192,9 +192,7 @@ def test_groups_permit_reading_but_approving_also_needs_enrolment(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_four_eyes_recognises_a_person_who_launched_with_a_key_and_decides_after_sign_in(
-    app: FastAPI, services: Services
-) -> None:
+def test_four_eyes_refuses_a_signed_in_person_who_launched_the_training(app: FastAPI, services: Services) -> None:
     number = services.ledger.open_request(proposal(policy=ApprovalPolicy(four_eyes=True), launched_by="anna")).id
     visitor, _ = through_provider(app)
     visitor.see(f"/approvals/{number}")
@@ -243,7 +241,7 @@ def test_without_groups_only_enrolled_people_sign_in(
         assert (response.status_code, "is not enrolled" in response.text) == (403, True)
 
 
-def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_sign_in(
+def test_revoking_the_services_sign_in_key_ends_sessions_and_prevents_new_ones(
     services: Services, signing: dict[str, Any]
 ) -> None:
     keys = keys_of(services)
@@ -266,7 +264,7 @@ def test_a_sign_in_gets_503_with_retry_after_if_the_provider_does_not_answer(
 
 
 @pytest.mark.parametrize("scopes", ["risk=identify", "risk=approve+everything"])
-def test_a_setting_that_gives_a_group_an_unknown_or_reserved_scope_is_refused(
+def test_an_unknown_or_reserved_scope_for_a_group_is_refused(
     services: Services, signing: dict[str, Any], scopes: str
 ) -> None:
     with (
@@ -320,7 +318,7 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         response = client.post("/sign-in/proxy", data=form, headers=good)
         assert (response.status_code, response.headers["location"]) == (303, f"/approvals/{pending}")
         page = client.get(f"/approvals/{pending}", headers=good)
-        # The session is valid only for requests in which the proxy sends the same person and its secret.
+        # The session is valid only if the proxy sends its secret and the same e-mail address as at sign-in.
         for headers in ({}, good | {"X-Forwarded-Email": "anna@example.com"}, HEADERS):
             assert client.get(f"/approvals/{pending}", headers=headers).status_code == 303
         decision = APPROVAL | {"csrf_token": token_of(page)}
@@ -360,9 +358,9 @@ def behind_proxy(services: Services, signing: dict[str, Any]) -> Iterator[httpx.
         yield client
 
 
-def test_headers_from_another_address_are_refused(services: Services, signing: dict[str, Any]) -> None:
-    # uvicorn trusts X-Forwarded-For from loopback, so the client's address becomes that of a trusted proxy. The address
-    # of the connection is still 127.0.0.1, which is not trusted here.
+def test_proxy_headers_from_an_untrusted_address_are_refused(services: Services, signing: dict[str, Any]) -> None:
+    # uvicorn trusts X-Forwarded-For from loopback, so the client's address becomes 10.1.2.3, which is a trusted proxy.
+    # The connection itself still comes from 127.0.0.1, which is not trusted here.
     spoofed = HEADERS | WORD | {"X-Forwarded-For": "10.1.2.3"}
     with proxied(services, signing, "10.1.0.0/16") as client:
         for headers in (HEADERS | WORD, spoofed):
@@ -379,7 +377,7 @@ def test_proxy_headers_are_refused_if_the_address_of_the_connection_is_unknown(
         assert visitor.see("/sign-in", **{"X-Forwarded-Email": "anna@example.com"}).status_code == 403
 
 
-def test_the_address_of_the_provider_has_the_parameters_of_the_authorization_code_flow(
+def test_sign_in_redirects_to_the_provider_with_authorization_code_parameters(
     app: FastAPI, provider: OpenIdProvider
 ) -> None:
     address = urlsplit(Visitor(app).see("/sign-in/oidc").headers["location"])

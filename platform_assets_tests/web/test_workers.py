@@ -28,7 +28,7 @@ class Crew:
     folder: Path
 
     def pids(self) -> dict[int, int]:
-        """Return the newest process id written by each worker."""
+        """Return each worker's process id, by worker number. A replacement overwrites the id of its predecessor."""
         return {int(file.name): int(file.read_text().split()[0]) for file in self.folder.glob("[0-9]")}
 
     def log(self) -> str:
@@ -61,7 +61,9 @@ def is_alive(pid: int) -> bool:
 
 @pytest.mark.requirement("SRV-1", "PLT-9")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_killed_worker_is_replaced_and_a_signal_ends_all_workers(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_a_signal_to_the_supervisor_ends_all_workers(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     with crew_of(3, tmp_path) as crew:
         wait_until(lambda: len(crew.pids()) == 3, "three workers served")
         first = crew.pids()
@@ -101,7 +103,7 @@ def test_the_service_ends_and_logs_the_reason_once_if_workers_cannot_start(
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_worker_that_cannot_start_while_other_workers_serve_is_restarted_after_a_pause(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_is_restarted_after_a_pause_if_another_worker_serves(tmp_path: Path) -> None:
     with crew_of(2, tmp_path, "first only") as crew:
         wait_until(lambda: crew.log().count("worker 2 cannot start") == 3, "the second worker was started three times")
         pids = crew.pids()
@@ -113,7 +115,7 @@ def test_a_worker_that_cannot_start_while_other_workers_serve_is_restarted_after
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_worker_that_keeps_dying_is_replaced_after_increasing_pauses(tmp_path: Path) -> None:
+def test_a_worker_that_keeps_dying_is_replaced_after_longer_and_longer_pauses(tmp_path: Path) -> None:
     with crew_of(1, tmp_path, "dies") as crew:
         wait_until(lambda: "it is replaced in 2 s" in crew.log(), "the worker had died three times")
         assert "it is replaced in 1 s" in crew.log()
@@ -121,7 +123,7 @@ def test_a_worker_that_keeps_dying_is_replaced_after_increasing_pauses(tmp_path:
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_worker_gets_answers_of_other_workers_without_waiting_for_one_that_hangs_or_fails(tmp_path: Path) -> None:
+def test_a_worker_gets_an_answer_although_other_workers_hang_or_fail(tmp_path: Path) -> None:
     with crew_of(4, tmp_path, "asks") as crew:
         wait_until((tmp_path / "answers").exists, "the first worker had answers")
         wait_until(lambda: (tmp_path / "answers").read_text() == "[2] 300000", "the answers were written")

@@ -1,8 +1,10 @@
 """A service with several workers and without HTTP: `python worker_program.py COUNT FOLDER BEHAVIOUR`.
 
-Each worker writes its process id to the file `FOLDER/<number>` when it is ready, and then sleeps. With the behaviour
-`asks`, worker 1 calls the other workers, and writes the numbers of those that answered and the total size of their
-answers to `FOLDER/answers`. Worker 2 answers, worker 3 raises an exception, and all further workers do not answer.
+Each worker writes its process id to the file `FOLDER/<number>` when it is ready, and then sleeps.
+
+With the behaviour `asks`, worker 1 calls the other workers. Worker 2 answers, worker 3 raises an exception, and all
+further workers do not answer. Worker 1 then writes to `FOLDER/answers` the numbers of the workers that answered, and
+the total size of their answers.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def main() -> None:
         if behaviour == "dies":
             sys.exit(3)
         if behaviour == "asks" and worker.is_first:
-            # Send enough calls to fill the channel of a worker that does not answer.
+            # Send enough calls to fill the channel of worker 4, which does not answer.
             for _ in range(30):
                 worker.calls.ask(worker.others, 0.01)
             while not (answers := worker.calls.ask(worker.others, 0.5)):
