@@ -199,7 +199,8 @@ def always_predicting(platform: Platform) -> Iterator[list[bool]]:
     def ask() -> None:
         while not ended.is_set():
             answered.append(platform.predicts())
-            time.sleep(0.05)
+            # Stay below the rate limit of 600 requests per minute.
+            time.sleep(0.15)
 
     thread = threading.Thread(target=ask)
     thread.start()
