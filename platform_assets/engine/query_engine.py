@@ -86,8 +86,8 @@ class Engine:
         """The Ibis backend. Only expressions of the same backend can be combined."""
         import ibis
 
-        # DuckDB streams in parallel only if it need not preserve the insertion order. Queries that need an order have
-        # an ORDER BY.
+        # Let DuckDB stream in parallel without preserving the insertion order. Queries that need an order have an
+        # ORDER BY.
         backend = ibis.duckdb.connect(
             temp_directory=str(self._own.path / "spill"), preserve_insertion_order=False, **self._config
         )

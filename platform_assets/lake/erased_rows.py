@@ -150,7 +150,8 @@ def erase_rows(
     subject
         The person's id.
     inputs
-        For each table that was already processed: the number of its current version before and after the erasure.
+        For each table that was already processed: the number of its current version before the erasure, and the version
+        after it.
 
     Raises
     ------

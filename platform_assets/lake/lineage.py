@@ -47,7 +47,7 @@ class Lineage:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether all inputs have version numbers, by which two steps can be ordered. Source files have none."""
+        """Whether there are inputs, and all have version numbers, which order two steps. Source files have none."""
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:

@@ -70,7 +70,7 @@ class Sifted:
         self.doubled.discard()
 
     def readable(self) -> ir.Table:
-        """All rows except those of unreadable lines. Expectations are checked on these rows."""
+        """The rows in `incoming` except those of unreadable lines. Expectations are checked on these rows."""
         return self.incoming.filter(self.incoming[RULES] != READABLE)
 
     def good(self) -> ir.Table:

@@ -111,7 +111,7 @@ class Statements:
         return f"SELECT NOT EXISTS (SELECT 1 FROM {self.target})" if self._is("postgresql") else None
 
     def fill(self) -> str:
-        """Insert all rows into an empty target. The target's key rejects duplicates, so `duplicates` is not needed."""
+        """Insert all rows into an empty target. Its key rejects duplicates faster than `duplicates` finds them."""
         columns = self._list(self.columns)
         return f"INSERT INTO {self.target} ({columns}) SELECT {columns} FROM {self.staged}"
 

@@ -38,7 +38,7 @@ WITHIN_LIMIT = "bad_rows_are_within_limit"
 READ_WELL = "every_value_has_its_type"
 USUAL_SIZE = "row_count_is_as_usual"
 HISTORY = 10
-"""The usual row count of a table is the median over this many earlier versions."""
+"""The usual row count of a table is the median over at most this many earlier versions."""
 MOST_ROWS_IN_MEMORY = 5_000_000
 """Largest number of rows that Great Expectations checks. It keeps the checked columns of all rows in memory."""
 LARGEST_CHANGE = 2

@@ -1,7 +1,7 @@
 """Pack and unpack tar archives whose only file is base64 text.
 
-An archive is not trusted: the result of each decoding step (decompression, tar, base64) is streamed into a file in a
-private folder, up to a maximum number of bytes. Names inside the archive appear only in messages and are never used as
+An archive is not trusted: the base64 text and the decoded file are streamed into a private folder, and decompression
+stops at a maximum number of bytes. Names inside the archive appear only in messages and are never used as
 paths. `packed_files.py` decompresses.
 """
 

@@ -70,7 +70,7 @@ class PublishedTables(Protocol):
     """The published tables; implemented by `lake.delta_tables.TableStore`."""
 
     def source_digest(self, name: str) -> str | None:
-        """Return the SHA-256 of the content that a table was made from; None if there is no table."""
+        """Return the SHA-256 of the content that a table was made from; None if there is no table or source."""
         ...
 
 

@@ -286,7 +286,7 @@ class ZoneFiles:
             )
 
     def waiting(self) -> Waiting:
-        """Count the contents in each state, the unread files and the unreadable files."""
+        """Count the contents in each state except `processed`, the unread files and the unreadable files."""
         [counts] = self._rows(_COUNT, self.zone)
         [unread] = self._rows(_COUNT_UNREAD, self.zone)
         return Waiting(*counts, *unread)

@@ -190,7 +190,7 @@ def test_migrate_revokes_rights_that_the_service_role_had_before(external: Datab
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of databases that do not exist yet: for the service role, and for an owner role that is not a superuser."""
+    """URLs of databases that do not exist yet: for the service role, and for an owner with CREATEDB, no superuser."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)

@@ -93,7 +93,7 @@ def test_code_that_needs_a_removed_table_is_refused(external: Database, limited:
 
 
 @pytest.mark.requirement("OPS-5", "PLT-14")
-def test_migrate_is_refused_if_the_code_lacks_a_domain_of_the_database(
+def test_code_with_a_new_migration_is_refused_if_it_lacks_a_domain_of_the_database(
     external: Database, limited: Database, newer: Path
 ) -> None:
     migrate(limited, external, newer)

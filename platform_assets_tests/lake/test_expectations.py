@@ -122,7 +122,7 @@ def which_hold(rows: ir.Table) -> ir.Table:
 WHICH_HOLD = Query(ibis.Schema.from_pyarrow(SCHEMA), which_hold)
 
 
-def test_every_helper_for_expectations_is_compared_with_a_predicate() -> None:
+def test_every_helper_for_expectations_is_compared_with_great_expectations() -> None:
     made = {name for name in vars(helpers) if name.startswith(("is_", "has_"))}
     compared = {name for name in globals() if name.startswith(("is_", "has_"))}
     assert made == compared

@@ -1,4 +1,4 @@
-"""The variable of a declared source gives its address. If the variable is not set, sample data are written once."""
+"""The variable of a declared source gives its address. If it is not set, complete sample data are written once."""
 
 from __future__ import annotations
 

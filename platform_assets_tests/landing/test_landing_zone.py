@@ -193,7 +193,7 @@ def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_se
 
 
 @pytest.mark.requirement("SEN-1")
-def test_fields_are_taken_from_the_columns_or_else_from_the_path(
+def test_fields_are_taken_from_the_columns_then_the_path_then_the_file_name(
     open_yard: OpenYard, instance: dg.DagsterInstance
 ) -> None:
     yard = open_yard(yard_pattern="{gate}/{weighed_at}.txt")

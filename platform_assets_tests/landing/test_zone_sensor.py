@@ -138,7 +138,7 @@ def test_failed_runs_are_retried_after_increasing_waits(watched: Watched, monkey
     assert watched.tick() == "launch"
 
 
-def test_landed_files_launch_the_job_only_once_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_landed_files_launch_the_job_as_soon_as_they_can_be_processed(yard: Yard, instance: dg.DagsterInstance) -> None:
     held: list[str] = ["the model has no champion"]
 
     def waits_for(context: dg.SensorEvaluationContext) -> str | None:

@@ -160,7 +160,7 @@ class Yard:
         return self.rows(PARCELS.quarantine)
 
     def states(self) -> dict[str, str]:
-        """Return the state of each landed content. The key is the names of its files, joined with spaces."""
+        """Return the state of each recorded content. The key is the names of its files, joined with spaces."""
         with self.services.database.pooled() as connection:
             query = "select array_to_string(names, ' '), state from platform.landing_files order by names"
             return dict(connection.execute(query).fetchall())

@@ -221,7 +221,7 @@ class Server:
         new.rename(self._folder.data)
 
     def _launch(self) -> str:
-        """Start the server on a free port and wait until it is ready. If the server exits, return its output."""
+        """Start the server on a free port. Return an empty text once it is ready, or its output if it exits."""
         self.port = self._ports()
         options = {
             "listen_addresses": "127.0.0.1",
