@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     """Value and interval of each metric, by name, as `Estimate.as_dict` returns them."""
 
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
-"""Errors from reading malformed evidence or shadow reports. The ledger stores both without validating them."""
+"""Errors from reading malformed evidence or shadow reports. The ledger does not check their form completely."""
 
 
 @dataclass(frozen=True)

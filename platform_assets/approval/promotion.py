@@ -151,8 +151,8 @@ class Promoter:
             The registry is unreachable; see `promote`.
         """
         with self._alone(model):
-            # Only check that the registry is reachable. Do not update it for the current champion, because this fails
-            # if that champion's file is damaged.
+            # Only check that the registry is reachable. Do not update it for the current champion, because this could
+            # fail if that champion's file is damaged.
             self._registry.versions(model)
             done = [event for event in self._ledger.changes(model) if delivery and event.delivery == delivery]
             previous = self._ledger.previous_champion(model)

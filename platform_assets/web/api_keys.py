@@ -216,7 +216,7 @@ class Keys:
         identity
             Name of the person at the provider or the proxy.
         allowed
-            Scopes of the person's groups at the provider; None if the groups are not used for scopes.
+            Scopes that the person's groups grant; None if the groups are not used for scopes.
         via
             `oidc` or `proxy`.
         vouching_secret

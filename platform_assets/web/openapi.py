@@ -1,4 +1,4 @@
-"""A FastAPI application without FastAPI's own middleware, and with a more complete OpenAPI description.
+"""A FastAPI application without FastAPI's middleware for exceptions, and with a more complete OpenAPI description.
 
 The description contains the scopes of the routes and an example of every response.
 """
@@ -27,7 +27,7 @@ _DEEPEST = 6
 
 
 class DescribedApp(FastAPI):
-    """A FastAPI application without FastAPI's own middleware. Its description contains scopes and examples.
+    """A FastAPI application without FastAPI's middleware for exceptions. Its description contains scopes and examples.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
 """Rate limits: requests per key or address, and failed key attempts per address.
 
 If the service counts in Redis, all its processes share the limits. Otherwise each process counts its own requests and
-allows the full rate, so the service as a whole allows more. The response headers then state that the limits are per
-process.
+allows the full rate, so a service with several processes allows more. The response headers then state that the limits
+are per process.
 """
 
 from __future__ import annotations

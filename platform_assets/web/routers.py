@@ -57,7 +57,7 @@ def gates(routers: Iterable[APIRouter]) -> list[Gate]:
 def include(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Add the routes of routers to an application.
 
-    The routes then parse JSON strictly, and their documentation lists the errors that all such routes can return.
+    The routes then parse JSON strictly, and their documentation also lists the errors common to routes of their kind.
     """
     routers = list(routers)
     for route in _gated(routers):

@@ -65,7 +65,7 @@ class SignIn:
         if allowed is not None and not allowed:
             raise PersonRefused(
                 f"{identity.name} is in no group to which PLATFORM_GROUP_SCOPES gives a scope; an administrator can "
-                "add a group of this person to PLATFORM_GROUP_SCOPES, or add the person to another group"
+                "add a group of this person to PLATFORM_GROUP_SCOPES, or add the person to a group that it names"
             )
         assert self.keys is not None  # noqa: S101 - narrows the type
         return self.keys().sign_in_person(identity.name, allowed, identity.via, self.secret, PERSON_SECONDS)

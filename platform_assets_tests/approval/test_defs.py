@@ -221,7 +221,7 @@ def test_launchpad_decision_is_refused_if_identity_is_required(
     ("job", "said"),
     [("decide", "give a reason"), ("rollback_model", "give a reason"), ("promote_model", "no request 0")],
 )
-def test_decision_template_is_refused_until_it_is_filled_in(office: Office, job: str, said: str) -> None:
+def test_launchpad_template_is_refused_until_it_is_filled_in(office: Office, job: str, said: str) -> None:
     shown = office.definitions.resolve_job_def(job).run_config
     assert shown is not None
     assert set(shown) == {"ops"}

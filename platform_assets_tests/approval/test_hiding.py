@@ -176,12 +176,12 @@ def test_no_two_keys_have_the_same_id(works: Works, role: psycopg.Connection[Any
     """Decisions identify a key by the first 16 characters of its hash, and the caller of `add_key` chooses the hash."""
     key_id = sha256(ANNA.secret)[:16]
     with owner_at(database_url) as owner:
-        # Add a key whose hash was chosen by the caller, which earlier releases allowed.
+        # Add a key with the same id as Anna's key, as earlier releases allowed.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('twin', 'eve', '{read}', %s)",
             [key_id + "0" * 48],
         )
-        # Add Anna's key, which has the same id.
+        # Add Anna's key.
         owner.execute(
             "insert into platform.api_keys (name, owner, scopes, hash) values ('anna', 'anna', '{approve}', %s)",
             [sha256(ANNA.secret)],

@@ -1,4 +1,4 @@
-"""Refusal of approval policies that no set of approvers could satisfy."""
+"""Refusal of approval policies that cannot be satisfied."""
 
 from __future__ import annotations
 

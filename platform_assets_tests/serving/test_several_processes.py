@@ -178,7 +178,7 @@ def revoke(deployed: Deployment) -> None:
 
 
 def read_metrics(deployed: Deployment) -> None:
-    """While no client sends requests, check that the metrics of all workers add up to the number of predictions."""
+    """While no predictions are made, check that the metrics of all workers add up to the number of predictions."""
     answered = sum(len(client.answered()) for client in deployed.of_one)
     route = "/predictions/credit-risk"
     for name, labels in (

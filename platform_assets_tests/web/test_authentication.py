@@ -286,7 +286,7 @@ def test_sign_in_redirects_only_to_pages_of_this_site(asked: str, target: str) -
 
 
 def test_link_from_another_site_keeps_the_session(app: FastAPI, people: People, pending: int) -> None:
-    """A browser sends no cookie in a cross-site request, so the page reloads itself to receive the cookie."""
+    """A browser does not send the session cookie in a cross-site request, so the page reloads itself to get it."""
     signed_in, path = Visitor(app).sign_in(people.anna), f"/approvals/{pending}?a=%3Cb%3E"
     for page in (path, "/sign-in"):
         response = Visitor(app).see(page, **{"Sec-Fetch-Site": "cross-site"})
