@@ -106,7 +106,7 @@ def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
     began = time.monotonic()
     while len(found := services.database.reads.rows(query, [names])) < len(contents):
         if time.monotonic() - began > PATIENCE_SECONDS:
-            raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were read in {PATIENCE_SECONDS:g} s")
+            raise RuntimeError(f"only {len(found):,} of {len(contents):,} files were done in {PATIENCE_SECONDS:g} s")
         # Half a second is short compared with the limits, and polling this often uses little CPU time.
         time.sleep(0.5)
     seconds = time.monotonic() - began

@@ -388,7 +388,7 @@ def report_drift(random: Generator) -> float:
     _, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None))
     line("runs of 90 days without faults that raised an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
     wobbling = [np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None, wobble=0.05)]
-    line("the same runs, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
+    line("the same, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
         ("standard deviation 1.5 times", wider),

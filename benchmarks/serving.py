@@ -67,7 +67,7 @@ class Contender(Protocol):
 
 
 class ModelItself:
-    """The champion's own `predict_proba`, called on one prepared row. No server can predict faster than this."""
+    """The champion's own `predict_proba`, called on one prepared row. Overheads are measured relative to its time."""
 
     name = ITSELF
 
