@@ -38,8 +38,8 @@ _MODEL = "credit_risk_model"
 _REQUEST = "3f2a8c0de1b94a7f9d5c6b7a8e9f0a1b"
 _STANDING = (
     "`current`: the label is used. `superseded`: another label of the same prediction, or of the same subject and "
-    "time, was observed later and is used instead. `contradictory`: another label of the same prediction, or of the "
-    "same subject and time, was observed at the same moment with a different value; neither label is used."
+    "time, was observed later. `contradictory`: another label of the same prediction, or of the same subject "
+    "and time, was observed at the same moment with a different value; neither label is used."
 )
 ModelName = Annotated[str, Path(description="Name of the registered model.", examples=[_MODEL])]
 

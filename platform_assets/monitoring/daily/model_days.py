@@ -45,7 +45,7 @@ _REQUESTED = "requested rows"
 _AGREEMENT = ("accuracy", "interval_coverage")
 """Holdout metrics: the share of labels that equal the decision, and the share that lie in the prediction interval.
 
-A model has one of the two.
+A model has at most one of the two.
 """
 
 

@@ -136,7 +136,11 @@ TABLE_CHECKS = (
     Check(DISTINCT, "The number of distinct values in each column is similar to earlier versions."),
     Check(RANGE, "The smallest and largest values of each column are similar to earlier versions."),
     Check(COLUMNS, "The columns and their types are the same as in the previously measured version."),
-    Check(DISTRIBUTION, "The distribution of the values in each column is similar to earlier versions."),
+    Check(
+        DISTRIBUTION,
+        "The mean and spread of numbers, and the share of the most frequent other value, are similar to earlier "
+        "versions.",
+    ),
 )
 TABLE_SERIES = {
     FAILED: FAILURE,

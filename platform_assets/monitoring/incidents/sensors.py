@@ -57,7 +57,9 @@ def run_failed_sensor() -> dg.SensorDefinition:
 
 
 def incidents_sensor(owners: Mapping[str, tuple[str, ...]]) -> dg.SensorDefinition:
-    """Return the sensor that opens and closes incidents for all problems except failed runs.
+    """Return the sensor for failed checks, failed or silent schedules and sensors, late data and expired requests.
+
+    It opens an incident for each problem, and closes it when the problem has ended.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ class Incidents:
         occurrence
             Id of the event that is the problem, for example of a failed run; empty if the problem is a state. An event
             opens at most one incident, even if a person closes it. If a person closes the incident of a state, the
-            state must end and return before it opens another incident.
+            state must end and return before it opens an incident again.
 
         Raises
         ------
@@ -320,8 +320,8 @@ class Incidents:
             "update platform.incidents set closed_at = now(), closed_by = %s where id = %s", [person, incident.id]
         )
         cancel_unsent(connection, incident.id)
-        # Delay the message if the incident has been closed before. Without the delay, an intermittent problem would
-        # cause two messages each time.
+        # If a reopened incident closes because its problem has ended, delay the message. Without the delay, an
+        # intermittent problem would cause two messages each time.
         wait = timedelta(0) if incident.opening == 1 or person else self._windows.reopen
         queue_closed(connection, incident.id, incident.opening, wait)
         if incident.is_silenced(datetime.now(UTC)) and incident.silenced_until:

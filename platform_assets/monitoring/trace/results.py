@@ -25,7 +25,7 @@ class Decision:
     by
         Name of the person who caused the event, or of the platform.
     verified
-        Whether the person was authenticated with an API key.
+        Whether the identity of the person was verified, for example by an API key.
     at
         Time of the event.
     reason

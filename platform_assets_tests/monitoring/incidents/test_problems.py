@@ -30,7 +30,7 @@ MINUTE = timedelta(minutes=1)
     ("total", "free", "is_full"),
     [(100, 2.1, False), (100, 1.9, True), (10, 0.6, False), (10, 0.4, True), (2, 1.9, False)],
 )
-def test_a_disk_with_less_than_2_gib_or_5_percent_free_is_reported_as_nearly_full(
+def test_a_disk_with_less_than_2_gib_and_less_than_5_percent_free_is_reported_as_nearly_full(
     tmp_path: Path, total: int, free: float, is_full: bool
 ) -> None:
     found = problems.disk(tmp_path, lambda _: (total * GIB, int(free * GIB)))
