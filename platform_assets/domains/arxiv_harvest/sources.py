@@ -122,7 +122,10 @@ API = DeclaredApi("arXiv", _described)
 
 
 def api_url(base: str) -> str:
-    """Return the address of the API. If the configured address lacks the path `/api/query`, it is added."""
+    """Return the address of the API: `ARXIV` if `base` is empty, else `base`, completed to end with `/query`.
+
+    `/query` is added to a path that ends with `/api`, and `/api/query` to any other path.
+    """
     if not base:
         return ARXIV
     path = urlsplit(base).path.rstrip("/")

@@ -1,7 +1,7 @@
 """Invented hotels with the format and the irregularities of the two real files.
 
 - Each hotel occurs in many rows, so a table of thousands of rows contains few distinct values.
-- Coordinates have five decimals and rates have four, followed by zeros.
+- Coordinates have five significant decimals, followed by zeros. Rates have four decimals.
 - All hotels are in one state. Some postal codes have a dash, and some star ratings are missing.
 - The file for `compact_table` is in cp1252, with bytes that are not UTF-8.
 - One line in 200 is odd. In the file for `compact_table` it has an unusual name or a surplus field. In the file for

@@ -111,7 +111,8 @@ def _fill_in_pieces(kernel: Kernel, arrays: tuple[NDArray[np.float64], ...], row
             kernel(*(array[start : start + PIECE] for array in arrays))
 
     # Use Python threads, because the kernel releases the GIL. numba's parallel loops would abort the process if it was
-    # forked, or if two threads ran such a loop. Each thread takes the next piece, so a busy core delays only one piece.
+    # forked, or if two threads ran such a loop at once. Each thread takes the next
+    # piece, so a busy core delays only one piece.
     with ThreadPoolExecutor(helpers) as pool:
         futures = [pool.submit(fill) for _ in range(helpers)]
         fill()

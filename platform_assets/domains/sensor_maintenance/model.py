@@ -194,7 +194,7 @@ MODEL = ModelSpec(
         ),
         limits=(
             "Readings that are not standardised like the history get meaningless probabilities.",
-            "The new readings delivered with the history are standardised differently, and some are outside its range.",
+            "The new readings delivered with the history are not standardised like it, and some are outside its range.",
             "Half of the history's readings are positive. At a lower share, the probabilities are too high.",
             "The readings have no device and no time, so the holdout cannot test new devices or later days.",
             "Outside the range of the history, the model extrapolates. Such readings are marked.",

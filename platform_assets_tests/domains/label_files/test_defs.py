@@ -179,7 +179,7 @@ def test_the_sensor_launches_the_job_for_waiting_files(services: Services, folde
 
 
 @pytest.mark.requirement("PLT-3")
-def test_labels_are_read_from_an_empty_folder_if_no_landing_zone_is_set(tmp_path: Path, database_url: str) -> None:
+def test_demo_sources_use_an_empty_folder_if_no_landing_zone_is_set(tmp_path: Path, database_url: str) -> None:
     settings = Settings(home=tmp_path / "home", database_url=SecretStr(database_url))
     services = Services(settings, (LabelFilesSettings(),))
     result = run(services)
