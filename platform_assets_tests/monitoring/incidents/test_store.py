@@ -129,7 +129,7 @@ def test_a_kind_without_a_runbook_is_refused(at: Desk, cause: str) -> None:
 
 def test_silencing_needs_an_existing_incident_and_a_reason(at: Desk) -> None:
     until = datetime.now(UTC) + HOUR
-    with pytest.raises(NotFound, match="there is no incident 7; `platform-assets alerts list --all` shows all"):
+    with pytest.raises(NotFound, match="there is no incident 7; `platform-assets alerts list --all` lists all"):
         at.incidents.silence(7, until, "anna", "known")
     at.incidents.open_incident(CAUSE, "failed")
     with pytest.raises(PlatformError, match="a silence needs a reason"):
