@@ -67,7 +67,7 @@ with owner.connect("platform") as connection:
 with owner.maintenance() as connection:
     for setting in sys.argv[2:]:
         connection.execute(f"alter system set {setting}")
-    # Drop the unused template, because it makes up an eighth of the files that each test copies.
+    # Drop the unused template, because it makes up an eighth of the files that are copied later.
     connection.execute("alter database template0 is_template false")
     connection.execute("drop database template0")
 """

@@ -37,7 +37,7 @@ class DataSettings(SettingsGroup):
             ge=1,
             le=LONGEST_DAYS,
             description="Days for which runs stay in Dagster's history. Runs that made a table or a model are kept, "
-            "and only their log lines are deleted.",
+            "and only their log lines and old check results are deleted.",
         ),
     ] = 90
     landing_days: Annotated[

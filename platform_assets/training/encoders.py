@@ -89,7 +89,7 @@ class Encoders:
     def bound(self, spec: ModelSpec, progress: Callable[[str], None]) -> ModelSpec:
         """Return a declaration with the encoders that are configured now.
 
-        Candidates whose encoder is not configured are removed.
+        Candidates whose encoder is not configured, or whose libraries are missing, are removed.
         """
         digests: dict[str, str] = {}
         for declared in dict.fromkeys(one.encoder for one in spec.candidates if one.encoder):

@@ -127,7 +127,7 @@ def fit(spec: ModelSpec, examples: Frame, progress: Callable[[str], None]) -> Fi
     Raises
     ------
     TrainingError
-        There are too few examples, or the labels are too uniform for training.
+        There are too few examples, or the labels are invalid or too uniform for training.
     """
     import numpy as np
 

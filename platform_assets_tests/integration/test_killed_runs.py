@@ -122,7 +122,7 @@ def test_a_run_after_ten_killed_runs_makes_one_model_and_the_same_tables_as_an_u
     chance = random.Random(SEED)
     ends = []
     leftovers: set[str] = set()
-    # Kill most runs at a random time, and four of them while they train and register the model.
+    # Kill most runs at a random time, and the other four while they train and register the model.
     numbers = [
         *chance.choices(range(len(durations)), durations, k=KILLS - KILLS_LATE),
         *[len(durations) - 1] * KILLS_LATE,

@@ -62,7 +62,7 @@ def test_the_error_names_a_missing_extra_and_the_fix(
             opened()
 
 
-def test_op_jobs_run_in_one_process_with_every_executor_setting(
+def test_op_jobs_run_in_one_process_even_if_the_executor_is_multiprocess(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
