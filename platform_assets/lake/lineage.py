@@ -47,7 +47,10 @@ class Lineage:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether all inputs have version numbers, by which two steps can be ordered. Source files have none."""
+        """Whether this step can be ordered relative to others, which requires a version number for every input.
+
+        Source files have no version numbers.
+        """
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:

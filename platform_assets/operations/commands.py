@@ -150,8 +150,8 @@ def roll_back_table(
 ) -> None:
     """Undo a load that passed all checks but was wrong: restore the rows of an earlier version.
 
-    All downstream tables, including online tables, are rebuilt. Models that were trained on an undone version are
-    listed and tagged. Exit 1 if a table could not be rebuilt.
+    All downstream tables, including online tables, are rebuilt. Models that were trained on a rolled-back version
+    are listed and tagged. Exit 1 if a table could not be rebuilt.
     """
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations import table_rollback

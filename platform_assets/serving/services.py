@@ -84,7 +84,7 @@ class ServingServices(ApprovalServices):
 
     @opened
     def shadows(self) -> Shadows | None:
-        """The running shadows of this process, once they are started; None if there is no database."""
+        """Scores requests with the shadows, after `start` was called; None without a database."""
         from platform_assets.serving.shadow_scoring import Shadows
         from platform_assets.serving.shadow_store import LedgerShadows
 

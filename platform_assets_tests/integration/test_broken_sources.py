@@ -1,6 +1,6 @@
 """A run that fails because of its source, database or disk prints a clear message and keeps the last good tables.
 
-The next successful run completes the tables, and does not change those whose source is unchanged.
+The next successful run updates the tables, except those whose source is unchanged.
 """
 
 from __future__ import annotations
