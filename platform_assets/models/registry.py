@@ -57,7 +57,7 @@ class Registration:
     name
         Name of the registered model, for example `credit_risk_model`.
     fingerprint
-        Hash of the inputs of the training. Trainings with equal fingerprints share one version.
+        Hash of the inputs of the training run. Training runs with equal fingerprints share one version.
     digest
         Digest of the artefact.
     threshold
