@@ -135,8 +135,8 @@ def doctor(context: typer.Context) -> None:
     for finding in findings:
         out.print(f"{STATES[finding.state]} {finding.thing}: ", end="")
         out.print(finding.found, markup=False)
-        if finding.mend:
-            out.print(f"   -> {finding.mend}", markup=False)
+        if finding.fix:
+            out.print(f"   -> {finding.fix}", markup=False)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 
@@ -213,8 +213,8 @@ def readiness(
     for requirement in found:
         out.print(f"{'[green]ready[/]' if requirement.is_met else '[red]gap[/]'} {requirement.name}: ", end="")
         out.print(requirement.found, markup=False)
-        if requirement.mend:
-            out.print(f"   -> {requirement.mend}", markup=False)
+        if requirement.fix:
+            out.print(f"   -> {requirement.fix}", markup=False)
     met = sum(requirement.is_met for requirement in found)
     say(f"{model} meets {met} of {len(found)} requirements")
     if met < len(found):

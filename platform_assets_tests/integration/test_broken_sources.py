@@ -297,4 +297,4 @@ def test_a_run_on_a_full_disk_fails_and_succeeds_after_space_is_freed(
     assert f"no space left on {lake}; free some space and run again" in found["printed"]
     assert "Traceback" not in found["printed"]
     assert found["unchanged"]
-    assert found["mended"]
+    assert found["recovered"]
