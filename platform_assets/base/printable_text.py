@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 # The same set as in `platform.is_printable` (migration 0004). Python, JavaScript and Rust read these escapes alike.
-# Code points of more than four digits are literal characters.
+# For code points of more than four digits, the pattern contains the characters themselves.
 FORBIDDEN = (
     r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb"

@@ -149,7 +149,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Return the counts, including files that could not be listed. `problems` gives the reasons by name."""
+        """Return the counts, including files that could not be listed. `problems` maps their names to the reasons."""
         if not problems:
             return self
         name, reason = min(problems.items())

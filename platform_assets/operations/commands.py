@@ -163,7 +163,7 @@ def roll_back_table(
     restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
     undone = [one.version for one in restored.undone]
     numbers = ", ".join(map(str, undone))
-    say(f"{name}: restored version {version} as version {restored.version.version}; undone versions: {numbers}")
+    say(f"{name}: restored version {version} as version {restored.version.version}; rolled-back versions: {numbers}")
     with context.obj.services.history() as instance:
         table_rollback.report_restored(instance, restored)
         made, others = table_rollback.dependent_tables(definitions, services.tables, name)

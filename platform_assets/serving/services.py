@@ -31,7 +31,7 @@ class ServingServices(ApprovalServices):
 
     @opened
     def live_models(self) -> LiveModels:
-        """The live models of this process, once they are started."""
+        """Holds the live models of this process, after `start` was called."""
         from platform_assets.serving.bundles import BundledChampion
         from platform_assets.serving.ledger_champions import LedgerChampions
         from platform_assets.serving.live_models import LiveModels
