@@ -352,7 +352,7 @@ def report_days(random: Generator) -> float:
     faults: Sequence[tuple[str, Kind, Callable[[Floats], Floats]]] = (
         ("volume halved", kinds["predictions per day"], lambda values: values - np.log(2)),
         (
-            "volume halved, if it varies by only 8 % between days",
+            "volume halved, with day-to-day variation of only 8 %",
             replace(kinds["predictions per day"], spread=0.08),
             lambda values: values - np.log(2),
         ),
@@ -386,9 +386,9 @@ def report_drift(random: Generator) -> float:
     line("case", "e-detector (ours)", "daily tests, corrected", "PSI above 0.2")
     mine = float(np.isfinite(drift_runs(random, RUNS, DAYS, None, alone=True)[0]).mean())
     _, tests, index = (np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None))
-    line("runs of 90 days without faults that raised an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
+    line("fault-free 90-day runs that raised an alarm", f"{mine:.1%}", f"{tests:.1%}", f"{index:.1%}")
     wobbling = [np.isfinite(one).mean() for one in drift_runs(random, 200, DAYS, None, wobble=0.05)]
-    line("the same, if daily means vary by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
+    line("the same, with daily means varying by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
         ("standard deviation 1.5 times", wider),
@@ -403,7 +403,7 @@ def report_labels(random: Generator) -> float:
     print(f"\nLabels: {LABELS_PER_DAY} per day, {DISAGREEING:.0%} disagree, holdout of {HOLDOUT_ROWS:,} rows")
     line("case", "e-detector (ours)", "test of all labels, corrected", "test of 30 days, corrected")
     well = [np.isfinite(one).mean() for one in label_alarms(random, partial(share_from, DAYS, DISAGREEING), RUNS)]
-    line("runs of 90 days without faults that raised an alarm", *(f"{one:.2%}" for one in well))
+    line("fault-free 90-day runs that raised an alarm", *(f"{one:.2%}" for one in well))
     for name, share in (
         ("all labels flipped", 1 - DISAGREEING),
         ("a fifth of the labels flipped", DISAGREEING + 0.2 * (1 - 2 * DISAGREEING)),

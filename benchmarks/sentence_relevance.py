@@ -103,7 +103,7 @@ def _sentences() -> pd.DataFrame:
 
 
 def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], float]:
-    """Return the metrics over all outer folds, and the median CPU seconds of a training."""
+    """Return the metrics over all outer folds, and the median CPU seconds of training."""
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]

@@ -1,4 +1,4 @@
-"""`docs/answers.md` answers each question of OPS-6, names its evidence, and has a source for every figure.
+"""`docs/answers.md` covers each topic of requirement OPS-6, names its evidence, and has a source for every figure.
 
 `test_docs.py` checks that its links resolve.
 """
@@ -19,7 +19,7 @@ _FIGURE = re.compile(r"(?<![\w.-])\d[\d,]*\.\d+|(?<![\w.-])\d[\d,]{2,}(?![\w-])"
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", PAGE.read_text(), re.MULTILINE))
 
 
-def questions_of_the_requirement() -> list[str]:
+def required_topics() -> list[str]:
     text = known_requirements()["OPS-6"]
     return [topic.strip() for topic in text.partition("that proves it:")[2].rstrip(".").split(";")]
 
@@ -33,9 +33,9 @@ def figures_without_a_source(section: str) -> list[str]:
 
 
 @pytest.mark.requirement("OPS-6")
-def test_each_question_of_the_requirement_has_a_section() -> None:
+def test_every_topic_of_requirement_ops_6_has_a_section() -> None:
     rows = re.findall(r"^\| (.+) \| \[(.+)\]\(#.+\) \|$", PAGE.read_text(), re.MULTILINE)
-    assert [topic for topic, _ in rows] == questions_of_the_requirement()
+    assert [topic for topic, _ in rows] == required_topics()
     assert [question for _, question in rows] == list(SECTIONS)
 
 

@@ -1,8 +1,8 @@
-"""Shadows: versions with a pending approval request that also score the champion's prediction requests.
+"""Shadows: versions awaiting approval that score the same rows as the champion.
 
-No response contains a shadow's scores. The start, the reports and the stop of a shadow are events of its request, in
-the ledger's hash chain. The ledger alone determines whether a shadow runs. A shadow ends when its scheduled end is
-reached, its request is no longer pending, another shadow of the model is started, or the champion changes.
+No response contains a shadow's scores. The ledger records the start, the reports and the stop of a shadow as events of
+its approval request. The ledger alone determines whether a shadow runs. A shadow ends when its scheduled end is
+reached, its approval request is no longer pending, another shadow of the model is started, or the champion changes.
 `serving/shadow_scoring.py` does the scoring.
 """
 

@@ -173,8 +173,9 @@ class JsonLines(logging.Formatter):
 def configure_logging(secrets: Sequence[str], level: int | str = logging.INFO, name: str | None = None) -> None:
     """Configure a logger to write JSON lines to stderr, with secrets masked.
 
-    A second call replaces the secrets and the level. If the root logger is already configured, a call for another
-    logger only replaces the secrets of the root handler. A second handler would write each line twice.
+    A second call replaces the secrets and the level. If the root logger already writes JSON lines, a call for another
+    logger only replaces the secrets of the root handler. It adds no second handler, because that would write each line
+    twice.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 # The same set as in `platform.is_printable` (migration 0004). Python, JavaScript and Rust read these escapes alike.
-# Code points of more than four digits are literal characters.
+# For code points of more than four digits, the pattern contains the characters themselves.
 FORBIDDEN = (
     r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb"
@@ -28,8 +28,8 @@ _INVISIBLE = (
     # Blanks, control characters, zero-width spaces, direction marks, joiners, fillers and variation selectors.
     r"\s\u0000-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f"
     r"\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    # Invisible musical symbols and tag characters. They are literal, because Python and JavaScript escape them
-    # differently.
+    # Invisible musical symbols and tag characters. The pattern contains the characters themselves, because Python and
+    # JavaScript escape them differently.
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 VISIBLE = f"[^{_INVISIBLE}]"

@@ -132,7 +132,7 @@ class Engine:
         return self.dataset(table.to_pyarrow_dataset())
 
     def delta_on_cluster(self, table: DeltaTable) -> Expression:
-        """Like `delta`, but return an expression of Spark, if Spark is configured."""
+        """Like `delta`, but return a Spark expression if Spark is configured."""
         if self._cluster is None:
             return self.delta(table)
         return self._cluster.parquet(table.file_uris(), table.to_pyarrow_dataset().schema)

@@ -100,7 +100,7 @@ class Criterion:
 class NotWorse:
     """A non-inferiority test of the challenger against the champion, at 95 % confidence.
 
-    It passes if the worse end of the difference's interval is within the margin. With few test rows, the interval is
+    It passes if the worse bound of the difference's interval is within the margin. With few test rows, the interval is
     wide, so the test is likely to fail.
 
     Attributes
@@ -243,9 +243,9 @@ def keeps_up(demand: NotWorse, differences: Mapping[str, Estimate]) -> Reason:
     """
     metric, difference = metric_named(demand.metric), differences[demand.metric]
     if metric.higher_is_better:
-        bound, end, passed = 0.0 - demand.by, "interval's lower end must be at least", difference.low >= -demand.by
+        bound, end, passed = 0.0 - demand.by, "interval's lower bound must be at least", difference.low >= -demand.by
     else:
-        bound, end, passed = demand.by, "interval's upper end must be at most", difference.high <= demand.by
+        bound, end, passed = demand.by, "interval's upper bound must be at most", difference.high <= demand.by
     needed = f"the {end} {_plain(bound)}"
     if math.isnan(difference.value):
         told = f"{metric.label} cannot be compared with the champion's, because there are no {metric.needs}; {needed}"

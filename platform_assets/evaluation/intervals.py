@@ -70,7 +70,7 @@ def lower_bound(successes: float, trials: float) -> float:
 
 
 def wilson(share: Floats, size: Floats) -> tuple[Floats, Floats]:
-    """Return the lower ends and the upper ends of 95 % Wilson intervals (Wilson, 1927), each of shape (k,)."""
+    """Return the lower and upper bounds of 95 % Wilson intervals (Wilson, 1927), each of shape (k,)."""
     import numpy as np
 
     z = 1.96

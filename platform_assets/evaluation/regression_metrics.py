@@ -84,7 +84,7 @@ class Errors:
     labels
         Finite numbers, shape (n,).
     found
-        Values, shape (n,); or values, lower and upper ends of the prediction intervals, shape (n, 3).
+        Values, shape (n,); or values, lower and upper bounds of the prediction intervals, shape (n, 3).
     baselines
         Values of each baseline by name, shape (n,); NaN where a baseline is unknown.
 

@@ -297,7 +297,7 @@ def _sides(
     test = np.flatnonzero(judges if is_new is None else judges & is_new)
     day = "" if cut is None else f"{cut:%Y-%m-%d}"
     if not len(test):
-        raise TrainingError(f"{name} has no test rows{day and f' on or after {day}'}; load data with more groups")
+        raise TrainingError(f"{name} has no rows{day and f' on or after {day}'}; load data with more groups")
     if not len(train):
-        raise TrainingError(f"{name} has no training rows{day and f' before {day}'}; load data with more groups")
+        raise TrainingError(f"there are no rows outside {name}{day and f' before {day}'}; load data with more groups")
     return train, test

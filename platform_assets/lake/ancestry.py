@@ -43,7 +43,10 @@ class Ancestor:
 
     @cached_property
     def inputs(self) -> dict[str, set[int]]:
-        """The versions of other tables that this version was made from. Its partitions may have different inputs."""
+        """The table versions that this version was made from, by table.
+
+        A table can have several versions here, if partitions were made at different times.
+        """
         return inputs_of(self.version) if self.version else {}
 
 

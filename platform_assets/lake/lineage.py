@@ -47,7 +47,10 @@ class Lineage:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether there are inputs, and all have version numbers, which order two steps. Source files have none."""
+        """Whether this step can be ordered relative to others: it has inputs, and each has a version number.
+
+        Source files have no version numbers.
+        """
         return bool(self.inputs) and None not in self.inputs.values()
 
     def refuse_stale(self, name: str, recorded: Iterable[Mapping[str, int]], *, has_changed: bool) -> None:

@@ -151,7 +151,7 @@ def _of_columns(
     for field in rows:
         name = names[field.name]
         if name is None:
-            yield f"it has no column {field.name} ({field.type})"
+            yield f"it has no column {field.name!r} ({field.type})"
             continue
         column, there = columns[field.name], found[name]
         if there.get("computed") or there.get("identity"):

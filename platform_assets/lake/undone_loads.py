@@ -1,6 +1,6 @@
 """Undo a load that passed all checks but was wrong: publish the rows of an earlier version again.
 
-The new version records which versions it undid. A source file of an undone version is not loaded again.
+The new version records which versions it undid. A source file of a rolled-back version is not loaded again.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Waiting:
     problem: str | None
 
     def with_problems(self, problems: Mapping[str, str]) -> Waiting:
-        """Return the counts, including files that could not be listed. `problems` gives the reasons by name."""
+        """Return the counts, including files that could not be listed. `problems` maps their names to the reasons."""
         if not problems:
             return self
         name, reason = min(problems.items())
@@ -327,19 +327,19 @@ class ZoneFiles:
         return at, [ZoneFile(digest, found) for digest, found in looks.items()]
 
     def finish(self, batch: int, usable: Collection[str], run: str) -> None:
-        """Mark the files of a batch as landed, and those without a usable row as set aside."""
+        """Give the files of a batch the state `landed`, or `set_aside` if they have no usable row."""
         digests = sorted(usable)
         with self._writing() as connection:
             connection.execute(_FINISH, [run, digests, digests, UNUSABLE, self.zone, batch])
 
     def set_aside(self, reasons: Mapping[str, str], run: str) -> None:
-        """Mark contents as set aside. `reasons` gives the reason by digest."""
+        """Give unusable contents the state `set_aside`. `reasons` maps their digests to the reasons."""
         if reasons:
             with self._writing() as connection:
                 connection.execute(_SET_ASIDE, [run, list(reasons), list(reasons.values()), self.zone])
 
     def release(self, reasons: Mapping[str, str]) -> None:
-        """Remove contents that cannot be read now from their batch. `reasons` gives the reason by digest."""
+        """Remove contents that cannot be read now from their batch. `reasons` maps their digests to the reasons."""
         if reasons:
             given = [list(reasons), list(reasons.values()), self.zone]
             with self._writing() as connection:
@@ -356,7 +356,7 @@ class ZoneFiles:
             ).rowcount
 
     def adopt(self, landed: Mapping[str, str], unusable: Mapping[str, str], batch: int, run: str) -> None:
-        """Record contents as landed or set aside if their rows are in the lake, but PostgreSQL does not show this.
+        """Record contents as `landed` or `set_aside` if their rows are in the lake, but PostgreSQL does not show this.
 
         Parameters
         ----------

@@ -39,7 +39,7 @@ IMPORTED_TAG = "imported"
 The training tables of an imported version are not in this lake.
 """
 UNDONE_TABLES = "undone_tables"
-"""Tag of a version with training tables that were undone later. The value is the undone table versions, as JSON."""
+"""Tag of a version whose training tables were rolled back later. The value names these table versions, as JSON."""
 _NAME = re.compile(r"[\w.-]+")
 _FINGERPRINT = re.compile(r"[\w.:-]+")
 _ALIAS = re.compile(r"(?![vV]\d+$)(?!(?i:latest)$)[A-Za-z0-9_-]+")
@@ -57,7 +57,7 @@ class Registration:
     name
         Name of the registered model, for example `credit_risk_model`.
     fingerprint
-        Hash of the inputs of the training. Trainings with equal fingerprints share one version.
+        Hash of the inputs of the training run. Training runs with equal fingerprints share one version.
     digest
         Digest of the artefact.
     threshold

@@ -135,8 +135,8 @@ def doctor(context: typer.Context) -> None:
     for finding in findings:
         out.print(f"{STATES[finding.state]} {finding.thing}: ", end="")
         out.print(finding.found, markup=False)
-        if finding.mend:
-            out.print(f"   -> {finding.mend}", markup=False)
+        if finding.fix:
+            out.print(f"   -> {finding.fix}", markup=False)
     if any(finding.state == "broken" for finding in findings):
         raise typer.Exit(1)
 
@@ -150,8 +150,8 @@ def roll_back_table(
 ) -> None:
     """Undo a load that passed all checks but was wrong: restore the rows of an earlier version.
 
-    All downstream tables, including online tables, are rebuilt. Models that were trained on an undone version are
-    listed and tagged. Exit 1 if a table could not be rebuilt.
+    All downstream tables, including online tables, are rebuilt. Models that were trained on a rolled-back version
+    are listed and tagged. Exit 1 if a table could not be rebuilt.
     """
     from platform_assets.approval.commands import actor_of
     from platform_assets.operations import table_rollback
@@ -163,7 +163,7 @@ def roll_back_table(
     restored = services.tables.restore(name, version, actor_of(context.obj).name, reason)
     undone = [one.version for one in restored.undone]
     numbers = ", ".join(map(str, undone))
-    say(f"{name}: restored version {version} as version {restored.version.version}; undone versions: {numbers}")
+    say(f"{name}: restored version {version} as version {restored.version.version}; rolled-back versions: {numbers}")
     with context.obj.services.history() as instance:
         table_rollback.report_restored(instance, restored)
         made, others = table_rollback.dependent_tables(definitions, services.tables, name)
@@ -213,8 +213,8 @@ def readiness(
     for requirement in found:
         out.print(f"{'[green]ready[/]' if requirement.is_met else '[red]gap[/]'} {requirement.name}: ", end="")
         out.print(requirement.found, markup=False)
-        if requirement.mend:
-            out.print(f"   -> {requirement.mend}", markup=False)
+        if requirement.fix:
+            out.print(f"   -> {requirement.fix}", markup=False)
     met = sum(requirement.is_met for requirement in found)
     say(f"{model} meets {met} of {len(found)} requirements")
     if met < len(found):

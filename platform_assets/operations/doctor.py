@@ -47,18 +47,18 @@ class Finding:
         `broken` if the platform cannot work until the problem is fixed.
     found
         What the check found.
-    mend
-        Fix; empty if there is no problem.
+    fix
+        How to solve the problem; empty if there is none.
     """
 
     thing: str
     state: State
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 Look = Callable[[Services], Iterator[Finding]]
-MENDS = {"lake": "correct PLATFORM_LAKE_URI or the credentials of the object store"}
+FIXES = {"lake": "correct PLATFORM_LAKE_URI or the credentials of the object store"}
 """Fixes for errors whose message contains no fix."""
 
 
@@ -103,7 +103,7 @@ def _safely(thing: str, look: Look, services: Services) -> Iterator[Finding]:
     try:
         yield from look(services)
     except PlatformError as error:
-        yield Finding(thing, "broken", str(error), MENDS.get(thing, ""))
+        yield Finding(thing, "broken", str(error), FIXES.get(thing, ""))
 
 
 def _environment(services: Services) -> Iterator[Finding]:
@@ -140,8 +140,8 @@ def _database(services: Services) -> Iterator[Finding]:
     found = f"{kind} PostgreSQL {version}, migrated"
     if owns_ledger:
         told = f"{found}; the role in PLATFORM_DATABASE_URL owns the ledger, so only triggers protect it from changes"
-        mend = "set PLATFORM_MIGRATION_DATABASE_URL to another role, and run `platform-assets migrate`"
-        yield Finding("database", "warning", told, mend)
+        fix = "set PLATFORM_MIGRATION_DATABASE_URL to another role, and run `platform-assets migrate`"
+        yield Finding("database", "warning", told, fix)
     else:
         yield Finding("database", "ok", found)
 
@@ -149,15 +149,15 @@ def _database(services: Services) -> Iterator[Finding]:
 def _history(services: Services) -> Iterator[Finding]:
     with services.history() as instance:
         runs, unfinished = instance.get_runs_count(), len(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
-    mend = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
-    yield Finding("history", "ok", f"recorded runs: {runs}, unfinished: {unfinished}", mend)
+    fix = "the job `upkeep` marks runs of dead processes as failed" if unfinished else ""
+    yield Finding("history", "ok", f"recorded runs: {runs}, unfinished: {unfinished}", fix)
 
 
 def _lake(services: Services) -> Iterator[Finding]:
     services.tables.exists("any")
     if services.settings.lake_is_memory:
-        mend = "set PLATFORM_LAKE_URI to a folder or an object store"
-        yield Finding("lake", "warning", "in memory: the tables are lost when the process that writes them ends", mend)
+        fix = "set PLATFORM_LAKE_URI to a folder or an object store"
+        yield Finding("lake", "warning", "in memory: the tables are lost when the process that writes them ends", fix)
     else:
         yield Finding("lake", "ok", shown(services.settings.lake))
         for table, reason_and_fix in services.tables.damage():
@@ -172,8 +172,8 @@ def _mlflow(services: Services) -> Iterator[Finding]:
     elif not re.match(WEB_ADDRESS, uri):
         yield Finding("mlflow", "ok", f"{shown(uri)}, not checked, because it is not a web address")
     elif trouble := _unhealthy(uri):
-        mend = "start that server, correct PLATFORM_MLFLOW_TRACKING_URI, or unset it to use the platform's database"
-        yield Finding("mlflow", "broken", f"{shown(uri)} {trouble}", mend)
+        fix = "start that server, correct PLATFORM_MLFLOW_TRACKING_URI, or unset it to use the platform's database"
+        yield Finding("mlflow", "broken", f"{shown(uri)} {trouble}", fix)
     else:
         yield Finding("mlflow", "ok", shown(uri))
 
@@ -183,9 +183,9 @@ def _models(services: Services) -> Iterator[Finding]:
     names = promoter.models()
     problems = [problem for name in names for problem in (*promoter.drifted(name), *promoter.altered(name))]
     if problems:
-        mend = "`platform-assets audit` lists all problems; `platform-assets reconcile` corrects aliases"
+        fix = "`platform-assets audit` lists all problems; `platform-assets reconcile` corrects aliases"
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        yield Finding("models", "broken", f"{problems[0]}{more}", mend)
+        yield Finding("models", "broken", f"{problems[0]}{more}", fix)
     else:
         yield Finding("models", "ok", f"{len(names)} registered; artefacts and versions are unchanged since approval")
 
@@ -227,12 +227,12 @@ def _alerts(services: Services) -> Iterator[Finding]:
 
 def _messages(services: Services) -> Iterator[Finding]:
     if waiting := sum(services.incidents.unsent().values()):
-        mend = (
+        fix = (
             "see the log for the reason, and correct PLATFORM_ALERT_ROUTES; `platform-assets alerts list --all` shows "
             "the incidents"
         )
         messages = "1 message has" if waiting == 1 else f"{waiting:,} messages have"
-        yield Finding("messages", "warning", f"{messages} not yet been accepted by the receiver", mend)
+        yield Finding("messages", "warning", f"{messages} not yet been accepted by the receiver", fix)
     else:
         yield Finding("messages", "ok", "all messages about incidents were accepted")
 
@@ -242,8 +242,8 @@ def _rate_limits(services: Services) -> Iterator[Finding]:
     if not url:
         yield Finding("rate limits", "ok", "each process of the service counts its own requests")
     elif trouble := trouble_with_redis(url):
-        mend = "start Redis or correct PLATFORM_LIMITS_URL; until then, each process counts its own requests"
-        yield Finding("rate limits", "warning", f"Redis does not respond: {trouble}", mend)
+        fix = "start Redis or correct PLATFORM_LIMITS_URL; until then, each process counts its own requests"
+        yield Finding("rate limits", "warning", f"Redis does not respond: {trouble}", fix)
     else:
         yield Finding("rate limits", "ok", "Redis counts the requests of all processes")
 
@@ -259,11 +259,11 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         told = "PLATFORM_SIGN_IN_KEY is unknown, revoked, or lacks the scope identify, so nobody can sign in"
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
-        mend = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "no enrolled person has the scope approve", mend)
+        fix = "run `platform-assets people add NAME --scope read --scope approve`"
+        yield Finding("sign-in", "warning", "no enrolled person has the scope approve", fix)
     elif not ways.groups.give_approve:
-        mend = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
-        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", mend)
+        fix = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
+        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", fix)
     else:
         yield Finding("sign-in", "ok", "the service may sign people in")
     if ways.provider:
@@ -328,8 +328,8 @@ def _engine(services: Services) -> Iterator[Finding]:
     if settings.engine == "duckdb":
         yield Finding("engine", "ok", f"DuckDB, {settings.engine_memory} of memory")
     elif reason := why_not(settings.spark_remote):
-        found, _, mend = reason.partition("; ")
-        yield Finding("engine", "broken", f"Spark at {settings.spark_remote}: {found}", mend)
+        found, _, fix = reason.partition("; ")
+        yield Finding("engine", "broken", f"Spark at {settings.spark_remote}: {found}", fix)
     else:
         yield Finding("engine", "ok", f"Spark at {settings.spark_remote} for derived tables, DuckDB for all others")
 
@@ -356,8 +356,8 @@ def _workers(settings: Settings) -> Iterator[Finding]:
     chosen = {"runs": settings.run_launcher, "steps": settings.executor}
     for queue in (queue for queue, choice in chosen.items() if choice == "celery"):
         number = len(workers[queue])
-        mend = "" if number else f"start a worker with `platform-assets worker {queue}`"
-        yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} registered in Redis", mend)
+        fix = "" if number else f"start a worker with `platform-assets worker {queue}`"
+        yield Finding(f"workers of {queue}", "ok" if number else "warning", f"{number} registered in Redis", fix)
 
 
 def _encoders(services: Services) -> Iterator[Finding]:
@@ -369,7 +369,7 @@ def _encoders(services: Services) -> Iterator[Finding]:
         if trouble:
             yield Finding(declared.variable, "broken", trouble)
         elif files and (reason := services.encoders.why_not(declared)):
-            mend = "run `export EXTRAS=encoder` before `make up`, or unset the variable"
-            yield Finding(declared.variable, "warning", f"is set, but {reason}", mend)
+            fix = "run `export EXTRAS=encoder` before `make up`, or unset the variable"
+            yield Finding(declared.variable, "warning", f"is set, but {reason}", fix)
         else:
             yield Finding(declared.variable, "ok", "is set and reachable" if files else "not set: no sentence encoder")

@@ -34,14 +34,14 @@ class Requirement:
         Whether the requirement is met.
     found
         The evidence that it is met, or what is missing.
-    mend
-        Fix for the gap; empty if the requirement is met.
+    fix
+        How to meet the requirement; empty if it is met.
     """
 
     name: str
     is_met: bool
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def readiness(services: Services, spec: ModelSpec) -> list[Requirement]:
@@ -75,7 +75,7 @@ def _safely(name: str, look: Callable[[], Iterator[Requirement]]) -> Iterator[Re
     try:
         yield from look()
     except PlatformError as error:
-        yield Requirement(name, is_met=False, found=str(error), mend="`platform-assets doctor` names the cause")
+        yield Requirement(name, is_met=False, found=str(error), fix="`platform-assets doctor` names the cause")
 
 
 @dataclass(frozen=True)
@@ -88,36 +88,36 @@ class _Model:
         texts = {one.name: getattr(card, one.name) for one in fields(card) if one.name != "business_kpi"}
         texts["limits"] = "".join(card.limits)
         empty = [name for name, text in texts.items() if not text.strip()]
-        mend = f"complete `card` in the model.py of {self.spec.domain}"
+        fix = f"complete `card` in the model.py of {self.spec.domain}"
         if empty:
-            yield Requirement("card", is_met=False, found=f"empty: {', '.join(empty)}", mend=mend)
+            yield Requirement("card", is_met=False, found=f"empty: {', '.join(empty)}", fix=fix)
         else:
             yield Requirement("card", is_met=True, found="complete")
         lacking = [one.name for one in fields(kpi) if not getattr(kpi, one.name).strip()]
         if lacking:
-            yield Requirement("business KPI", is_met=False, found=f"missing: {', '.join(lacking)}", mend=mend)
+            yield Requirement("business KPI", is_met=False, found=f"missing: {', '.join(lacking)}", fix=fix)
         else:
             told = f"{kpi.name}; owner: {kpi.owner}; target: {kpi.target}"
             yield Requirement("business KPI", is_met=True, found=told)
 
     def owner(self) -> Iterator[Requirement]:
         owners = ", ".join(self.spec.owners)
-        mend = "" if owners else f"set `owners` in the model.py of {self.spec.domain}"
-        yield Requirement("owner", bool(owners), owners or "none", mend)
+        fix = "" if owners else f"set `owners` in the model.py of {self.spec.domain}"
+        yield Requirement("owner", bool(owners), owners or "none", fix)
 
     def version(self) -> Iterator[Requirement]:
         version = champion_or_newest(self.services.registry, self.spec.name)
         if version is None:
-            mend = f"train it: the job train_{self.spec.name}"
-            yield Requirement("version", is_met=False, found="the model has no version", mend=mend)
+            fix = f"train it: the job train_{self.spec.name}"
+            yield Requirement("version", is_met=False, found="the model has no version", fix=fix)
             return
         yield Requirement("version", is_met=True, found=f"version {version.version} of {version.created_at:%Y-%m-%d}")
         yield self._real_data(version)
         yield self._committed_code(version)
         if imported := version.tags.get(IMPORTED_TAG):
-            mend = f"check these in the other environment, or launch the job train_{self.spec.name} to train here"
+            fix = f"check these in the other environment, or launch the job train_{self.spec.name} to train here"
             found = f"{imported}; reproduction, table versions, loads and freshness cannot be checked here"
-            yield Requirement("trained here", is_met=False, found=found, mend=mend)
+            yield Requirement("trained here", is_met=False, found=found, fix=fix)
             return
         yield self._reproduced(version)
         yield self._tables_readable(version)
@@ -127,33 +127,33 @@ class _Model:
     def _real_data(self, version: ModelVersion) -> Requirement:
         if version.tags.get("demo") == "false":
             return Requirement("training data", is_met=True, found="from the configured sources")
-        mend = "set the sources, see docs/sources.md, and train again"
-        return Requirement("training data", is_met=False, found="sample data", mend=mend)
+        fix = "set the sources, see docs/sources.md, and train again"
+        return Requirement("training data", is_met=False, found="sample data", fix=fix)
 
     def _committed_code(self, version: ModelVersion) -> Requirement:
         code = version.tags.get("code_version", "")
         if "+" in code and not code.endswith(".dirty"):
             return Requirement("training code", is_met=True, found=code)
         found = f"{code or 'unknown'}: not a Git commit" if "+" not in code else f"{code}: uncommitted changes"
-        return Requirement("training code", is_met=False, found=found, mend="train from a committed checkout")
+        return Requirement("training code", is_met=False, found=found, fix="train from a committed checkout")
 
     def _reproduced(self, version: ModelVersion) -> Requirement:
         if erased := version.tags.get(ERASED_TAG):
             found = f"cannot be reproduced: a person in its training data was erased ({erased})"
-            return Requirement("reproduced", is_met=False, found=found, mend=f"the job train_{self.spec.name}")
+            return Requirement("reproduced", is_met=False, found=found, fix=f"the job train_{self.spec.name}")
         at = version.tags.get(REPRODUCED_TAG)
         if at:
             return Requirement("reproduced", is_met=True, found=f"identical on {at}")
-        mend = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
-        return Requirement("reproduced", is_met=False, found="not reproduced, or the result was different", mend=mend)
+        fix = f"run `platform-assets reproduce {self.spec.name} {version.version}`"
+        return Requirement("reproduced", is_met=False, found="not reproduced, or the result was different", fix=fix)
 
     def _tables_readable(self, version: ModelVersion) -> Requirement:
         try:
             for name, number in version.tables.items():
                 self.services.tables.scan(name, version=number)
         except TableError as error:
-            mend = f"train again: the job train_{self.spec.name}"
-            return Requirement("table versions", is_met=False, found=str(error), mend=mend)
+            fix = f"train again: the job train_{self.spec.name}"
+            return Requirement("table versions", is_met=False, found=str(error), fix=fix)
         told = ", ".join(f"{name} version {number}" for name, number in version.tables.items())
         return Requirement("table versions", is_met=True, found=f"readable: {told}")
 
@@ -161,10 +161,8 @@ class _Model:
         undone = json.loads(version.tags.get(UNDONE_TABLES, "{}"))
         told = ", ".join(f"{name} version {number}" for name in sorted(undone) for number in undone[name])
         if told:
-            mend = f"train again: the job train_{self.spec.name}"
-            return Requirement(
-                "loads", is_met=False, found=f"trained on a load that was undone later: {told}", mend=mend
-            )
+            fix = f"train again: the job train_{self.spec.name}"
+            return Requirement("loads", is_met=False, found=f"trained on a load that was undone later: {told}", fix=fix)
         return Requirement("loads", is_met=True, found="none of the loads in its training data was undone")
 
     def _freshness(self, version: ModelVersion) -> Requirement:
@@ -174,14 +172,14 @@ class _Model:
         new = newest - known.get(version.tables[first], newest)
         change = f"{abs(new):,} {'more' if new >= 0 else 'fewer'} rows"
         found = f"{first} has {change} than at training time; retraining is due at {limit:,} more rows"
-        mend = "" if new < limit else f"train again: the job train_{self.spec.name}"
-        return Requirement("freshness", new < limit, found, mend)
+        fix = "" if new < limit else f"train again: the job train_{self.spec.name}"
+        return Requirement("freshness", new < limit, found, fix)
 
     def approval(self) -> Iterator[Requirement]:
         champion = self.services.ledger.champion(self.spec.name)
         if champion is None:
-            mend = "`platform-assets decide list` shows the open requests"
-            yield Requirement("approval", is_met=False, found="no version was approved and promoted", mend=mend)
+            fix = "`platform-assets decide list` shows the open requests"
+            yield Requirement("approval", is_met=False, found="no version was approved and promoted", fix=fix)
             return
         request = self.services.ledger.request(champion.request_id)
         again = f"train a version that passes, or run `platform-assets decide request {self.spec.name} ..`"
@@ -190,8 +188,8 @@ class _Model:
         approvals = [event for event in self.services.ledger.history(request.id) if event.kind == "approve"]
         verified = all(event.authenticated for event in approvals)
         told = f"version {champion.version}: " + "; ".join(event.told for event in approvals)
-        mend = "" if verified else "give the approver a key with `platform-assets keys add`, and approve again"
-        yield Requirement("approval", verified, told, mend)
+        fix = "" if verified else "give the approver a key with `platform-assets keys add`, and approve again"
+        yield Requirement("approval", verified, told, fix)
 
     def identity(self) -> Iterator[Requirement]:
         needed = self.services.settings.identity_required
@@ -210,9 +208,9 @@ class _Model:
         measured = [self.services.drift_history.newest(Stream(self.spec.name, table)) for table in tables]
         newest = max((one for one in measured if one), key=lambda one: one.measured_at, default=None)
         if newest is None:
-            mend = "launch the job `monitor` after the service has made predictions"
+            fix = "launch the job `monitor` after the service has made predictions"
             found = "no new rows have been compared with the training rows"
-            yield Requirement("drift monitoring", is_met=False, found=found, mend=mend)
+            yield Requirement("drift monitoring", is_met=False, found=found, fix=fix)
             return
         found = f"batch {newest.name} was measured at {newest.measured_at:%Y-%m-%d %H:%M} UTC"
         yield Requirement("drift monitoring", is_met=True, found=found)
@@ -221,10 +219,10 @@ class _Model:
         real = real_performance(self.spec, self.services.ledger, self.services.labels)
         if real is None:
             told = "without a champion there are no predictions to compare with labels"
-            yield Requirement("labels", is_met=False, found=told, mend="approve and promote a version")
+            yield Requirement("labels", is_met=False, found=told, fix="approve and promote a version")
             return
-        mend = "" if real.assessment else f"send labels: POST /labels/{self.spec.name}, or label files"
-        yield Requirement("labels", real.assessment is not None, real.told, mend)
+        fix = "" if real.assessment else f"send labels: POST /labels/{self.spec.name}, or label files"
+        yield Requirement("labels", real.assessment is not None, real.told, fix)
 
     def alerts(self) -> Iterator[Requirement]:
         receivers = self.services.alert_routes().of(self.spec.owners)
@@ -232,17 +230,17 @@ class _Model:
             told = ", ".join(receiver.name for receiver in receivers)
             yield Requirement("alerts", is_met=True, found=f"go to {told}")
         else:
-            mend = "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
-            yield Requirement("alerts", is_met=False, found="go to the log only", mend=mend)
+            fix = "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
+            yield Requirement("alerts", is_met=False, found="go to the log only", fix=fix)
 
     def backup(self) -> Iterator[Requirement]:
         newest, longest = newest_backup(self.services.database), self.services.settings.backup_days
         is_recent = newest is not None and newest.is_recent(longest)
         found = f"{newest.place}, made at {newest.at:%Y-%m-%d %H:%M} UTC" if newest else "none exists"
-        mend = "" if is_recent else f"run `platform-assets backup DIR`, at least every {longest} days"
-        yield Requirement("backup", is_recent, found, mend)
+        fix = "" if is_recent else f"run `platform-assets backup DIR`, at least every {longest} days"
+        yield Requirement("backup", is_recent, found, fix)
 
     def environment(self) -> Iterator[Requirement]:
         is_production = self.services.settings.env == "production"
-        mend = "" if is_production else "set PLATFORM_ENV=production, with your own database and sources"
-        yield Requirement("environment", is_production, self.services.settings.env, mend)
+        fix = "" if is_production else "set PLATFORM_ENV=production, with your own database and sources"
+        yield Requirement("environment", is_production, self.services.settings.env, fix)

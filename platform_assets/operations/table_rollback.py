@@ -19,14 +19,14 @@ from platform_assets.orchestration.in_process_runs import run_in_process
 
 @dataclass(frozen=True)
 class Affected:
-    """A model version that was trained on an undone table version.
+    """A model version that was trained on a rolled-back table version.
 
     Attributes
     ----------
     model, version
         The model version.
     tables
-        The undone table versions that the training used, as `<table> version <number>`.
+        The rolled-back table versions that the training used, as `<table> version <number>`.
     is_champion
         Whether the model version is the champion.
     requests
@@ -124,14 +124,14 @@ def make_again(definitions: dg.Definitions, instance: dg.DagsterInstance, names:
 def affected_models(
     tables: TableStore, registry: ModelRegistry, ledger: Ledger, undone: Mapping[str, set[int]]
 ) -> list[Affected]:
-    """Tag and return the model versions that were trained on undone table versions, or on tables made from these.
+    """Tag and return the model versions trained on rolled-back table versions, or on tables derived from them.
 
     Parameters
     ----------
     tables, registry, ledger
         The lake, and the records of models and decisions.
     undone
-        The undone versions, by table.
+        The rolled-back versions, by table.
     """
     ancestry, found = Ancestry(tables), []
     for model in registry.names():

@@ -327,7 +327,7 @@ def owners_of(repository: dg.RepositoryDefinition, keys: Iterable[dg.AssetKey]) 
 
 
 def _assets_of(repository: dg.RepositoryDefinition, steps: set[str]) -> Sequence[dg.AssetKey]:
-    """Return the assets that the steps make; empty if any of the steps makes no asset."""
+    """Return the assets that the steps make, or an empty list if at least one step makes no asset."""
     graph = repository.asset_graph
     made: dict[str, list[dg.AssetKey]] = {}
     for key in graph.materializable_asset_keys:

@@ -28,11 +28,11 @@ LOG = logging.getLogger(__name__)
 PACE_SECONDS = 60.0
 """Time between two writes."""
 SHORTEST_SECONDS = 1e-4
-"""Upper end of the first class (histogram bucket) of durations, in seconds."""
+"""Upper bound of the first bucket of the duration histogram, in seconds."""
 PER_TENFOLD = 16
-"""Number of classes (histogram buckets) of durations per power of ten. Neighbouring upper ends differ by 15 %."""
+"""Number of buckets of the duration histogram per power of ten. Neighbouring upper bounds differ by 15 %."""
 CLASSES = 6 * PER_TENFOLD + 1
-"""Number of classes (histogram buckets) of durations; the last one has no upper end."""
+"""Number of buckets of the duration histogram; the last bucket has no upper bound."""
 
 
 @dataclass
@@ -153,19 +153,19 @@ def delete_old_statistics(
 
 
 def duration_class(seconds: float) -> int:
-    """Return the index of the class (histogram bucket) that contains a duration, from 0 to `CLASSES - 1`."""
+    """Return the index of the histogram bucket that contains a duration, from 0 to `CLASSES - 1`."""
     if seconds <= SHORTEST_SECONDS:
         return 0
     return min(math.ceil(PER_TENFOLD * math.log10(seconds / SHORTEST_SECONDS)), CLASSES - 1)
 
 
 def quantile_seconds(durations: Sequence[int], share: float) -> float:
-    """Return the upper end of the class (histogram bucket) that contains a quantile; NaN without requests.
+    """Return the upper bound of the histogram bucket that contains a quantile; NaN without requests.
 
     Parameters
     ----------
     durations
-        (`CLASSES`,) number of requests in each class of durations.
+        (`CLASSES`,) number of requests in each bucket of the duration histogram.
     share
         The quantile of the durations, 0 to 1.
     """

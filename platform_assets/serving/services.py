@@ -31,7 +31,7 @@ class ServingServices(ApprovalServices):
 
     @opened
     def live_models(self) -> LiveModels:
-        """The live models of this process, once they are started."""
+        """Holds the live models of this process, after `start` was called."""
         from platform_assets.serving.bundles import BundledChampion
         from platform_assets.serving.ledger_champions import LedgerChampions
         from platform_assets.serving.live_models import LiveModels
@@ -84,7 +84,7 @@ class ServingServices(ApprovalServices):
 
     @opened
     def shadows(self) -> Shadows | None:
-        """The running shadows of this process, once they are started; None if there is no database."""
+        """Scores requests with the shadows, after `start` was called; None without a database."""
         from platform_assets.serving.shadow_scoring import Shadows
         from platform_assets.serving.shadow_store import LedgerShadows
 

@@ -103,7 +103,7 @@ class _Unwritten:
 
 
 class Shadows:
-    """The running shadows of this process.
+    """Scores requests with the running shadows, in a thread of this process.
 
     Parameters
     ----------

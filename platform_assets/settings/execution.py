@@ -18,7 +18,7 @@ class ExecutionSettings(SettingsGroup):
     engine: Annotated[
         Literal["duckdb", "spark"],
         Field(
-            description="Engine that computes derived tables. `duckdb`: in the process of the run. `spark`: on a "
+            description="Engine that computes derived tables. `duckdb`: inside the run's own process. `spark`: on a "
             "cluster. See [Scale](scale.md)."
         ),
     ] = "duckdb"
@@ -26,7 +26,7 @@ class ExecutionSettings(SettingsGroup):
         str,
         Field(
             description="Address of Spark: `sc://host:port` of a Connect server, or a master such as "
-            "`spark://host:port`. Default: Spark in the process of the run."
+            "`spark://host:port`. Default: Spark inside the run's own process."
         ),
     ] = "local[*]"
     engine_memory: Annotated[
@@ -39,7 +39,7 @@ class ExecutionSettings(SettingsGroup):
     executor: Annotated[
         Literal["in_process", "multiprocess", "celery", "k8s"],
         Field(
-            description="Where the steps of a run are executed: in the process of the run (`in_process`), each in a "
+            description="Where the steps of a run are executed: inside the run's own process (`in_process`), each in a "
             "separate process (`multiprocess`), on Celery workers (`celery`), or each in a Kubernetes job (`k8s`). "
             "See [Scale](scale.md#runs-on-several-machines)."
         ),

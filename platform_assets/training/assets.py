@@ -88,7 +88,7 @@ def model_asset(spec: ModelSpec) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, trainer: dg.ResourceParam[Trainer], ledger: dg.ResourceParam[Ledger]
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster reads it
         with plain_failures():
-            # Check the policy before the training, so that an invalid policy does not waste a training.
+            # Check the policy before training, so that an invalid policy does not waste a training run.
             ledger.settle_policy(spec.name, spec.approval)
             training = trainer.train(spec, launched_by(context.run.tags), context.log.info)
             request = request_approval(ledger, proposal_of(spec, training, dagster_run=context.run.run_id))
@@ -135,7 +135,7 @@ def evaluation_check(spec: ModelSpec) -> dg.AssetChecksDefinition:
 
 
 def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
-    """Return the sensor that trains the model when its first table has grown enough since the last training."""
+    """Return the sensor that trains the model when its first table has grown enough since the last training run."""
     first = spec.tables[0]
     asset_key = dg.AssetKey(spec.key.split("/"))
 
@@ -144,7 +144,7 @@ def new_data_sensor(spec: ModelSpec, job: Any) -> dg.SensorDefinition:
         job=job,
         minimum_interval_seconds=SENSOR_SECONDS,
         description=(
-            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} new rows since the last training, "
+            f"Train {spec.key} when {first} has {spec.retraining.min_new_rows:,} new rows since the last training run, "
             f"at most once per {spec.retraining.cool_down} (h:mm:ss)."
         ),
     )
@@ -176,14 +176,14 @@ def _at_work(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 @dataclass(frozen=True)
 class LastTraining:
-    """Time of a model's last training, and the number of rows that the model's first table had at that time."""
+    """Time of a model's last training run, and the number of rows that the model's first table had at that time."""
 
     at: datetime
     rows: int
 
 
 def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
-    """Read the last training from the asset's newest materialisation; None before the first training."""
+    """Read the last training run from the asset's newest materialisation; None before the first run."""
     materialisation = event.asset_materialization if event else None
     if event is None or materialisation is None or model_metadata.FIRST_TABLE_ROWS not in materialisation.metadata:
         return None
@@ -192,7 +192,7 @@ def last_training(event: dg.EventLogEntry | None) -> LastTraining | None:
 
 
 def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datetime) -> str | None:
-    """Return the reason why a training is not due, or None if it is due.
+    """Return the reason why training is not due, or None if it is due.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def why_not(policy: Retraining, rows: int, last: LastTraining | None, now: datet
     rows
         Current number of rows in the model's first table.
     last
-        Last training, if any.
+        Last training run, if any.
     now
         Current time, with time zone.
     """

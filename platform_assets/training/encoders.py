@@ -100,7 +100,7 @@ class Encoders:
         return with_encoders(spec, digests)
 
     def bound_again(self, spec: ModelSpec, record: Mapping[str, Any]) -> ModelSpec:
-        """Return a declaration with the encoders of an earlier training, from the record of that training.
+        """Return a declaration with the encoders of an earlier training run, from the record of that run.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Encoders:
 
 
 def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the digests of the encoders in a training's leaderboard, by name of the hyperparameter."""
+    """Return the digests of the encoders in the leaderboard of a training run, by name of the hyperparameter."""
     parameters = {one.encoder.parameter for one in spec.candidates if one.encoder}
     return {name: value for line in leaderboard for name, value in line["parameters"].items() if name in parameters}
 

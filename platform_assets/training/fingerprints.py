@@ -1,6 +1,6 @@
-"""Fingerprint of a training: a digest of its data, code, parameters and libraries.
+"""Fingerprint of a training run: a digest of its data, code, parameters and libraries.
 
-Trainings with equal fingerprints give identical models, so the second one is skipped. `code_digest.py` computes the
+Training runs with equal fingerprints give identical models, so the second run is skipped. `code_digest.py` computes the
 digest of the code.
 """
 

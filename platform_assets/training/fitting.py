@@ -72,7 +72,8 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
     ]
     if missing := [name for name in dict.fromkeys(wanted) if name not in examples.columns]:
         raise TrainingError(
-            f"{told} returns no column {', '.join(missing)}; it returns {', '.join(map(str, examples.columns))}"
+            f"{told} returns no column {', '.join(map(repr, missing))}; "
+            f"it returns {', '.join(map(str, examples.columns))}"
         )
     if twins := int(examples[spec.id].duplicated().sum()):
         raise TrainingError(

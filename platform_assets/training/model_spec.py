@@ -137,11 +137,11 @@ class Retraining:
     Attributes
     ----------
     cron
-        Cron expression of the nightly training, UTC.
+        Cron expression of the nightly training run, UTC.
     min_new_rows
-        Minimum number of new rows in the model's first table before the sensor launches a training.
+        Minimum number of new rows in the model's first table before the sensor launches a training run.
     cool_down
-        Minimum time between any training and the next one that the sensor launches.
+        Minimum time between any training run and the next one that the sensor launches.
     """
 
     cron: str = "0 2 * * *"

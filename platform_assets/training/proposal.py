@@ -1,4 +1,4 @@
-"""Approval requests from trainings: the version and its evidence."""
+"""Approval requests of training runs: the version and its evidence."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def proposal_of(
 
 
 def evidence_of(training: Training, dagster_run: str = "") -> Evidence:
-    """Return the evidence from a training or re-evaluation."""
+    """Return the evidence from a training run or re-evaluation."""
     version, found, champion = training.version, training.assessment, training.champion
     return Evidence(
         metrics={name: one.as_dict() for name, one in found.estimates.items()},

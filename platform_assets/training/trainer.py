@@ -112,7 +112,7 @@ class Trainer:
                 return self._known(spec, examples, known)
             except (ArtefactError, RegistryError) as error:
                 progress(f"version {known.version} is unusable and will be retrained: {error}")
-                # Give the replacement another fingerprint, so that the next training finds the replacement and not
+                # Give the replacement another fingerprint, so that the next training run finds the replacement and not
                 # this version.
                 parts |= {"instead of": known.digest}
         return self._new(spec, examples, (parts, launched_by), progress)

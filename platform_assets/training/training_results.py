@@ -71,7 +71,7 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Training:
-    """Result of a training.
+    """Result of a training run.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Training:
 
 
 def curve_plots(record: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return plots of the learning curve in a training's record, as PNG bytes by file name.
+    """Return plots of the learning curve in the record of a fit, as PNG bytes by file name.
 
     Without a learning curve, the result is empty.
     """

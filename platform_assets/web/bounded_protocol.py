@@ -1,7 +1,7 @@
 """A connection of the HTTP server, with bounds on request heads, trailers, slow clients and open connections.
 
 uvicorn's httptools parser has no such bounds. If a request exceeds a bound, its connection is closed. If the response
-has not begun yet, the client first gets a problem (RFC 9457).
+has not begun yet, the client first gets problem details (RFC 9457).
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class BoundedProtocol(HttpToolsProtocol):
         )
 
     def _refuse(self, status: HTTPStatus, detail: str, name: str) -> None:
-        """Send a problem unless a response has begun, and close the connection."""
+        """Send problem details unless a response has begun, and close the connection."""
         self._refused = True
         request_id = uuid.uuid4().hex
         host = self.client[0] if self.client else "?"
@@ -257,7 +257,7 @@ class _HeadTooLargeError(Exception):
 
 
 def _answer(status: HTTPStatus, detail: str, name: str, request_id: str) -> bytes:
-    """Return the bytes of a response with a problem. The application cannot respond, as it never sees the request."""
+    """Return the bytes of a problem response. The application cannot respond, as it never sees the request."""
     problem = {
         "type": f"{TYPE}{name}",
         "title": name.replace("-", " ").capitalize(),

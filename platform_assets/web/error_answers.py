@@ -44,7 +44,7 @@ def answer(request: Request, problem: Problem) -> Response:
 
 
 class Problems:
-    """Turns exceptions into problems, without secrets.
+    """Turns exceptions into problem details, without secrets.
 
     Parameters
     ----------

@@ -222,7 +222,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send an ASGI message of the application, or send a problem if the predictions could not be logged."""
+        """Send an ASGI message of the application, or problem details if the predictions could not be logged."""
         if self._is_replaced:
             return
         is_start = message["type"] == "http.response.start"

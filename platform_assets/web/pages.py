@@ -89,7 +89,7 @@ def render(
 
 
 def problem_page(request: Request, problem: Problem) -> Response:
-    """Return a problem as a page. A GET without a session is redirected to the sign-in page."""
+    """Return problem details as a page. A GET without a session is redirected to the sign-in page."""
     if problem.status_code == HTTPStatus.UNAUTHORIZED and request.method == "GET" and request.app.state.decides:
         return from_elsewhere(request) or RedirectResponse(
             f"/sign-in?{urlencode({'next': path_of(request)})}", HTTPStatus.SEE_OTHER

@@ -21,11 +21,11 @@ TYPE = "urn:platform-assets:"
 RETRY_SECONDS = 5
 """Value of `Retry-After` while a dependency is unavailable."""
 MOST_ERRORS = 20
-"""Maximum number of invalid fields that a problem lists; the rest are counted."""
+"""Maximum number of invalid fields that problem details list; the rest are counted."""
 LONGEST_NAME = 100
-"""Maximum number of characters of a field's name in a problem; the rest is cut."""
+"""Maximum number of characters of a field's name in problem details; the rest is cut."""
 LONGEST_PATH = 2_000
-"""Maximum number of characters of a path in a problem; the rest is cut."""
+"""Maximum number of characters of a path in problem details; the rest is cut."""
 REQUEST_ID = "request_id"
 PROBLEM_JSON = "application/problem+json"
 INVALID = "invalid-request"
@@ -77,7 +77,7 @@ EXAMPLES: Mapping[int, tuple[str, str]] = {
     ),
     503: ("database-unavailable", "The platform's database does not respond. Try again in a moment."),
 }
-"""Example of a problem for each status: its type and detail."""
+"""Example of problem details for each status: type and detail."""
 
 
 class Problem(HTTPException):
@@ -121,7 +121,7 @@ class Problem(HTTPException):
 
 
 def problem_response(problem: Problem, path: str, request_id: str) -> JSONResponse:
-    """Return a problem as `application/problem+json`."""
+    """Return problem details as `application/problem+json`."""
     body: dict[str, Any] = {
         "type": f"{TYPE}{problem.name}" if problem.name else "about:blank",
         "title": problem.title,
@@ -163,7 +163,7 @@ def request_id(request: Request) -> str:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of these statuses; each body is a problem."""
+    """Return the OpenAPI responses for status codes; each body contains problem details."""
     return {
         int(status): {
             "description": MEANINGS.get(status, HTTPStatus(status).phrase),

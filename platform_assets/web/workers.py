@@ -101,7 +101,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A process that has ended, and its exit code. The code is negative if a signal ended the process."""
+    """A process that has ended, and its exit code. The code is negative if a signal killed the process."""
 
     place: _Place
     pid: int
@@ -111,7 +111,7 @@ class _Ended:
     @property
     def told(self) -> str:
         how = (
-            f"was ended by {signal.Signals(-self.code).name}" if self.code < 0 else f"ended with exit code {self.code}"
+            f"was killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"ended with exit code {self.code}"
         )
         return f"worker {self.place.number} (process {self.pid}) {how}"
 
@@ -204,7 +204,7 @@ class _Crew:
     def _replace_later(self, ended: _Ended) -> None:
         place, code = ended.place, ended.code
         if not ended.accepted and not any(one.accepts for one in self._places):
-            # The worker itself has logged the reason, unless a signal ended it.
+            # The worker itself has logged the reason, unless a signal killed it.
             if code <= 0:
                 LOG.error("%s before it accepted requests, so the service ends", ended.told)
             self._end_all()
@@ -213,7 +213,7 @@ class _Crew:
         place.deaths = 0 if now - place.forked_at >= STABLE_SECONDS else place.deaths + 1
         pause = min(2.0 ** (place.deaths - 2), LONGEST_PAUSE_SECONDS) if place.deaths > 1 else 0.0
         place.due = now + pause
-        LOG.error("%s; it is replaced %s", ended.told, f"in {pause:g} s" if pause else "now")
+        LOG.error("%s; starting a replacement %s", ended.told, f"in {pause:g} s" if pause else "now")
 
     def _asked_to_stop(self, number: int, _frame: object) -> None:
         self._stop = signal.Signals(number)

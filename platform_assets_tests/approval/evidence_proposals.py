@@ -1,4 +1,4 @@
-"""Proposals with evidence like that of a training."""
+"""Proposals with evidence like that of a training run."""
 
 from __future__ import annotations
 

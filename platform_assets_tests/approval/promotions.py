@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Works:
-    """Ledger, registry, files and promoter, with a method for each step from a training to a promotion."""
+    """Ledger, registry, files and promoter, with a method for each step from training to promotion."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Works:
         return self.registry.register(registration(fingerprint, name=model, digest=digest, plots=PLOTS))
 
     def ask(self, version: ModelVersion, **others: Any) -> Request:
-        """Open a request as a training does."""
+        """Open a request as a training run does."""
         champion = self.ledger.champion(version.name)
         fields: dict[str, Any] = {
             "model": version.name,

@@ -141,7 +141,7 @@ def test_one_message_lists_all_faults_of_the_target_table(place: Place) -> None:
     with pytest.raises(SqlTargetError) as raised:
         place.loader().load(demand(1).to_reader())
     told = str(raised.value)
-    assert "it has no column name (string)" in told
+    assert "it has no column 'name' (string)" in told
     assert "datetime is DATE, which cannot store times" in told
     assert "demand_forecast is" in told
     assert "which cannot store double values" in told

@@ -207,7 +207,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             True,
             (
                 "ROC AUC differs from the champion's by -0.003 (-0.008 to +0.002); "
-                "the interval's lower end must be at least -0.01"
+                "the interval's lower bound must be at least -0.01"
             ),
         ),
         (
@@ -216,7 +216,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             False,
             (
                 "ROC AUC differs from the champion's by +0.030 (-0.0101 to +0.070); "
-                "the interval's lower end must be at least -0.01"
+                "the interval's lower bound must be at least -0.01"
             ),
         ),
         (
@@ -225,7 +225,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             True,
             (
                 "ROC AUC differs from the champion's by +0.000 (+0.000 to +0.000); "
-                "the interval's lower end must be at least 0"
+                "the interval's lower bound must be at least 0"
             ),
         ),
         (
@@ -234,7 +234,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             True,
             (
                 "Brier score differs from the champion's by +0.004 (-0.050 to +0.009); "
-                "the interval's upper end must be at most 0.01"
+                "the interval's upper bound must be at most 0.01"
             ),
         ),
         (
@@ -243,7 +243,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             False,
             (
                 "Brier score differs from the champion's by +0.004 (-0.050 to +0.020); "
-                "the interval's upper end must be at most 0.01"
+                "the interval's upper bound must be at most 0.01"
             ),
         ),
         (
@@ -252,7 +252,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             False,
             (
                 "Recall cannot be compared with the champion's, because there are no positive rows; "
-                "the interval's lower end must be at least -0.01"
+                "the interval's lower bound must be at least -0.01"
             ),
         ),
         (
@@ -261,7 +261,7 @@ def test_a_criterion_can_test_the_exact_lower_bound(caught: int, positives: int,
             False,
             (
                 "ROC AUC differs from the champion's by +0.200 (no interval); "
-                "the interval's lower end must be at least -0.01"
+                "the interval's lower bound must be at least -0.01"
             ),
         ),
     ],

@@ -270,9 +270,9 @@ def test_later_rows_never_move_a_group_from_the_holdout_to_training(
         ([], None, "there are no rows to split"),
         ([5_000_000], None, "none of the groups are held out at a share of 0.2; load data with more groups"),
         (["held"], None, "all of the groups are held out at a share of 0.2"),
-        (["held", 5_000_000], days(0, 1), "the holdout has no test rows on or after 2020-01-02"),
+        (["held", 5_000_000], days(0, 1), "the holdout has no rows on or after 2020-01-02"),
         ([5_000_000, "held"], days(1, 1), "all rows are from one day; a split by time needs two or more days"),
-        (["held", 5_000_000, "held"], days(0, 1, 1), "the holdout has no training rows before 2020-01-02"),
+        (["held", 5_000_000, "held"], days(0, 1, 1), "there are no rows outside the holdout before 2020-01-02"),
         (["held", 5_000_000], [*days(0), None], "1 of 2 rows have no time"),
         (["held", 5_000_000], days(0), "there are 1 times for 2 rows"),
         (["held", 5_000_000], [1, 2], "the times have type int64; convert the column to dates or timestamps"),
@@ -347,5 +347,5 @@ def test_folds_are_independent_of_the_holdout() -> None:
 
 
 def test_a_fold_without_test_rows_is_rejected() -> None:
-    with pytest.raises(TrainingError, match="^fold 2 of 3 has no test rows; load data with more groups$"):
+    with pytest.raises(TrainingError, match="^fold 2 of 3 has no rows; load data with more groups$"):
         folds([GROUPS_BY_FOLD[0][0], GROUPS_BY_FOLD[2][0]], None, 3, 0.25)

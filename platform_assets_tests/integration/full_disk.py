@@ -34,7 +34,7 @@ def main(lake: str, first: str, second: str) -> None:
             "codes": [good.code, full.code, again.code],
             "printed": full.printed,
             "unchanged": before == after and None not in before.values(),
-            "mended": None not in digests(settings).values() and digests(settings) != before,
+            "recovered": None not in digests(settings).values() and digests(settings) != before,
         },
         sys.stdout,
     )

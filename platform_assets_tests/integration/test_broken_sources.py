@@ -1,6 +1,6 @@
 """A run that fails because of its source, database or disk prints a clear message and keeps the last good tables.
 
-The next successful run completes the tables, and does not change those whose source is unchanged.
+The next successful run updates the tables, except those whose source is unchanged.
 """
 
 from __future__ import annotations
@@ -297,4 +297,4 @@ def test_a_run_on_a_full_disk_fails_and_succeeds_after_space_is_freed(
     assert f"no space left on {lake}; free some space and run again" in found["printed"]
     assert "Traceback" not in found["printed"]
     assert found["unchanged"]
-    assert found["mended"]
+    assert found["recovered"]

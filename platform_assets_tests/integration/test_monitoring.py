@@ -170,7 +170,7 @@ def promote_without_file(at: WatchedPlatform) -> None:
     wait_until(lambda: services.live_models.state()[BROKEN_MODEL].failure, "the service failed to load the version")
 
 
-def mend(at: WatchedPlatform, loans: list[str]) -> None:
+def repair(at: WatchedPlatform, loans: list[str]) -> None:
     """Repair all faults that can be repaired immediately."""
     at.load(loans[:-2])
     at.history.ticked(SENSOR, timedelta(0))
@@ -225,7 +225,7 @@ def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recov
         assert {one.partition(" ")[0] for one in at.opened()} == set(KINDS)
         assert_told_once(hook, box, "opened")
         assert_shown(at, address, key)
-        mend(at, loans)
+        repair(at, loans)
         at.look()
         assert set(at.opened()) == FAILED_CHECKS
         recover(at, loans, address, key)

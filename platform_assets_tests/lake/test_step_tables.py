@@ -87,7 +87,7 @@ def test_a_run_is_refused_after_a_newer_run_loaded_the_previous_file_again(shop:
 
     @table_asset(SALES, owners=OWNERS)
     def overtaken(delivery: dg.ResourceParam[Source], engine: dg.ResourceParam[Engine]) -> Landed:
-        """Land the second file. Then restore the first file, and let a newer run load it."""
+        """Land the second file. Then deliver the first file again, and load it in a newer run."""
         landed = land(delivery, engine)
         shop.deliver(GOOD)
         assert shop.run(sales).success

@@ -159,7 +159,7 @@ def test_the_error_for_an_altered_or_missing_encoder_names_its_file(
     # The model is refused, although the unaltered encoder is still open in this process.
     with pytest.raises(ArtefactError, match=f"the sentence encoder's file {digest}.encoder in .* was altered"):
         local.load(saved)
-    # Adding the encoder again, as the next training does, replaces the altered file.
+    # Adding the encoder again, as the next training run does, replaces the altered file.
     assert local.add_encoder(packed) == digest
     assert local.load(saved).features == ("text",)
     file.unlink()

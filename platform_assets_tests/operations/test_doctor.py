@@ -60,7 +60,7 @@ def test_doctor_reports_whether_mlflow_is_healthy(tmp_path: Path) -> None:
     with web_server(503) as address:
         finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=f"http://{address}")
     assert (finding.state, finding.found) == ("broken", f"http://{address} fails its health check with HTTP 503")
-    assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.mend
+    assert "PLATFORM_MLFLOW_TRACKING_URI" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_doctor_warns_if_the_database_role_owns_the_ledger(tmp_path: Path, datab
     limited, owner = (found(doctor._database, tmp_path, database_url=url) for url in (database_url, owner_url))
     assert (limited.state, owner.state) == ("ok", "warning")
     assert "so only triggers protect it" in owner.found
-    assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.mend
+    assert "PLATFORM_MIGRATION_DATABASE_URL" in owner.fix
 
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
@@ -114,7 +114,7 @@ def test_doctor_reports_a_missing_artefact_of_a_champion_as_broken(tmp_path: Pat
     services.close()
     assert finding.state == "broken"
     assert f"{version.digest}.skops" in finding.found
-    assert "platform-assets audit" in finding.mend
+    assert "platform-assets audit" in finding.fix
 
 
 @pytest.mark.requirement("PLT-8", "ARX-5")
@@ -161,7 +161,7 @@ def test_doctor_warns_if_every_user_can_open_the_home(tmp_path: Path) -> None:
     home.mkdir(mode=0o755)
     (home / "something else").touch()
     finding = found(doctor._home, home)
-    assert (finding.state, finding.mend) == ("warning", f"run: chmod 700 '{home}'")
+    assert (finding.state, finding.fix) == ("warning", f"run: chmod 700 '{home}'")
     home.chmod(0o750)
     assert found(doctor._home, home).state == "ok"
 
@@ -369,7 +369,7 @@ def test_doctor_reports_whether_the_executor_can_be_used(
             findings = [*doctor._safely("executor", doctor._executor, services)]
         assert [finding.state for finding in findings] == expected, findings
         if broker == redis_server:
-            assert findings[0].mend == "start a worker with `platform-assets worker steps`"
+            assert findings[0].fix == "start a worker with `platform-assets worker steps`"
             assert findings[1].found == "steps: celery; runs: local (DefaultRunLauncher)"
         else:
             assert "PLATFORM_CELERY_BROKER_URL: Redis does not respond" in findings[0].found

@@ -52,7 +52,7 @@ def measure_requests(services: Services) -> None:
 def test_each_unmet_requirement_is_reported_with_its_fix_and_can_be_met(services: Services) -> None:
     found = examined(services)
     assert not found["version"].is_met
-    assert found["version"].mend == "train it: the job train_breakage_model"
+    assert found["version"].fix == "train it: the job train_breakage_model"
     assert found["approval"].found == "no version was approved and promoted"
 
     publish(services.tables, services.engine, readings(), demo=True)
@@ -66,7 +66,7 @@ def test_each_unmet_requirement_is_reported_with_its_fix_and_can_be_met(services
     assert {"card", "business KPI", "owner", "version", "table versions", "freshness", "audit"} <= met
     assert {"gate", "approval"} <= met
     assert "approved by anna" in found["approval"].found
-    gaps = {name: one.mend for name, one in found.items() if not one.is_met}
+    gaps = {name: one.fix for name, one in found.items() if not one.is_met}
     assert gaps["training data"].startswith("set the sources")
     assert gaps["reproduced"] == "run `platform-assets reproduce breakage_model 1`"
     assert gaps["backup"] == "run `platform-assets backup DIR`, at least every 7 days"
@@ -94,14 +94,14 @@ def test_a_model_trained_on_a_load_that_was_undone_or_erased_is_not_ready(servic
     services.registry.set_tags(version.name, version.version, tags)
     found = examined(services)
     assert found["loads"].found == f"trained on a load that was undone later: {table} version 0"
-    assert found["loads"].mend == "train again: the job train_breakage_model"
+    assert found["loads"].fix == "train again: the job train_breakage_model"
 
     publish(services.tables, services.engine, readings(700))
     for path in services.settings.home.joinpath("lake", table).glob("*.parquet"):
         path.unlink()
     found = examined(services)
     assert "cannot be read any more" in found["table versions"].found
-    assert found["table versions"].mend == "train again: the job train_breakage_model"
+    assert found["table versions"].fix == "train again: the job train_breakage_model"
     assert "fewer rows than at training time" in found["freshness"].found
 
 
@@ -113,7 +113,7 @@ def test_a_model_is_not_ready_without_an_alert_route_for_its_owner(services: Ser
         assert examined(routed)["alerts"].is_met
     other = services.settings.model_copy(update={"alert_routes": SecretStr("team:other=https://hooks.example/risk")})
     with closing(Services(other)) as unrouted:
-        assert examined(unrouted)["alerts"].mend == "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
+        assert examined(unrouted)["alerts"].fix == "set PLATFORM_ALERT_WEBHOOK_URL or PLATFORM_ALERT_ROUTES"
 
 
 @pytest.mark.requirement("PLT-11")

@@ -63,7 +63,7 @@ SPEC = replace(BASE, candidates=(*BASE.candidates, Candidate("vectors", with_vec
 
 
 class Bench:
-    """A trainer with published messages. The encoder is read from a folder."""
+    """A trainer whose table, a set of sample messages, is already published. It reads the encoder from a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced_and_a_signal_to_the_supervisor_ends_all_wor
         wait_until(lambda: f"process {crew.pids()[2]}" in crew.log(), "the supervisor logged the new worker")
         assert crew.end(number) == 0
         assert not any(map(is_alive, (*first.values(), *crew.pids().values())))
-    assert f"worker 2 (process {first[2]}) was ended by SIGKILL; it is replaced now" in crew.log()
+    assert f"worker 2 (process {first[2]}) was killed by SIGKILL; starting a replacement now" in crew.log()
 
 
 def test_make_up_waits_longer_than_the_service_needs_to_stop_its_workers() -> None:
@@ -91,7 +91,10 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
 @pytest.mark.requirement("SRV-1")
 @pytest.mark.parametrize(
     ("behaviour", "code", "told"),
-    [("cannot start", 7, "worker 1 cannot start\n"), ("killed at start", 1, "was ended by SIGKILL before it accepted")],
+    [
+        ("cannot start", 7, "worker 1 cannot start\n"),
+        ("killed at start", 1, "was killed by SIGKILL before it accepted"),
+    ],
 )
 def test_the_service_ends_and_logs_the_reason_once_if_workers_cannot_start(
     behaviour: str, code: int, told: str, tmp_path: Path
@@ -109,16 +112,16 @@ def test_a_worker_that_cannot_start_is_restarted_after_a_pause_if_another_worker
         pids = crew.pids()
         assert list(pids) == [1]
         assert is_alive(pids[1])
-        assert crew.log().count("it is replaced now") == 1
-        assert "it is replaced in 1 s" in crew.log()
+        assert crew.log().count("starting a replacement now") == 1
+        assert "starting a replacement in 1 s" in crew.log()
         assert crew.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.requirement("SRV-1")
 def test_a_worker_that_keeps_dying_is_replaced_after_longer_and_longer_pauses(tmp_path: Path) -> None:
     with crew_of(1, tmp_path, "dies") as crew:
-        wait_until(lambda: "it is replaced in 2 s" in crew.log(), "the worker had died three times")
-        assert "it is replaced in 1 s" in crew.log()
+        wait_until(lambda: "starting a replacement in 2 s" in crew.log(), "the worker had died three times")
+        assert "starting a replacement in 1 s" in crew.log()
         assert crew.end(signal.SIGTERM) == 0
 
 

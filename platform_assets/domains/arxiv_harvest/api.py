@@ -184,7 +184,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.get("/results", response_model=list[Result], responses={200: {"content": {JSON: {"example": [_PAPER]}}}})
     def list_results(request: Request, page: PageNumber = 0, items_per_page: ItemsPerPage = 10) -> Response:
-        """List the stored results page by page, ordered by time of storage, then by position in their query."""
+        """List the stored results page by page, ordered by time of storage, then by position in the query's results."""
         rows, total = stored.results(page, items_per_page)
         shown = Page(page, items_per_page, total, request.url.path, request.query_params.multi_items())
         return Response(_json([asdict(row) for row in rows]), headers=dict(shown.headers), media_type=JSON)

@@ -1,4 +1,4 @@
-"""The memory of a column, filled part by part with Arrow arrays."""
+"""Preallocated buffers of a column, filled incrementally with Arrow arrays."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class ColumnSpace:
-    """Memory of a column, allocated once and filled part by part.
+    """Buffers of a column, allocated once and filled incrementally with Arrow arrays.
 
-    Keeping the parts and joining them at the end would need twice the memory.
+    Keeping the arrays and joining them at the end would need twice the memory.
 
     Parameters
     ----------
     kind
-        The type of the parts.
+        The type of the arrays.
     facts
         Numbers of values, nulls and bytes of text.
     """

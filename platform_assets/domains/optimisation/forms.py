@@ -25,7 +25,7 @@ LARGEST_EXACT = 1 << 53
 
 
 class Facts:
-    """Facts about the values of a column, collected part by part.
+    """Facts about the values of a column, collected incrementally.
 
     Parameters
     ----------

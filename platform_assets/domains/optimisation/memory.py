@@ -91,7 +91,7 @@ def _learners(
 
 
 class _Plan:
-    """The second pass for one column: encodes the values, part by part, in the form that was chosen.
+    """The second pass for one column: encodes the values incrementally, in the chosen form.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ _TRUE, _FALSE = ("True", "true", "TRUE"), ("False", "false", "FALSE")
 
 
 class TextColumn:
-    """Infers the type of a text column, part by part. A repeated text costs only a look-up.
+    """Infers the type of a text column incrementally. A repeated text costs only a look-up.
 
     Parameters
     ----------

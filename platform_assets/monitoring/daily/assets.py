@@ -106,7 +106,7 @@ def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.Assets
     ) -> Frame:
         """Daily measurements of each model: predictions, requests, drift, performance and ages.
 
-        Each run measures the days since the last measurement, and today up to the time of the run.
+        Each run adds measurements for every day since the previous run, and for today until the run.
         """
         history, now = read_days(tables, MODEL_DAYS), datetime.now(UTC)
         return measure_models(model_sources, models, history, per_check, now, context.run.run_id)

@@ -73,7 +73,8 @@ class Reference:
         """
         if missing := [name for name in self.spec.feature_names if name not in rows.columns]:
             table = self.spec.incoming.table if self.spec.incoming else "the table"
-            raise TableError(f"{table} has no column {', '.join(missing)}, which is a feature of {self.spec.key}")
+            names = ", ".join(map(repr, missing))
+            raise TableError(f"{table} has no column {names}, which is a feature of {self.spec.key}")
         features = feature_frame(rows, self.spec)
         return dict(_of_features(features)) | {PROBABILITY: probabilities(self.model, features)}
 

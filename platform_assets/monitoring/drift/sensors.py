@@ -1,4 +1,4 @@
-"""The sensor that launches an evaluation or a training after a drift alarm."""
+"""The sensor that launches an evaluation or a training run after a drift alarm."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Literal

@@ -345,7 +345,7 @@ def _last_of(connection: Connection, cause: str) -> Incident | None:
 
 
 def _touch(connection: Connection, last: Incident, values: dict[str, Any]) -> None:
-    """Store that the problem of an open incident was reported again. The count increases only for a new event."""
+    """Record another report of an open incident. `seen` increases only if the occurrence is new."""
     if last.closed_at is not None:
         return
     is_new = bool(values["occurrence"]) and values["occurrence"] != last.occurrence

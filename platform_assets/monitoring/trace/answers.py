@@ -71,7 +71,7 @@ class FoundAnswer:
 def find_answers(
     connect: Connect, declared: Sequence[TracedAnswers], wanted: str, number: int | None, most: int
 ) -> tuple[list[FoundAnswer], int]:
-    """Find the answers with an id. Return some of them, and their total number.
+    """Find the answers recorded under an id. Return some of them, and their total number.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ class ModelRecords:
     ledger
         Ledger of decisions about models.
     registry
-        Registry of model versions, with their trainings.
+        Registry of model versions, with the records of their training.
     artefacts
         Store of the models' artefacts.
     """

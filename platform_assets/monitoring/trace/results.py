@@ -228,7 +228,7 @@ class TracedTable:
 
 @dataclass(frozen=True)
 class Trace:
-    """The origin of the answers with an id: source rows, tables and models.
+    """The origin of the answers recorded under an id: source rows, tables and models.
 
     Attributes
     ----------

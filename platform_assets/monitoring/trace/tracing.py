@@ -1,4 +1,4 @@
-"""Assemble a trace: the answers with an id, and the rows, tables and models from which they were computed."""
+"""Assemble a trace: the answers recorded under an id, and the rows, tables and models that produced them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Tracer:
     records: ModelRecords
 
     def trace(self, wanted: str, number: int | None = None) -> Trace:
-        """Trace the answers with an id.
+        """Trace the answers recorded under an id.
 
         Parameters
         ----------

@@ -89,7 +89,7 @@ def test_the_real_history_is_loaded_completely(services: Callable[..., Services]
 
 @pytest.mark.requirement("SEN-5")
 def test_training_and_prediction_jobs_share_no_table_and_no_pool() -> None:
-    """With a shared table or pool, the nightly training and the predictions of files would wait for each other."""
+    """With a shared table or pool, the nightly training run and the predictions of files would wait for each other."""
     found = definitions.defs()
     train = found.resolve_job_def("train_sensor_maintenance_model")
     assert train.asset_layer.executable_asset_keys == {

@@ -111,7 +111,7 @@ def test_if_new_rows_cannot_be_measured_the_check_fails_with_the_reason(
     result = checked(station, instance)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert result.description is not None
-    assert result.description.startswith("not measured: somewhere/readings_incoming has no column noise")
+    assert result.description.startswith("not measured: somewhere/readings_incoming has no column 'noise'")
 
 
 class Watcher:

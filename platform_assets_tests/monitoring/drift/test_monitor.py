@@ -137,7 +137,7 @@ def test_nothing_is_measured_without_new_rows_or_a_model_version(bench: Bench, s
 
 def test_the_error_for_a_missing_feature_names_the_table_and_the_column(station: Station) -> None:
     station.arrive(batch("a.csv").drop(columns="noise"))
-    with pytest.raises(TableError, match=r"somewhere/readings_incoming has no column noise, which is a feature of"):
+    with pytest.raises(TableError, match=r"somewhere/readings_incoming has no column 'noise', which is a feature of"):
         station.measure()
     with pytest.raises(TrainingError, match="declares no table of new rows"):
         station.monitor.measure(ONE_CANDIDATE, "a run")
