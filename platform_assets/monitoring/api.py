@@ -251,6 +251,7 @@ def router(services: Services) -> APIRouter:
                     lambda: services.labels,
                     lambda: services.database,
                     lambda: services.incidents,
+                    lambda: services.drift_history,
                 )
             )
         )

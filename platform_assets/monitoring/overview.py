@@ -12,6 +12,8 @@ from platform_assets.monitoring.daily.measurements import newest
 from platform_assets.monitoring.daily.report import told
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
 from platform_assets.monitoring.daily.series import MODEL_CHECKS, MODEL_SERIES, TABLE_CHECKS, TABLE_SERIES
+from platform_assets.monitoring.drift.history import Stream
+from platform_assets.monitoring.drift.verdict import newest_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from platform_assets.base.frames import Frame
     from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.monitoring.drift.history import DriftHistory
+    from platform_assets.training.model_spec import ModelSpec
 
 SHOWN = timedelta(days=90)
 _OVERVIEW = "predictions"
@@ -78,32 +82,35 @@ class TableAlarm:
     told: str
 
 
-def models(tables: TableStore, names: Iterable[str]) -> list[WatchedModel]:
+def models(tables: TableStore, drift: DriftHistory, specs: Iterable[ModelSpec]) -> list[WatchedModel]:
     """Return the content of the overview: all models, starting with those that have a failed check.
 
     Raises
     ------
-    TableError
-        The lake cannot be read.
+    TableError, DatabaseError
+        The lake or the drift history cannot be read.
     """
     days = read_days(tables, MODEL_DAYS, since=_since())
     found = []
-    for name in sorted(names):
-        own = None if days is None else days[days["subject"] == name]
+    for spec in specs:
+        own = None if days is None else days[days["subject"] == spec.name]
         if own is None or own.empty:
-            found.append(WatchedModel(name, None, (), None))
-            continue
-        alarms = tuple(one for one in _results(own) if one.passed is False)
-        found.append(WatchedModel(name, own["day"].max(), alarms, next(iter(_charts(own, [_OVERVIEW])), None)))
-    return sorted(found, key=lambda one: not one.alarms)
+            results, measured, drawn = _new_rows(drift, spec), None, None
+        else:
+            results, measured = [*_results(own), *_new_rows(drift, spec)], own["day"].max()
+            drawn = next(iter(_charts(own, [_OVERVIEW])), None)
+        alarms = tuple(one for one in results if one.passed is False)
+        found.append(WatchedModel(spec.name, measured, alarms, drawn))
+    return sorted(found, key=lambda one: (not one.alarms, one.name))
 
 
-def model(tables: TableStore, name: str) -> tuple[list[Result], list[Chart]]:
+def model(tables: TableStore, drift: DriftHistory, spec: ModelSpec) -> tuple[list[Result], list[Chart]]:
     """Return the newest results of a model's checks, and its charts."""
-    own = read_days(tables, MODEL_DAYS, name, _since())
+    own = read_days(tables, MODEL_DAYS, spec.name, _since())
+    new_rows = _new_rows(drift, spec)
     if own is None or own.empty:
-        return [], []
-    return _results(own), sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
+        return new_rows, []
+    return [*_results(own), *new_rows], sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
 
 
 def table_alarms(tables: TableStore) -> list[TableAlarm]:
@@ -135,6 +142,16 @@ def _results(own: Frame) -> list[Result]:
             message = told(alarmed, rows, MODEL_SERIES)
             found.append(Result(check.name, check.description, check.severity, message, alarmed.empty))
     return found
+
+
+def _new_rows(drift: DriftHistory, spec: ModelSpec) -> list[Result]:
+    """Return the result of the drift check of the model's table of new rows, if it declares one."""
+    if spec.incoming is None:
+        return []
+    table = spec.incoming.table
+    passed, message = newest_verdict(drift, Stream(spec.name, table))
+    description = f"The newest rows of {table} have the same distribution as the training rows. Checked on arrival."
+    return [Result("new_rows_are_as_in_training", description, "warn", message, passed)]
 
 
 def _charts(own: Frame, names: Sequence[str]) -> Iterable[Chart]:

