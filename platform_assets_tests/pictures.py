@@ -3,7 +3,7 @@
 Before that, prepare a new home, so that every picture shows some content:
 
 1. Run `make run`, then `platform-assets demo story credit_risk_model`.
-2. Run `PLATFORM_AUTOMATION=off make up`, so that no schedule or sensor changes what the pictures show.
+2. Run `make up`. Its schedules and sensors do not change what the pictures show.
 3. Run `platform-assets keys add anna-laptop --owner anna --scope read --scope approve`, and put the key in
    `PLATFORM_API_KEY`.
 """

@@ -5,13 +5,14 @@ Each server runs in a separate process group and writes to a log file. `servers.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.web.http_server import SECONDS_TO_FINISH
@@ -143,10 +144,12 @@ class Supervisor:
         ServerEnded
             A server ended. The message contains the last lines of its log.
         """
+        self._logs.mkdir(parents=True, exist_ok=True)
+        for server in self._servers:
+            self._stop_leftover(server)
         for server in self._servers:
             if server.port is not None:
                 demand_free(server.name, server.port)
-        self._logs.mkdir(parents=True, exist_ok=True)
         for server in self._servers:
             self._log(server).write_bytes(b"")
         for server in self._servers:
@@ -167,15 +170,47 @@ class Supervisor:
         self._say(f"stopping: {self._stopping} was received")
 
     def _start(self, server: Server) -> None:
-        with self._log(server).open("ab") as log:
-            self._running[server.name] = subprocess.Popen(  # noqa: S603 - the commands are our own
+        with self._log(server).open("ab") as log, self._mark(server).open("a+") as mark:
+            # The server inherits the locked file, so the lock is held exactly as long as the server runs.
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 server.command,
                 env=os.environ | dict(server.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=[mark.fileno()],
             )
+            self._running[server.name] = process
+            mark.truncate(0)
+            mark.write(str(process.pid))
+
+    def _stop_leftover(self, server: Server) -> None:
+        """Stop a server that still runs because its supervisor was killed."""
+        with self._mark(server).open("a+") as mark:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            asked, group = False, ""
+            while not _locks(mark):
+                mark.seek(0)
+                group = mark.read()
+                if time.monotonic() > deadline or not group.isdecimal():
+                    raise PlatformError(
+                        f"{server.name} of an earlier `platform-assets up` that was killed still runs; stop process "
+                        f"{group or 'unknown'} first"
+                    )
+                if not asked:
+                    self._say(f"stopping {server.name} of an earlier `platform-assets up` that was killed")
+                    _signal_group(int(group), signal.SIGTERM)
+                    asked = True
+                time.sleep(POLL_SECONDS)
+            if asked:
+                # Its child processes may still run.
+                _signal_group(int(group), signal.SIGKILL)
+
+    def _mark(self, server: Server) -> Path:
+        """Return the file that a running server keeps locked, and that contains its process id."""
+        return self._logs / f"{server.name}.pid"
 
     def _log(self, server: Server) -> Path:
         return self._logs / f"{server.name}.log"
@@ -193,7 +228,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         for process in reversed(self._running.values()):
-            _signal_group(process, signal.SIGTERM)
+            _signal_group(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE_SECONDS
         for name, process in self._running.items():
             while process.poll() is None and time.monotonic() < deadline:
@@ -201,15 +236,23 @@ class Supervisor:
             if process.poll() is None:
                 self._say(f"{name} did not stop within {PATIENCE_SECONDS:g} s and was killed")
             # Kill the group even if the server has ended, because its child processes may still run.
-            _signal_group(process, signal.SIGKILL)
+            _signal_group(process.pid, signal.SIGKILL)
             process.wait()
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _signal_group(group: int, number: signal.Signals) -> None:
     try:
-        os.killpg(process.pid, number)
+        os.killpg(group, number)
     except ProcessLookupError:
         return
+
+
+def _locks(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _answers(server: Server) -> bool:

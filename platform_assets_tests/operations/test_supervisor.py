@@ -103,6 +103,22 @@ def test_if_one_server_dies_all_servers_stop_and_its_last_log_lines_are_shown(tm
     everyone_is_gone(tmp_path)
 
 
+def test_after_a_kill_the_next_start_stops_the_servers_that_still_run(tmp_path: Path, ports: list[int]) -> None:
+    killed = supervised(tmp_path, ports)
+    said_when_all_answer(killed)
+    killed.kill()
+    killed.communicate(timeout=30)
+    assert len(processes_naming(tmp_path)) == 4  # two web servers, parent and its child
+    process = supervised(tmp_path, ports)
+    said = said_when_all_answer(process)
+    names = (*(f"web {port}" for port in ports), "parent")
+    assert said[:3] == [f"stopping {name} of an earlier `platform-assets up` that was killed" for name in names]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    everyone_is_gone(tmp_path)
+
+
 def test_if_a_port_is_in_use_the_error_names_it_and_no_server_starts(tmp_path: Path, ports: list[int]) -> None:
     with closing(socket.create_server(("127.0.0.1", ports[1]))):
         process = supervised(tmp_path, ports)
@@ -110,4 +126,4 @@ def test_if_a_port_is_in_use_the_error_names_it_and_no_server_starts(tmp_path: P
     assert process.returncode == 1
     assert said == ""
     assert f"web {ports[1]} cannot listen on port {ports[1]} of 127.0.0.1 (Address already in use); stop the" in errors
-    assert not (tmp_path / "logs").exists()
+    assert not list(tmp_path.glob("logs/*.log"))
