@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +14,8 @@ from platform_assets.base.logs import quiet_libraries
 from platform_assets.landing.commands import demo
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from platform_assets.operations.run_report import Outcome, Report
     from platform_assets.settings import Settings
 
@@ -193,11 +196,20 @@ def upkeep(context: typer.Context) -> None:
     for event in result.all_events:
         name = str(event.step_key).replace("_", " ")
         if event.is_step_success:
-            say(f"{name}: {result.output_for_node(str(event.step_key))}")
+            say(f"{name}: {removed_summary(result.output_for_node(str(event.step_key)))}")
         elif event.is_step_failure:
             say(f"{name}: FAILED: {reason(event.step_failure_data.error)}")
     if not result.success:
         raise typer.Exit(1)
+
+
+def removed_summary(found: int | Sequence[str] | Mapping[str, int]) -> str:
+    """Describe what a step of `upkeep` removed, without the zeros of a mapping."""
+    if isinstance(found, int):
+        return str(found)
+    if isinstance(found, Mapping):
+        found = [f"{name} {count}" for name, count in found.items() if count]
+    return ", ".join(found) or "0"
 
 
 @commands.command()

@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from platform_assets.base.command_line import Context, out
 from platform_assets.base.errors import PlatformError
-from platform_assets.operations.commands import commands, quarantine_summary
+from platform_assets.operations.commands import commands, quarantine_summary, removed_summary
 from platform_assets.operations.run_report import Outcome
 from platform_assets.services import Services
 from platform_assets.settings import Settings
@@ -99,3 +99,11 @@ def test_the_quarantine_summary_counts_rows_by_check(
     count: int, checks: dict[str, int], demo: bool, expected: str
 ) -> None:
     assert quarantine_summary(Outcome("loans", quarantined=count, quarantined_by=checks, demo=demo)) == expected
+
+
+@pytest.mark.parametrize(
+    ("removed", "told"),
+    [(3, "3"), ([], "0"), (["a", "b"], "a, b"), ({"loans": 0, "papers": 2}, "papers 2"), ({"loans": 0}, "0")],
+)
+def test_upkeep_names_what_a_step_removed_without_zeros(removed: Any, told: str) -> None:
+    assert removed_summary(removed) == told
