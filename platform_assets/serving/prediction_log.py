@@ -358,7 +358,7 @@ class LogSink:
         return 0
 
     def close(self) -> None:
-        """Do nothing, because no connection is open."""
+        """Do nothing, because this sink opens no connection."""
 
 
 def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -> int:
