@@ -58,7 +58,7 @@ select count(*), count(*) filter (where agrees), count(distinct request_id), min
     percentile_cont(array[0.5, 0.9, 0.99, 1]) within group (order by abs(score - champion_score))
 from platform.shadow_predictions where approval_id = %s
 """
-# Select the newest of the rows with the same two scores, such as repeated requests for one client.
+# If several rows have the same two scores, for example from repeated requests for one client, select only the newest.
 _DISAGREEMENTS = b"""
 select request_id, item, champion_score, score, agrees
 from (
