@@ -1,8 +1,8 @@
 """The scores of shadows in the database, and the reports about them.
 
 `platform.shadow_predictions` has the scored rows, and `platform.shadow_losses` counts rows that were not scored. A
-report summarises both for one approval request and is recorded in the ledger, which keeps it forever. It names HTTP
-requests, but no item such as a client, because nothing can be erased from the ledger.
+report summarises both for one approval request and is recorded in the ledger, which keeps it forever. Because
+nothing can be erased from the ledger, reports name HTTP requests, but no items such as clients.
 """
 
 from __future__ import annotations

@@ -107,8 +107,8 @@ class StoredPredictions:
     def add(self, connection: psycopg.Connection[Any], rows: Iterable[Sequence[Any]]) -> datetime:
         """Insert predictions in the caller's transaction, and return their time.
 
-        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that a
-        reader that has read up to a time misses no earlier row.
+        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that no
+        row with an earlier time appears after a reader has read a later one.
 
         Parameters
         ----------
