@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FLOW_SECONDS = 600
-"""Time that a person has to sign in at the provider."""
+"""Time limit for the sign-in at the provider."""
 LEEWAY_SECONDS = 60
 """Difference allowed between the clocks of the provider and of this machine."""
 FRESH_SECONDS = 3_600.0
