@@ -17,7 +17,7 @@ BLIND_PACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Approved:
-    """The approved version of a model, which is to be served.
+    """The approved version of a model. This is the version to serve.
 
     Attributes
     ----------

@@ -213,7 +213,7 @@ class PredictionLog:
             self._sink.close()
 
     def _is_over(self) -> bool:
-        """Wait until there is something to write; return whether the log was closed and is empty."""
+        """Wait before the next batch; return whether the log was closed and its queue is empty."""
         if self._before_answer:
             self._added.wait()
             self._added.clear()

@@ -177,9 +177,11 @@ class LedgerShadows:
 
 
 def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
-    """Return whether a report is due: when the shadow's running time has about doubled, at least daily, and at its end.
+    """Return whether a report is due.
 
-    There should be few reports, because the ledger keeps them forever.
+    The first report is due `FIRST_REPORT` after the start of the shadow. A further report is due when the running time
+    has about doubled since the last one, but no later than `LONGEST_GAP` after it. The final report is due
+    `LAST_REPORT` after the end of the shadow. There should be few reports, because the ledger keeps them forever.
 
     Parameters
     ----------
