@@ -390,7 +390,7 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
 
 
 def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows in the order of `COLUMNS`, without the columns `batch` and `place`, with values that PostgreSQL can store."""
+    """Yield the rows with values that PostgreSQL can store, in the order of `COLUMNS`, without `batch` and `place`."""
     for one in answers:
         who = as_json(one.caller), as_json(one.request_id)
         of_all = (one.at, one.model, one.version, one.approval_id, *who)

@@ -68,8 +68,8 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
-# The log stores a row's place in its batch, not in its request. Subtract the place of the request's first row, because
-# all rows of a request are in one batch, in order.
+# The log stores a row's place in its batch, not in its request. Subtracting the place of the request's first row gives
+# the place in the request, because all rows of a request are in one batch, in order.
 _OF_ANSWER = b"""
 select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
 from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
