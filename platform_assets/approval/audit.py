@@ -154,7 +154,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
         *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
-    # Do not report that an altered row breaks a rule, because the alteration already explains this.
+    # Do not report rule violations of rows that are already reported as altered, because the alteration explains them.
     named = {one.row for one in found}
     for number, sequence, told in rule_findings(
         written.events, written.journal, written.requests, adopted_until(written.journal)
