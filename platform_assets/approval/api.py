@@ -231,7 +231,8 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
         response_model=RequestWithEvidence,
         responses={
             303: {
-                "description": "The decision from the form was recorded. The response redirects to the page of the request."
+                "description": "The decision from the form was recorded. "
+                "The response redirects to the page of the request."
             },
             **documented(404, 409, 413, 415),
         },

@@ -94,7 +94,7 @@ class WrittenLedger:
         For each plot: number of the request, file name, whether the plot exists, whether the request names it, and
         whether its digest equals the digest in the request.
     rows
-        Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
+        Rows that need journal entries, by kind and subject; see `journal_audit.read_rows`.
     disabled
         Table and name of each disabled trigger.
     requests

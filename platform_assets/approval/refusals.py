@@ -62,7 +62,7 @@ _ABOUT_LEDGER = {
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
-    "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
+    "shadow_days": "{thing}: the shadow's duration must be 1 to 31 days",
     "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; open a new "
     "request: `platform-assets decide request MODEL VERSION`",
     "no_champion": "{thing}: {model} has no champion, so there are no predictions that a shadow could be compared "
