@@ -272,8 +272,8 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     """Return the requests whose promotion or rollback is not complete, by run key.
 
     They are read from the ledger, because Dagster's storage may be lost. The run key contains the number of the
-    attempt, because Dagster never launches a run key twice. While MLflow is unreachable, a new attempt starts every
-    `RETRY_SECONDS`.
+    attempt, because Dagster never launches two runs with the same run key. While MLflow is unreachable, a new attempt
+    starts every `RETRY_SECONDS`.
 
     Parameters
     ----------

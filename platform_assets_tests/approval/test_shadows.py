@@ -143,8 +143,8 @@ def test_the_reason_why_a_shadow_ended_is_reported(changes: dict[str, Any], ende
 def test_a_shadow_that_cannot_run_is_refused_and_the_error_names_the_fix(office: Office) -> None:
     cases: list[tuple[int, int, Actor, str]] = [
         (1, 3, ANNA, "version 1 has no pending request .*pending versions: 2.*decide request"),
-        (2, 0, ANNA, "a shadow runs for 1 to 31 days"),
-        (2, 32, ANNA, "a shadow runs for 1 to 31 days"),
+        (2, 0, ANNA, "the shadow's duration must be 1 to 31 days"),
+        (2, 32, ANNA, "the shadow's duration must be 1 to 31 days"),
         (2, 3, Actor("anna", "pa_wrong"), "the key is unknown or revoked"),
         (2, 3, Actor("a\u202eb"), "control or invisible characters"),
     ]

@@ -82,7 +82,7 @@ LOANS = TableSchema(
         is_within("loan_date", FIRST_LOAN, LAST_DATE),
         is_within("birthday", FIRST_BIRTHDAY, LAST_DATE),
         is_after("loan_date", "birthday"),
-        # Set no upper bound, because a start after the loan, for example in 3021, means no job.
+        # Set no upper bound, because a job that starts after the loan, for example in 3021, means no job.
         is_after("job_start_date", "birthday"),
         is_positive("loan_amount", at_most=HIGHEST_AMOUNT),
         is_positive("amt_income_total", at_most=HIGHEST_AMOUNT),
