@@ -377,7 +377,7 @@ class Zone:
             return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
-        """Return the files whose rows are in the lake and have not been processed, oldest first."""
+        """Return the unprocessed files whose rows are in the lake, oldest first."""
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:
