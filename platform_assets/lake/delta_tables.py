@@ -256,7 +256,7 @@ class TableStore:
         Raises
         ------
         TableError
-            The rows lack a column of the table, a column has another type than in the table, or one of the errors of
+            The rows lack a column of the table, a column's type differs from the table's, or one of the errors of
             `publish` occurs.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))

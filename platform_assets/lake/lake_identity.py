@@ -1,6 +1,6 @@
 """The binding of a database to a lake.
 
-A process that uses a lake of another database fails before it writes to the lake or the database.
+A process whose lake belongs to another database fails before it writes to the lake or the database.
 The lake has a file with its identity, and the database contains the identity of its lake. The first process that opens
 a new database and a new lake binds them.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
-"""Interval in which the server checks whether it has to stop."""
+"""Interval at which the server checks whether it has to stop."""
 PIECE = b" " * (1 << 20)
 
 

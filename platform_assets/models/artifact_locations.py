@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 _DEFAULT = "Default"
-"""MLflow's own experiment, which it creates below the current folder."""
+"""Name of MLflow's own experiment, which MLflow creates under the current folder."""
 _EXPERIMENTS = "select experiment_id, name, artifact_location from experiments"
 _RUNS = """
 select r.run_uuid, r.artifact_uri, e.name from runs r join experiments e on e.experiment_id = r.experiment_id
