@@ -183,7 +183,7 @@ class ArtefactStore:
         named
             Digests of the models and encoders to keep.
         before
-            Files written at or after this time are kept too, because training stores a model before it registers it.
+            Files written at or after this time are kept too, because training stores a model before registering it.
 
         Raises
         ------
