@@ -103,9 +103,9 @@ def _no_table(inspector: Inspector, target: SqlTarget, table: tuple[str | None, 
 
 
 def _names(wanted: Sequence[str], there: Sequence[str]) -> dict[str, str | None]:
-    """Return the target's spelling of each column, or None if the target does not have the column.
+    """Return the target's spelling of each column, or None if no name matches.
 
-    Names match if they are identical. If none is identical, case is ignored, but then exactly one name must match.
+    An identical name always matches. Without one, case is ignored, but then exactly one name must match.
     """
     folded: dict[str, list[str]] = {}
     for name in there:

@@ -279,7 +279,7 @@ class Zone:
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
         unread, now = self.files.unread(self.settle_seconds), clock()
-        # Allow at least as much time for reading as the listing took. Each scan lists the whole zone, so if each read
+        # Allow at least as much time for reading as the listing took. Each scan lists the whole zone. If a scan read
         # only a few files, the total cost of listing would grow with the square of the number of files.
         end = now + max(seconds, now - began)
         for name, look in unread.items():

@@ -28,7 +28,7 @@ _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
 """Maximum size of a table's rows as text, as a multiple of the size of the file. Larger tables are refused.
 
-Rows can be larger than the file only if a column has a default value, which the file stores once for all rows.
+Rows can exceed this size only if a column has a default value, which the file stores once for all rows.
 """
 
 
