@@ -31,7 +31,7 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Each type, given by the Ibis method that tests for it, with the pattern of the texts that are values of this type."""
+"""Pairs: the Ibis method that tests for a type, and the pattern of the texts that are values of this type."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number above which a float cannot represent every whole number, by float type."""
 

@@ -207,7 +207,7 @@ def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
 
 
 def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
-    """Whether a file changed while it was read: its facts differ, or its size is not the `read` number of bytes."""
+    """Whether a file changed while it was read: its facts differ, or its size is not the number of bytes read."""
     return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 

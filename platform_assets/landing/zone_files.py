@@ -126,7 +126,7 @@ class Waiting:
     absent
         Contents that were removed from the zone before a run took them.
     landed
-        Contents whose rows are in the lake and are not processed yet.
+        Unprocessed contents whose rows are in the lake.
     set_aside
         Contents that cannot be used.
     unread
@@ -286,7 +286,7 @@ class ZoneFiles:
             )
 
     def waiting(self) -> Waiting:
-        """Count the contents in each state except `processed`, the unread files and the unreadable files."""
+        """Count the unread files, the unreadable files, and the contents in each state except `processed`."""
         [counts] = self._rows(_COUNT, self.zone)
         [unread] = self._rows(_COUNT_UNREAD, self.zone)
         return Waiting(*counts, *unread)
