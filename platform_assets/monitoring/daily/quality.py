@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.025
-"""Smallest increase of the share of disagreements that counts as worse."""
+"""Largest tolerated increase of the share of disagreements, compared with the holdout."""
 STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
