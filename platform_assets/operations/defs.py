@@ -83,7 +83,7 @@ def remove_landed_files(
 
 
 @dg.op(
-    description="Delete old runs from Dagster's history. Of runs that made an asset, delete only log lines and old "
+    description="Delete old runs from Dagster's history. For runs that made an asset, delete only log lines and old "
     "check results."
 )
 def forget_old_runs(
