@@ -51,7 +51,7 @@ A model has at most one of the two.
 
 @dataclass(frozen=True)
 class ModelSources:
-    """Databases and services from which models are measured."""
+    """Databases and services from which the measurements of models are computed."""
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
     engine: Engine

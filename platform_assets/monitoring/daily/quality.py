@@ -1,6 +1,6 @@
 """Agreement of a champion's predictions with their labels, and evidence that the champion is worse than on the holdout.
 
-The test is a betting test, which is valid although labels arrive late and in batches. For each new label, it bets that
+The test is a betting test, which is valid even if labels arrive late and in batches. For each new label, it bets that
 predictions disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as
 in `monitoring/drift/evidence.py`.
 """
