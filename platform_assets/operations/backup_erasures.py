@@ -1,4 +1,4 @@
-"""Store a list of all erasures of personal data with each backup, so that a restore of the backup repeats them."""
+"""Store a list of all erasures of personal data with each backup on this machine. A restore repeats these erasures."""
 
 from __future__ import annotations
 

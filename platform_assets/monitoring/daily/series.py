@@ -138,8 +138,8 @@ TABLE_CHECKS = (
     Check(COLUMNS, "The columns and their types are the same as in the previously measured version."),
     Check(
         DISTRIBUTION,
-        "The mean and spread of each numeric column, and the share of the most frequent value in each other column, "
-        "are similar to earlier versions.",
+        "The mean and spread of each numeric column, and the share of the most frequent value of each non-numeric "
+        "column, are similar to earlier versions.",
     ),
 )
 TABLE_SERIES = {

@@ -29,7 +29,7 @@ WINDOW = 56
 GAP = 7
 """Number of values before the tested value that are left out of the comparison.
 
-Without this gap, the first values during a fault would soon shift the mean with which the later ones are compared.
+Without this gap, the first values during a fault would soon shift the mean with which later values are compared.
 """
 FEWEST = 28
 """Minimum number of earlier values for a test. With fewer values, there would be too many false alarms."""

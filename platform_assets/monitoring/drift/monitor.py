@@ -36,7 +36,8 @@ ROWS_AT_ONCE = 500_000
 LATE = timedelta(days=1)
 """Batches that arrived up to this long before the newest measured batch are still measured.
 
-Without this allowance, a batch would be missed if it became visible only after a batch that arrived later was measured.
+Without this allowance, a batch would be missed if it became visible after a batch with a later arrival time had already
+been measured.
 """
 
 

@@ -76,8 +76,8 @@ def write(
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
     """Store messages that an incident was opened or reopened.
 
-    Messages about the last closure that no process has tried to send yet are deleted first. The receivers of the
-    deleted messages get no new message, because they do not know that the incident was closed.
+    A message about the last closure is deleted first if no process has tried to send it yet. Its receiver then gets no
+    new message, because the receiver does not know that the incident was closed.
     """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
