@@ -47,7 +47,10 @@ def drift_check(spec: ModelSpec, incoming: Incoming) -> dg.AssetChecksDefinition
 
 
 def verdict(history: DriftHistory, stream: Stream, measurement: Measurement) -> tuple[bool, str]:
-    """Return whether the check passes and a one-line summary. It passes if the newest measurement raised no alarm."""
+    """Return whether the check passes, and a one-line summary.
+
+    The check passes if the newest measurement raised no alarm.
+    """
     newest = history.of_newest_measurement(stream)
     if not newest:
         return True, f"nothing has been measured yet: {measurement.reason}"
