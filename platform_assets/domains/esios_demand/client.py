@@ -153,7 +153,7 @@ class Esios:
             # first quarter.
             "end_date": _text(month.end - LAST_MOMENT),
             "time_trunc": "hour",
-            # By default, the API returns the sum of the four values of an hour.
+            # By default, the API returns the sum of the four quarter-hourly values of an hour.
             "time_agg": "average",
             "geo_ids[]": str(self.series.geography),
             "locale": "es",
@@ -167,7 +167,7 @@ class Esios:
         except UpstreamError as error:
             if error.upstream_status != HTTPStatus.NOT_FOUND:
                 raise
-            # The server has no search, so read the list of all series.
+            # This server does not implement the search, so read the list of all series.
             listed = self._get("/indicators", {"locale": "es"}, IndicatorList).indicators
             return [(one.id, one.name) for one in listed]
         return [(one.id, one.title) for one in found if one.id is not None and one.title is not None]

@@ -136,7 +136,7 @@ def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Check the recent forecasts. Return the reason for the failure of each check by name; empty if the check passes.
+    """Check the recent forecasts. Return, for each check by name, why it failed; an empty string if it passed.
 
     Parameters
     ----------
