@@ -102,7 +102,7 @@ FEATURES = (*CALENDAR, LEVEL, *RELATIVE)
 NAIVE_D1 = Column(
     "naive_d1_mw",
     "float64",
-    "Naive forecast: `lag_newest_mw`, plus the difference between the same two weekdays one week earlier.",
+    "Naive forecast: `lag_newest_mw`, plus `lag_7d_mw`, minus `lag_newest_week_before_mw`.",
     MW,
 )
 DEMAND_FEATURES = TableSchema(
