@@ -259,7 +259,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
 
 
 def bot_page(_: Reply) -> Reply:
-    """Fault: the HTML page that a bot protection returns."""
+    """Fault: the HTML page of a bot protection service."""
     return reply(b'<html style="height:100%"><head><META NAME="ROBOTS" CONTENT="NOINDEX, NOFOLLOW">', HTML, 403)
 
 

@@ -1,4 +1,4 @@
-"""Declaration of the demand model: the hours of the next local day, with prediction intervals."""
+"""Declaration of the demand model: the demand in each hour of the next local day, with prediction intervals."""
 
 from __future__ import annotations
 
