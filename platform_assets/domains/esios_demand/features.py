@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUT_OFF = 10
 """Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
-"""Minimum share of the hours in a rolling window that must have a value. With fewer, the mean is null."""
+"""A mean is null if a smaller share of its hours is known."""
 _EXACT = "decimal(38, 6)"
 """Type in which values are summed. A sum of decimals does not depend on the order of addition.
 
