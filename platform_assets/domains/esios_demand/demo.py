@@ -58,7 +58,7 @@ WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.
 
 The deviation is computed from a weighted sum of random numbers, one for the day and one for each of the days before it.
 Each weight is the weight of the following day times `WEATHER_MEMORY`. `WEATHER_DAYS` is the number of days in the sum,
-`WEATHER_SPREAD` scales the sum, and `WEATHER_LIMIT` is the largest possible deviation.
+`WEATHER_SPREAD` scales the sum, and `WEATHER_LIMIT` limits the deviation in both directions.
 """
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUT_OFF = 10
 """Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
-"""A mean is null if a smaller share of its hours is known."""
+"""Minimum share of known hours for a mean. Below it, the mean is null."""
 _EXACT = "decimal(38, 6)"
 """Type in which values are summed. A sum of decimals does not depend on the order of addition.
 

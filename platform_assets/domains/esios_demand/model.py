@@ -142,8 +142,8 @@ MODEL = ModelSpec(
             "The series is itself a forecast of the operator, not the measured demand."
         ),
         objective=(
-            "Squared error of the demand divided by the mean of the last 24 hours. The intervals contain 90 % of the "
-            "out-of-fold residuals of each local hour."
+            "Squared error of the ratio of the demand to the mean of the last 24 hours. The intervals contain 90 % of "
+            "the out-of-fold residuals of each local hour."
         ),
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(

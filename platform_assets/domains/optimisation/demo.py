@@ -76,7 +76,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write the hotels as a CSV file in UTF-8, some with a bad latitude; the same rows and seed give the same bytes.
+    """Write the hotels as a CSV file in UTF-8, with irregular lines; the same rows and seed give the same bytes.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     Raises
     ------
     SourceError
-        No source is set, or the source is missing, unreachable, not a table, or has no coordinates.
+        No source is set, or the source is missing, unreachable or not a table, or has no coordinates.
     """
     landed = _landed(COORDINATES, "speed_data_encoding", sources, engine)
     try:
