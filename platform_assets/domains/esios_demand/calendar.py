@@ -93,7 +93,8 @@ def calendar(first: date, last: date) -> Iterator[CalendarDay]:
             local_day=day,
             day_type=_day_type(day, share(day)),
             weekday=day.isoweekday(),
-            # If a holiday on a Sunday is moved to another day, the library omits the Sunday, so this is 0 on it.
+            # If a holiday on a Sunday is moved to another day, the library omits the original date. `is_holiday` is
+            # then 0 on that Sunday.
             is_holiday=int(day in national),
             is_bridge=_is_bridge(day, off),
             holiday_share=share(day),
