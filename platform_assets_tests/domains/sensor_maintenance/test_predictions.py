@@ -1,4 +1,4 @@
-"""Stored predictions of files: made once by the champion, never changed, and equal in PostgreSQL and the lake."""
+"""Stored predictions for files: made once by the champion, never changed, and equal in PostgreSQL and the lake."""
 
 from __future__ import annotations
 
