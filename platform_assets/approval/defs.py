@@ -325,7 +325,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
 
 def _claimed(name: str) -> Actor:
     """Return an unverified actor with a claimed name. The ledger refuses an empty name."""
-    return Actor(f"{name.strip()} via {LAUNCHPAD}" if name.strip() else "")
+    return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 
 def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:
