@@ -456,7 +456,7 @@ def test_database_session_settings_do_not_affect_the_functions(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
+def test_public_cannot_execute_functions_and_each_function_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
     open_ones = role.execute(
         "select proname from pg_proc left join lateral aclexplode(proacl) given on given.grantee = 0"
         " where pronamespace = 'platform'::regnamespace and (proacl is null or given.grantee is not null"

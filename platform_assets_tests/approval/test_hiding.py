@@ -143,7 +143,7 @@ def test_a_shadow_report_cannot_be_disguised_as_the_action_of_a_person(works: Wo
 
 @pytest.mark.requirement("PRO-9")
 def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: psycopg.Connection[Any]) -> None:
-    """A browser keeps its token after the session has ended in the database, and other programs can read the hash."""
+    """A browser keeps the token after the session has ended, and other programs can read the token's hash."""
     bert = person("bert")
     for one in (ANNA, bert):
         works.ledger._prepare(one)  # type: ignore[attr-defined]
