@@ -190,7 +190,7 @@ def test_migrate_revokes_rights_that_the_service_role_had_before(external: Datab
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs for the service role, and for an owner that has CREATEDB but is no superuser. Their databases do not exist."""
+    """URLs for the service role and for an owner with CREATEDB (not superuser). The databases do not exist yet."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)
