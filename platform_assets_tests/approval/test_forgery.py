@@ -308,7 +308,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 
 
 @pytest.mark.requirement("PRO-9")
-def test_sessions_and_keys_cannot_take_over_the_secret_of_another_person(
+def test_sessions_and_keys_cannot_use_the_hash_of_another_persons_secret(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     """The service role can read the hashes of all keys, and chooses the hash of a new session or key."""
