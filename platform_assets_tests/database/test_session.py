@@ -1,4 +1,4 @@
-"""The platform's session settings override the server's defaults and environment variables."""
+"""The platform's session settings override environment variables and the server's defaults."""
 
 from __future__ import annotations
 
