@@ -65,7 +65,7 @@ def office(database_url: str) -> Iterator[Office]:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-6")
-def test_start_report_and_stop_of_a_shadow_are_recorded_as_chained_events(office: Office) -> None:
+def test_the_start_the_report_and_the_stop_of_a_shadow_are_recorded_as_events(office: Office) -> None:
     started = office.shadows.start(MODEL, 2, 3, ANNA)
     assert started.until - started.since == timedelta(days=3)
     assert (started.request_id, started.version, started.champion_digest) == (office.pending, 2, office.champion[1])
