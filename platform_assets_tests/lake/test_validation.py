@@ -357,7 +357,9 @@ def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine
 
 
 @pytest.mark.requirement("PLT-5", "PLT-9")
-def test_a_table_with_too_many_rows_for_memory_gets_the_same_check_results(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_with_too_many_rows_for_memory_gets_the_same_check_results(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = pd.DataFrame({"id": [1, 1, 2], "day": [DAY] * 3, "amount": [1.0, 200.0, 3.0]})
     in_memory = Validator(engine, 1).validate(TOTALS, rows)
     in_memory.discard()

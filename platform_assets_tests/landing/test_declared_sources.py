@@ -1,4 +1,4 @@
-"""The address of a declared source is in its environment variable. In demo mode, sample data replace an unset address."""
+"""A declared source has its address in an environment variable. In demo mode, sample data replace an unset address."""
 
 from __future__ import annotations
 

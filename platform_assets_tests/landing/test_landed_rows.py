@@ -151,7 +151,7 @@ def test_utf_16_with_a_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.requirement("PLT-12")
-def test_lines_that_are_not_utf_8_are_unreadable_if_few_and_change_the_encoding_if_many(
+def test_a_few_lines_not_in_utf_8_are_marked_unreadable_but_many_change_the_encoding(
     engine: Engine, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.csv"

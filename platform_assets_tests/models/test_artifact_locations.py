@@ -1,4 +1,4 @@
-"""After a home is moved or copied, MLflow's paths point to the new home. The tests use a real MLflow in PostgreSQL."""
+"""After a home folder is moved or copied, MLflow's paths point to the new one. The tests use a real MLflow in PostgreSQL."""
 
 from __future__ import annotations
 
