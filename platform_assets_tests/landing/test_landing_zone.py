@@ -379,7 +379,9 @@ def test_concurrent_scans_and_runs_land_each_file_once(yard: Yard, tmp_path: Pat
 
 
 @pytest.mark.requirement("SEN-1", "PLT-10")
-def test_after_the_loss_of_the_lake_the_files_still_in_the_zone_land_again(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_after_the_loss_of_the_lake_the_files_still_in_the_zone_land_again(
+    yard: Yard, instance: dg.DagsterInstance
+) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("gone.txt", parcel(2))
     yard.run(instance)

@@ -168,7 +168,7 @@ def test_an_unreadable_tag_is_reported_and_only_its_version_is_left_out(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # `pinned_tables` includes version 1. If its tables tag is unreadable, the versions come from the stored record.
+    # `pinned_tables` includes the tables of version 1. If its tag is unreadable, they come from the stored record.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 
