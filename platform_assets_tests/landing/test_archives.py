@@ -62,7 +62,7 @@ def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
 
 
 @pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
-def test_an_archive_is_unpacked_regardless_of_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+def test_an_archive_is_unpacked_whatever_the_name_of_the_file_in_it(tmp_path: Path, name: str) -> None:
     assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
 
 

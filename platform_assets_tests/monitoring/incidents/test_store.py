@@ -138,7 +138,7 @@ def test_silencing_needs_an_existing_incident_and_a_reason(at: Desk) -> None:
     assert (silenced.silenced_by, silenced.silence_reason, silenced.silenced_until) == ("anna", "known", until)
 
 
-def test_a_series_of_heartbeats_starts_again_after_a_gap(at: Desk) -> None:
+def test_a_new_series_of_heartbeats_starts_after_a_gap(at: Desk) -> None:
     first = at.incidents.beat("sensor", timedelta(minutes=3))
     at.pass_time(timedelta(minutes=2))
     assert at.incidents.beat("sensor", timedelta(minutes=3)) == first - timedelta(minutes=2)

@@ -57,7 +57,7 @@ pytestmark = pytest.mark.requirement("MON-4")
 
 @dataclasses.dataclass
 class Shop:
-    """A service with credit risk's tables and a champion, and HTTP clients with API keys."""
+    """A service with the tables of `credit_risk` and a champion, and HTTP clients with API keys."""
 
     services: Services
     source: Path
