@@ -349,7 +349,7 @@ def test_a_source_needs_a_landed_file_and_a_derived_table_does_not_accept_one(en
 
 
 @pytest.mark.parametrize("returned", [None, [1, 2], {"id": [1]}, "shop/totals"])
-def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine, returned: Any) -> None:
+def test_the_error_for_a_value_that_is_not_a_table_names_the_type_of_the_value(engine: Engine, returned: Any) -> None:
     with pytest.raises(
         SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
     ):

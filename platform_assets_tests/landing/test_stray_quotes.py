@@ -107,11 +107,7 @@ def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: st
         ([b'1,"a', b'b"'], 2, False),
         ([b'1,"a', b'2,b"'], 2, False),  # these may be one row, whose second field contains a comma
         ([b'1,"a', b"2,b", b"3,c", b'4,d"'], 2, True),
-        (
-            [b'"1","a', b"2,b", b"3,c", b'4,d"'],
-            2,
-            False,
-        ),  # the other lines are not rows: they do not quote the first field
+        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # only line 1 has a quoted first field
         ([b'"a,1', b"b,2", b"c,3", b'd",4'], 2, True),
         ([b'1,"a,x,x,x,x', b'2,b",x,x,x,x'], 6, True),
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),

@@ -377,7 +377,7 @@ def test_the_error_for_an_unreachable_mlflow_shows_its_address_without_secrets(
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_a_dropped_mlflow_database_is_one_line_that_names_doctor(
+def test_the_error_for_a_dropped_mlflow_database_is_one_line_that_names_the_command_doctor(
     registry: MlflowRegistry, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registry.register(registration())
