@@ -3,9 +3,9 @@
 A kill after one call has the same effect as a kill before the next call, because nothing is written between them.
 
 `main` runs in its own process, which opens neither an engine nor a table, because their threads would not survive a
-fork. For each kill, it forks twice: for the run that is killed and for the run after it. It prints one line per kill,
-which ends with the names of the wrong results, or with `consistent`. The arguments are the URL of the database and a
-folder.
+fork. For each kill, it forks twice: for the run that is killed and for the run after it. It prints one line per pair of
+runs, which ends with the names of the wrong results, or with `consistent`. The arguments are the URL of the database
+and a folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""A declared source has its address in an environment variable. In demo mode, sample data replace an unset address."""
+"""A declared source has its address in an environment variable. In demo mode, sample data replace an unset address.
+
+The sample data are written once, and are never used if they are incomplete.
+"""
 
 from __future__ import annotations
 
