@@ -116,7 +116,9 @@ def test_a_label_without_a_prediction_does_not_prevent_storing_other_labels(data
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_selects_a_prediction_of_a_request_by_its_subject_or_place(database: Database, labels: Labels) -> None:
+def test_a_label_with_a_subject_or_place_selects_one_prediction_of_a_request(
+    database: Database, labels: Labels
+) -> None:
     clients, sentences = name(), name()
     predicted(database, clients, ["7", "8", "8"])
     predicted(database, sentences, [None, None, None])

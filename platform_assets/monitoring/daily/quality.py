@@ -161,8 +161,8 @@ def judged_agreement(
     now = Disagreements(int(by_name["labelled"].value), int(by_name["disagreeing"].value))
     found = evidence([*earlier, now], tolerated)
     told = (
-        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
-        f"{tolerated:.1%} is consistent with the holdout"
+        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; a share of up to "
+        f"{tolerated:.1%} does not count as worse than on the holdout"
     )
     judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
     return [replace(point, **judgement) if point.series == "agreement" else point for point in points]
