@@ -173,7 +173,7 @@ def warm(shared_folder: Path) -> Iterator[WarmParent]:
 
 
 def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
-    """Start the folder's parent process if it does not run. Return the path of its socket, and an open session."""
+    """Start the folder's parent process if it is not running. Return the path of its socket, and an open session."""
     path = folder / "warm"
     with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -190,7 +190,7 @@ def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
 
 
 def _session(path: Path) -> socket.socket | None:
-    """Open a session with the parent process; return None if no parent runs.
+    """Open a session with the parent process; return None if no parent process is running.
 
     The parent process runs until all sessions are closed.
     """
