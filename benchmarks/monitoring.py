@@ -394,7 +394,7 @@ def report_drift(random: Generator) -> float:
     line("the same, with daily means varying by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
-        ("standard deviation 1.5 times", wider),
+        ("standard deviation multiplied by 1.5", wider),
         ("feature stuck at one value", stuck),
         ("category with 10 % vanished", vanished),
     ):
