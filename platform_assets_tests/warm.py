@@ -1,8 +1,8 @@
 """Warm processes: processes that start with the libraries already imported.
 
 They start faster, because importing Great Expectations alone takes seconds. They are forks of one parent process that
-has imported the libraries (`warm_parent.py`). The pytest-xdist workers are warm processes too (`warm_worker.py`). Without
-warm processes, a random sample of 72 test modules took twice as long: 499 s instead of 247 s on 2 processors.
+has imported the libraries (`warm_parent.py`). The pytest-xdist workers are warm processes too (`warm_worker.py`).
+Without warm processes, a random sample of 72 test modules took twice as long: 499 s instead of 247 s on 2 processors.
 
 Tests that check imports or start-up time use `command_line.PROGRAM` instead. `conftest.py` loads this module as a
 plugin.
