@@ -250,7 +250,7 @@ def _follow_server(engine: Engine, database: Database) -> None:
 
 
 def _ask_when_in_doubt(engine: Engine) -> None:
-    """Make the pool test a connection before reuse if it was idle, or if the server sent a message."""
+    """Test a pooled connection before reuse if it was idle for `IDLE_SECONDS` or has an unread server message."""
     from sqlalchemy import event
     from sqlalchemy.exc import InvalidatePoolError
 

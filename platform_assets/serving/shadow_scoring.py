@@ -64,7 +64,7 @@ class ShadowState:
     model
         The loaded version; None while it is not loaded.
     failure
-        Why the version cannot be loaded or could not score the last row; None if there is no failure.
+        Why the version could not be loaded or could not score the most recent row; None if it could.
     has_failed
         Whether a row could not be scored.
     due

@@ -1,4 +1,4 @@
-"""Variables about limits on loaded data, and about how long the platform keeps data."""
+"""Settings that limit loaded data, and how long the platform keeps data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables about API keys, and the ways in which people sign in without them."""
+"""Settings for API keys, and for the ways to sign in without them."""
 
 from __future__ import annotations
 

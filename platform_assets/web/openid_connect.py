@@ -262,7 +262,7 @@ class Provider:
             )
         if self.client.claim == "email" and claims.get("email_verified") not in (True, "true"):
             raise SignInFailed(
-                "the provider does not state that this mail address is verified (email_verified); verify the address, "
+                "the provider does not state that this email address is verified (email_verified); verify the address, "
                 "or set PLATFORM_OIDC_CLAIM to a claim that people cannot change"
             )
         groups = claims.get(self.client.groups_claim) or []

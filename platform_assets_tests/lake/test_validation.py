@@ -328,10 +328,10 @@ WRONG = Expectation("id_is_odd", "Every id is odd.", "ExpectNothing", {}, ("id",
 
 def test_a_failed_check_leaves_no_files(engine: Engine, tmp_path: Path) -> None:
     source = TableSchema(SALES.name, COLUMNS, ("id",), (WRONG,), source=True)
-    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
+    with pytest.raises(PlatformError, match="id_is_odd is declared incorrectly"):
         Validator(engine, 1).validate(source, landed(engine, tmp_path, *good(1)))
     derived = TableSchema(TOTALS.name, COLUMNS, ("id",), (WRONG,))
-    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
+    with pytest.raises(PlatformError, match="id_is_odd is declared incorrectly"):
         Validator(engine, 1).validate(derived, frame())
 
 

@@ -56,7 +56,7 @@ LOANS = TableSchema(
         Column("flag_mobil", "int64", "Whether the client gave a mobile phone number: 1 or 0."),
         Column("flag_work_phone", "int64", "Whether the client gave a work phone number: 1 or 0."),
         Column("flag_phone", "int64", "Whether the client gave a home phone number: 1 or 0."),
-        Column("flag_email", "int64", "Whether the client gave an e-mail address: 1 or 0."),
+        Column("flag_email", "int64", "Whether the client gave an email address: 1 or 0."),
         Column("occupation_type", "string", "Client's occupation; null if not given."),
         Column("cnt_fam_members", "float64", "Size of the client's family, including the client.", "people"),
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not."),

@@ -56,9 +56,9 @@ HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
 """Parameters of a day's random deviation from the usual demand.
 
-The deviation is computed from a weighted sum of random numbers, one for the day and one for each of the days before it.
-Each weight is the weight of the following day times `WEATHER_MEMORY`. `WEATHER_DAYS` is the number of days in the sum,
-`WEATHER_SPREAD` scales the sum, and `WEATHER_LIMIT` limits the deviation in both directions.
+The deviation is an exponentially weighted sum of random numbers, one for each of the last `WEATHER_DAYS` days including
+the day itself. The weight falls by the factor `WEATHER_MEMORY` per day back. `WEATHER_SPREAD` scales the sum, and
+`WEATHER_LIMIT` limits the deviation in both directions.
 """
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
