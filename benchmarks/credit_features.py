@@ -1,8 +1,8 @@
 """Benchmark of the credit-risk loan features, including reading and writing files: the platform against other code.
 
-The platform reads a Delta table, publishes another one and computes its digest, as in a run. The other implementations
-read the same rows from a parquet file and write one. Expectations are not evaluated. The loans come from
-PLATFORM_CREDIT_LOANS_URI; if this variable is unset, the same number of demo loans is used.
+The platform reads a Delta table, publishes a new Delta table and computes its digest, as in a run. The other
+implementations read the same rows from a parquet file and write a parquet file. Expectations are not evaluated. The
+loans come from PLATFORM_CREDIT_LOANS_URI; if this variable is unset, the same number of demo loans is used.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def platform(folder: Path) -> Callable[[], None]:
 
 
 def by_hand(folder: Path) -> None:
-    """Run the hand-written SQL, which reads a parquet file and writes one.
+    """Run the hand-written SQL, which reads and writes parquet files.
 
     The SQL averages amounts of type double. This is the fastest type, but the last bit of an average depends on the
     order of the rows.

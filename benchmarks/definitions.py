@@ -1,8 +1,8 @@
 """Benchmark of loading the definitions: `dg check defs` on this project, compared with an empty project.
 
 It measures CPU seconds (user and system), because other load on the machine affects them less than wall time. The
-CPU seconds of all processes that the command starts are counted, even of the embedded PostgreSQL, which runs on after
-the command ends. The command runs in the two projects alternately. Linux only.
+CPU seconds of all processes that the command starts are counted, including the embedded PostgreSQL, which keeps running
+after the command ends. The command runs in the two projects alternately. Linux only.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Point:
-    """The costs of a series at one size, one for each kind of work, in the order in which they were measured."""
+    """The costs of a series at one size: a cost per kind of work, in the order in which they were measured."""
 
     series: str
     size: int
@@ -141,7 +141,10 @@ def measure(series: Series, factor: int) -> Point:
     with tempfile.TemporaryDirectory(prefix="growth-", ignore_cleanup_errors=True) as name:
         needed = size * series.bytes_per_unit + FREE_SPARE
         if shutil.disk_usage(name).free < needed:
-            sys.exit(f"{series.title} at {size:,} {series.unit} needs {needed / 1e9:.0f} GB of disk below {name}")
+            sys.exit(
+                f"{series.title} at {size:,} {series.unit}: this measurement needs {needed / 1e9:.0f} GB of disk space "
+                f"in {name}; set TMPDIR to a folder on a larger disk"
+            )
         folder = Path(name)
         series.prepare(folder, factor)
         command = [sys.executable, "-m", *map(str, series.command(folder, size))]

@@ -1,4 +1,4 @@
-"""Benchmark of the time between the arrival of files and their stored predictions, under `platform-assets up`.
+"""Benchmark of the time from the arrival of files until predictions for them are stored, under `platform-assets up`.
 
 A champion is promoted first. Then the benchmark measures two times: for many files that are in the zone before the
 sensors start, and for single files that arrive later. Both times include the interval of the sensor, and the time for
@@ -52,7 +52,7 @@ def run() -> None:
             waiting, single = _measured(services, home, zone)
         finally:
             services.close()
-    print(f"\ntime from the arrival of files to stored predictions; load average {os.getloadavg()[0]:.1f}")
+    print(f"\ntime from the arrival of files until predictions are stored; load average {os.getloadavg()[0]:.1f}")
     print(f"{FILES:,} files at the start: {waiting:.0f} s (limit: {WITHIN_SECONDS:g} s), {FILES / waiting:.1f} files/s")
     print(f"a single file, median of {SINGLE_FILES}: {single:.0f} s (limit: {SINGLE_WITHIN_SECONDS:g} s)")
     print("within the limits" if waiting <= WITHIN_SECONDS and single <= SINGLE_WITHIN_SECONDS else "TOO SLOW")
@@ -92,7 +92,7 @@ def _dropped(zone: Path, drop: Drop) -> list[Drop]:
 
 
 def _until_predicted(services: Services, files: Sequence[Drop]) -> float:
-    """Wait until predictions are stored for all valid readings of the files; return the seconds.
+    """Wait until predictions are stored for all valid readings of the files; return the waiting time in seconds.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """HTTP load generator: several clients in one thread, each with one persistent connection.
 
-It uses plain sockets and prepares the requests in advance, so that it needs little CPU time. It measures this time.
+It uses plain sockets and prepares the requests in advance, so that it needs little CPU time. It also measures its own
+CPU time.
 """
 
 from __future__ import annotations

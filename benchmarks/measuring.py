@@ -43,7 +43,7 @@ class Way:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.take_turn()
         self.cpu_seconds.clear()
-        self.seconds.clear()  # not counted: the first turn imports libraries, fills caches and starts the engine
+        self.seconds.clear()  # not counted: the first run imports libraries, fills caches and starts the engine
 
     def take_turn(self) -> None:
         assert self._process
@@ -68,7 +68,8 @@ class Way:
 def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> None:
     """Run the implementations in turn, and print a table of their times, CPU times and peak memory.
 
-    The table shows the median, minimum and maximum time of each implementation, and its ratio to the reference.
+    The table shows the median, minimum and maximum time of each implementation. The ratios compare its median time and
+    its median CPU time with those of the reference.
     """
     for way in ways:
         way.start()
@@ -90,9 +91,10 @@ def compare(title: str, ways: Sequence[Way], rounds: int, reference: str) -> Non
 
 
 def take_turns(prepare: Callable[[], Callable[[], object]]) -> None:
-    """Do the work once for each line on standard input. `prepare` returns the work, and its time is not measured.
+    """Do the work once for each line on standard input. `prepare` returns the work.
 
-    After each turn, a line of JSON is printed, with the time, the CPU time and the peak memory so far.
+    The time of `prepare` is not measured. After each run of the work, a line of JSON is printed, with the time, the CPU
+    time and the peak memory so far.
     """
     for _ in sys.stdin:
         work = prepare()

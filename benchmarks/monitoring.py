@@ -105,7 +105,10 @@ KINDS = (
 
 
 def healthy(random: Generator, kind: Kind, runs: int) -> Floats:
-    """Return values without faults, (days, runs * count), with heavy tails and correlated consecutive days."""
+    """Return simulated values of days without faults, (days, runs * count).
+
+    The values have heavy tails, and consecutive days are correlated.
+    """
     shape = (WARM + DAYS, runs * kind.count)
     innovations = random.standard_t(TAIL, shape) * np.sqrt((TAIL - 2) / TAIL)
     values = innovations.copy()
@@ -165,7 +168,7 @@ def false_alarms_of_days(random: Generator) -> dict[str, float]:
 
 
 def delays_of_days(random: Generator, kind: Kind, change: Callable[[Floats], Floats]) -> dict[str, str]:
-    """Return each method's delay until it finds a fault, as a text."""
+    """Return each method's delay until it finds a fault, as text."""
     values = healthy(random, kind, -(-RUNS // kind.count))[:, :RUNS]
     start = WARM + 7
     values[start:] = change(values[start:])
@@ -179,7 +182,7 @@ def first(alarms: Bools) -> Floats:
 
 
 def told(delays: Floats) -> str:
-    """Format delays as a text, for example `8 (11), 98%`: median, 90th percentile, share within 30 days."""
+    """Format delays as text, for example `8 (11), 98%`: median, 90th percentile, share within 30 days."""
     middle, most = np.quantile(delays, [0.5, 0.9], method="higher")
     shown = [f"{one:.0f}" if np.isfinite(one) else "never" for one in (middle, most)]
     return f"{shown[0]} ({shown[1]}), {np.mean(delays <= 30):.0%}"
@@ -391,7 +394,7 @@ def report_drift(random: Generator) -> float:
     line("the same, with daily means varying by 0.05 sd", *(f"{one:.1%}" for one in wobbling))
     for name, change in (
         ("mean shifted by 0.3 sd", shifted),
-        ("standard deviation 1.5 times", wider),
+        ("standard deviation multiplied by 1.5", wider),
         ("feature stuck at one value", stuck),
         ("category with 10 % vanished", vanished),
     ):

@@ -35,7 +35,7 @@ def run(rounds: int = ROUNDS) -> None:
     frame, labels = _clients()
     for candidate in MODEL.candidates:
         with threadpool_limits(1):
-            # Build a calibrated pipeline, as stored models have.
+            # Build a calibrated pipeline like those of stored models.
             estimator = CalibratedEstimator(candidate.build(1).fit(frame, labels), 0.9, -0.1)
             golden = frame.head(GOLDEN_ROWS)
             scores = estimator.predict_proba(golden)[:, 1]

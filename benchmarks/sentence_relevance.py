@@ -67,7 +67,10 @@ SIMPLEST = replace(MODEL, candidates=(Candidate("plain TF-IDF, logistic regressi
 
 def run() -> None:
     sentences = _sentences()
-    print(f"nested cross-validation, {OUTER_FOLDS} outer folds; 95 % intervals, {RESAMPLES:,} resamples; both by group")
+    print(
+        f"nested cross-validation, {OUTER_FOLDS} outer folds, split by group; "
+        f"95 % intervals, {RESAMPLES:,} resamples of whole groups"
+    )
     learned = sentences[sentences["set_aside"].isna()]
     decided = sentences[sentences["set_aside"] != UNDECIDED]
     decided = decided.assign(relevant=decided["label"].map(LABELS))

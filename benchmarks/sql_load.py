@@ -44,7 +44,7 @@ COLUMNS = sa.Table(
 
 
 def forecast(first_mw: float) -> pa.Table:
-    """Return the rows of a forecast. The keys are always equal; the forecasts and update times depend on `first_mw`."""
+    """Return the rows of a forecast. `first_mw` determines the forecasts and update times, but not the keys."""
     times = pa.array([START.replace(tzinfo=None) + timedelta(hours=hour) for hour in range(ROWS)], pa.timestamp("us"))
     return pa.table(
         {

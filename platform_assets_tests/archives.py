@@ -1,4 +1,4 @@
-"""Builders of archives in the format of the sentence source, for intact and for defective archives."""
+"""Build intact and defective archives in the format of the source of the domain `sentence_relevance`."""
 
 from __future__ import annotations
 

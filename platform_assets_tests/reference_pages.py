@@ -1,7 +1,7 @@
 """Generate the reference pages of commands, assets and HTTP routes from the code. `make docs` runs this module.
 
-The module is not part of the package, because no room (subpackage) may import all three entry points: commands, HTTP
-routes and Dagster definitions. `platform_assets/operations/settings_page.py` generates the pages of settings.
+The module is not part of the package, because no subpackage may import all three entry points: commands, HTTP routes
+and Dagster definitions. `platform_assets/operations/settings_page.py` generates the pages of settings.
 """
 
 from __future__ import annotations

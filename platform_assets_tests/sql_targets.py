@@ -149,7 +149,7 @@ def _urls(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[sa.U
 
 
 def through_odbc(url: sa.URL) -> sa.URL:
-    """Return the URL of the same database through Debian's ODBC driver."""
+    """Return a URL that connects to the database of `url` through Debian's ODBC driver."""
     pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
     if not any("MariaDB" in driver for driver in pyodbc.drivers()):
         pytest.skip("needs MariaDB's ODBC driver: apt-get install odbc-mariadb")

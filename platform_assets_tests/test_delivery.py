@@ -62,7 +62,7 @@ def test_a_job_has_minimal_permissions_and_pinned_actions(name: str, job: dict[s
 
 
 @pytest.mark.requirement("OPS-2")
-def test_workflow_lines_run_make_targets_unless_they_need_github() -> None:
+def test_workflow_lines_that_do_not_need_github_run_make_targets() -> None:
     lines = [step["run"] for _, job in jobs() for step in job.get("steps", ()) if "run" in step]
     targets = {target for line in lines for target in re.findall(r"^make ([a-z ]+)", line)}
     assert {name for names in targets for name in names.split()} <= set(

@@ -104,7 +104,7 @@ def code_in(text: str) -> list[str]:
 
 
 def faults(page: Path) -> Iterator[str]:
-    """Yield each name in a page that does not exist in the project, and each invalid command."""
+    """Yield each invalid command in a page, and each name that the project does not have."""
     text = page.read_text()
     for words in shell_commands(text):
         yield from wrong_command(words)

@@ -234,7 +234,7 @@ def bad() -> None:
     """loans"""  # noqa: D400, D403  # violates the rule on purpose
 
 
-@dg.asset(key=["somewhere", "columns"], description="Says something else than the docstring.")
+@dg.asset(key=["somewhere", "columns"], description="Differs from the docstring.")
 def described_twice() -> None:
     """Says this."""
 
@@ -269,7 +269,7 @@ BAD_HOUSE = House(
         (
             description_is_a_docstring,
             "somewhere/columns",
-            ["its description does not start with its docstring: 'Says something else than the docstring.'"],
+            ["its description does not start with its docstring: 'Differs from the docstring.'"],
         ),
         (has_an_owner, "somewhere/loans", ["it has no owner"]),
         (has_kinds, "somewhere/loans", ["it has no kind"]),

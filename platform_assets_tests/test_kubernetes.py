@@ -89,7 +89,7 @@ def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name
     assert "command" not in container
     there, here = compose["environment"], variables(pod, FOLDER / overlay)
     # All pods share one ConfigMap, so `migrate` has this setting in Kubernetes. Compose does not set it for `migrate`,
-    # which uses MLflow's database instead of its server.
+    # which uses MLflow's database instead of the MLflow server.
     unused = {"PLATFORM_MLFLOW_TRACKING_URI"} if name == "migrate" else set()
     assert set(there) == set(here) - set(SETTINGS) - ONLY_KUBERNETES - unused
     own = ("PLATFORM_ENV", "PLATFORM_SOURCES", "PLATFORM_AUTOMATION")

@@ -169,7 +169,7 @@ def _wait_for(connection: socket.socket, order: dict[str, Any], streams: list[in
 
 
 def _reopen_output() -> None:
-    """Open standard output and error again, because Python remembers whether the parent's files can seek."""
+    """Open standard output and error again, because Python remembers whether the parent's files are seekable."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         parents = getattr(sys, name)
         reopened = open(  # noqa: SIM115 - open until the process ends

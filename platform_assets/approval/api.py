@@ -110,7 +110,7 @@ class RequestWithEvidence(RequestShown):
 
 @dataclass(frozen=True)
 class Sent:
-    """A decision as sent: the fields of a form, or a JSON body if `fields` is None."""
+    """The submitted decision: the fields of a form, or a JSON body if `fields` is None."""
 
     fields: Mapping[str, str] | None
     json: bytes = b""
@@ -124,7 +124,7 @@ RequestId = Annotated[
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema without the type null and null defaults, because the fields of a form cannot be null."""
+    """Return the schema without null types and null defaults, because the fields of a form cannot be null."""
     fields = {}
     for name, field in schema["properties"].items():
         [kind] = [one for one in field.pop("anyOf", [{}]) if one.get("type") != "null"]
@@ -230,7 +230,10 @@ def _add_decision(routes: APIRouter, ledger: Callable[[], Ledger], consoles: Cal
         "/approvals/{id}/decision",
         response_model=RequestWithEvidence,
         responses={
-            303: {"description": "The decision from a form was recorded. Redirects to the page of the request."},
+            303: {
+                "description": "The decision from the form was recorded. "
+                "The response redirects to the page of the request."
+            },
             **documented(404, 409, 413, 415),
         },
         openapi_extra={"requestBody": _BODY},

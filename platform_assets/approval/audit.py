@@ -94,7 +94,7 @@ class WrittenLedger:
         For each plot: number of the request, file name, whether the plot exists, whether the request names it, and
         whether its digest equals the digest in the request.
     rows
-        Rows that have journal entries, by kind and subject; see `journal_audit.read_rows`.
+        Rows that need journal entries, by kind and subject; see `journal_audit.read_rows`.
     disabled
         Table and name of each disabled trigger.
     requests
@@ -154,7 +154,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
         *(Finding(f"table {table}", f"its trigger {name} is disabled") for table, name in written.disabled),
         *(Finding(*one) for one in structure_findings(written.definitions, written.grants)),
     ]
-    # Do not report that an altered row breaks a rule, because the alteration already explains this.
+    # Do not report rule violations of rows that are already reported as altered, because the alteration explains them.
     named = {one.row for one in found}
     for number, sequence, told in rule_findings(
         written.events, written.journal, written.requests, adopted_until(written.journal)

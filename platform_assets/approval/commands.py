@@ -125,7 +125,7 @@ def rollback(
 
 @commands.command()
 def audit(context: typer.Context) -> None:
-    """Check that decisions, keys and policies are unaltered and that MLflow agrees with them; exit 1 if not."""
+    """Check that decisions, keys and policies are unaltered and that MLflow matches the ledger; exit 1 if not."""
     promoter: Promoter = context.obj.services.promoter
     found = promoter.audit_everything()
     for line in (line for model in promoter.models() for line in promoter.erased(model)):

@@ -214,7 +214,7 @@ def _bar(difference: Mapping[str, Number]) -> Bar | None:
 
 def _interval(one: Mapping[str, Number], *, sign: bool = False) -> str:
     low, high = one.get("low"), one.get("high")
-    # Show no interval for a constant metric. The ends of its interval differ at most by a rounding error.
+    # Show no interval for a constant metric. The ends of its interval differ by at most a rounding error.
     if low is None or high is None or math.isclose(low, high, rel_tol=1e-9):
         return ""
     shown = signed if sign else number

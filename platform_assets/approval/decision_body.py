@@ -37,7 +37,7 @@ class Decision(BaseModel):
         Field(
             max_length=100,
             description="Idempotency key: a decision that is sent twice with the same key is recorded once.",
-            # Only for the OpenAPI schema: `_is_storable` checks it, because its message is clearer.
+            # Only for the OpenAPI schema: `_is_storable` checks the pattern, because its message is clearer.
             json_schema_extra={"pattern": f"^{PRINTABLE}*$"},
         ),
     ] = None

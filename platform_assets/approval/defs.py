@@ -272,8 +272,8 @@ def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
     """Return the requests whose promotion or rollback is not complete, by run key.
 
     They are read from the ledger, because Dagster's storage may be lost. The run key contains the number of the
-    attempt, because Dagster never launches a run key twice. While MLflow is unreachable, a new attempt starts every
-    `RETRY_SECONDS`.
+    attempt, because Dagster never launches two runs with the same run key. While MLflow is unreachable, a new attempt
+    starts every `RETRY_SECONDS`.
 
     Parameters
     ----------
@@ -325,7 +325,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
 
 def _claimed(name: str) -> Actor:
     """Return an unverified actor with a claimed name. The ledger refuses an empty name."""
-    return Actor(f"{name.strip()} via {LAUNCHPAD}" if name.strip() else "")
+    return Actor(f"{LAUNCHPAD}: {name.strip()}" if name.strip() else "")
 
 
 def _observation(ledger: Ledger, number: int, models: Mapping[str, str]) -> dg.AssetObservation:

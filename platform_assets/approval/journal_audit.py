@@ -156,7 +156,7 @@ def proof_findings(events: list[Texts], journal: list[Texts], rows: Rows) -> Ite
         elif "claimed" in details and actor.startswith("unverified: "):
             fault = ""
         else:
-            fault = "has no proof of identity, but its person is not marked as unverified"
+            fault = "has no proof of identity, but does not mark the person's name as unverified"
         if fault:
             yield f"event {sequence}", fault
 

@@ -267,7 +267,7 @@ class Ledger(LedgerQueries):
         return expired
 
     def projected(self, sequence: int) -> None:
-        """Record that the registry shows the result of an event."""
+        """Record that the model registry now reflects an event."""
         with self.writing() as connection:
             connection.execute("select platform.mark_projected(%s)", [sequence])
         self.keep_heads()

@@ -28,7 +28,7 @@ _PAST = {
     "stop_shadow": "shadow stopped",
 }
 SHADOW_STEPS = ("start_shadow", "report_shadow", "stop_shadow")
-"""Kinds of events about the shadow of a request. They leave its state unchanged."""
+"""Kinds of events about the shadow of a request. They leave the request's state unchanged."""
 _DECISIONS = {"approve", "reject", "withdraw"}
 LONGEST_DAYS = 31
 """Maximum duration of a shadow, in days."""

@@ -134,7 +134,10 @@ class LedgerQueries:
             return [row[0] for row in connection.execute("select distinct model from platform.approval_requests")]
 
     def unprojected(self, model: str) -> list[Event]:
-        """Return the model's promotions and rollbacks that are not recorded as shown in the registry, oldest first."""
+        """Return the model's promotions and rollbacks without a projection, oldest first.
+
+        A projection records that the registry shows the result of an event.
+        """
         with self.reading() as connection:
             return select_events(
                 connection,

@@ -62,11 +62,11 @@ _ABOUT_LEDGER = {
     "is_champion": "{thing} is already the champion",
     "not_approved": "{thing} is not approved; nothing was recorded",
     "stale": "{thing} cannot be promoted any more; nothing was recorded",
-    "shadow_days": "{thing}: a shadow runs for 1 to 31 days",
+    "shadow_days": "{thing}: the shadow's duration must be 1 to 31 days",
     "not_pending": "{thing} is not pending, and only a version that awaits a decision can have a shadow; open a new "
     "request: `platform-assets decide request MODEL VERSION`",
-    "no_champion": "{thing}: {model} has no champion, so there are no requests for a shadow to score; approve a "
-    "version first",
+    "no_champion": "{thing}: {model} has no champion, so there are no predictions that a shadow could be compared "
+    "with; approve a version first",
     "other_champion": "{thing} was not compared with the current champion; open a new request: "
     "`platform-assets decide request MODEL VERSION`",
     "no_shadow": "{thing} has no running shadow; `platform-assets shadow` lists the shadows",

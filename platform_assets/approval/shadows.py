@@ -81,7 +81,7 @@ class Shadow:
     until
         Scheduled end of the shadow, or expiry of its request if that is earlier.
     champion_digest
-        Digest of the champion whose requests it scores.
+        Digest of the champion; the shadow scores the same rows.
     ended
         Reason why the shadow ended; None while it runs.
     takes_reports
@@ -202,7 +202,7 @@ class ShadowLedger:
         told = f"pending versions: {others}" if others else "no version of it is pending"
         raise LedgerError(
             f"{model} version {version} has no pending request for approval ({told}), so it cannot have "
-            f"a shadow. Request it: `platform-assets decide request {model} {version}`"
+            f"a shadow. Request approval: `platform-assets decide request {model} {version}`"
         )
 
     def _record(self, statement: str, arguments: list[Any], request: Request) -> Event:

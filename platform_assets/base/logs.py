@@ -87,7 +87,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _as_bytes(text: str) -> bytes:
-    """Encode a text from the environment, in which surrogates stand for bytes that are not UTF-8."""
+    """Encode a text from the environment. Its surrogates stand for bytes that are not valid UTF-8."""
     try:
         return text.encode(errors="surrogateescape")
     except UnicodeEncodeError:

@@ -8,7 +8,7 @@ migrations into its own flat folder:
     domains/shop/migrations/shop_0002_customers.py  revision = "shop_0002", down_revision = "shop_0001"
 
 - A file name begins with the revision, and a revision begins with the domain's name, so that a database shows which
-  domain owns its tables even after the domain was deleted.
+  domains own tables in it, even after a domain was deleted.
 - The first migration has `down_revision = None`. No migration has `depends_on`. The branch `platform` is upgraded
   first, then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.

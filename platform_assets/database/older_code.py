@@ -22,7 +22,7 @@ def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
     """Return the revisions whose code can use a database; empty if no migration recorded them."""
     if connection.execute("select to_regclass('platform.supported_revisions')").fetchone() == (None,):
         return frozenset()
-    # Ignore rows of heads that a downgrade has removed.
+    # Ignore rows whose `head` is no longer in the database because of a downgrade.
     rows = connection.execute(
         "select s.version_num from platform.supported_revisions s"
         " join platform.alembic_version v on v.version_num = s.head"

@@ -170,5 +170,6 @@ def require_heads(database: Database, domains: Path = DOMAINS) -> None:
         revision = f"is at revision {listed(found)}" if found else "has no revision"
         state = f"{revision}, but this code needs {listed(wanted)}"
         if lacking:
-            state = f"is on a server without {' and '.join(database.name(purpose) for purpose in lacking)}"
+            names = " and ".join(database.name(purpose) for purpose in lacking)
+            state = f"is on a server that lacks the database{'s' if len(lacking) > 1 else ''} {names}"
         raise DatabaseError(f"the database {database.name('platform')} {state}; run `platform-assets migrate`")

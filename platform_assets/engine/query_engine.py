@@ -64,7 +64,7 @@ class Engine:
     threads
         DuckDB's threads; None for all cores.
     cluster
-        Spark cluster that opens and stages the tables of `delta_on_cluster`; None to use DuckDB for them too.
+        Spark cluster that reads and stages tables opened with `delta_on_cluster`; None to use DuckDB for them too.
     """
 
     def __init__(

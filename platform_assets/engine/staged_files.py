@@ -52,7 +52,7 @@ class Staged:
     schema
         Arrow schema of the rows, including the partition column.
     parts
-        The rows by value of the partition column. Without such a column, a single part named `WHOLE`.
+        The rows by partition value. Without a partition column, a single part named `WHOLE`.
     partition_by
         Name of the partition column.
     is_on_cluster
@@ -109,7 +109,7 @@ def combined_digest(parts: Mapping[str, str]) -> str:
 
 
 def files_by_partition(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """Group the files that DuckDB wrote below a folder by value of the partition column."""
+    """Group the files that DuckDB wrote under a folder by partition value."""
     from urllib.parse import unquote
 
     inner = sorted(folder.glob("*=*")) if folder.is_dir() else []

@@ -178,7 +178,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Whether all reasons passed. A verdict without reasons does not pass."""
+        """Whether every result in `reasons` passed. A verdict without results does not pass."""
         return bool(self.reasons) and all(reason.passed for reason in self.reasons)
 
     def as_dict(self) -> dict[str, Any]:

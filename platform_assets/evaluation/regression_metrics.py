@@ -140,7 +140,7 @@ class Errors:
         return len(self.truth)
 
     def metrics(self, weights: Floats | None = None) -> dict[str, float]:
-        """Compute all metrics. Undefined metrics are NaN. Without prediction intervals, their metrics are omitted.
+        """Compute all metrics. Undefined metrics are NaN. Without prediction intervals, interval metrics are omitted.
 
         Parameters
         ----------

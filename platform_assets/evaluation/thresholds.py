@@ -49,7 +49,7 @@ def reaching_recall(share: float) -> ThresholdRule:
     Raises
     ------
     TrainingError
-        The share is out of range. `choose` raises it if no row is positive.
+        The share is out of range. `choose` raises the error if no row is positive.
     """
     if not 0 < share <= 1:
         raise TrainingError(f"the target recall is {share:g}; it must be above 0 and at most 1")
@@ -85,7 +85,7 @@ def bounding_false_alarms(share: float) -> ThresholdRule:
     Raises
     ------
     TrainingError
-        The share is out of range. `choose` raises it if no row is negative.
+        The share is out of range. `choose` raises the error if no row is negative.
     """
     if not 0 <= share < 1:
         raise TrainingError(f"the false-positive rate is {share:g}; it must be 0 or above, and below 1")
@@ -113,7 +113,7 @@ def best_f1() -> ThresholdRule:
     Raises
     ------
     TrainingError
-        `choose` raises it if no row is positive.
+        `choose` raises the error if no row is positive.
     """
 
     def choose(labels: ArrayLike, scores: ArrayLike) -> float:

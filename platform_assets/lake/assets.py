@@ -19,7 +19,7 @@ from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.judgements import Judgement
 from platform_assets.lake.online_tables import OnlineTables
-from platform_assets.lake.schemas import TableSchema
+from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.lake.step_tables import QUARANTINE, STORE, StepTables, step_tables
 from platform_assets.lake.validation import HISTORY, Check, Validated, Validator, checks_of, conform
 from platform_assets.orchestration.declared import ON_REQUEST
@@ -178,12 +178,19 @@ def column_schema(schema: TableSchema) -> dg.TableSchema:
             dg.TableColumn(
                 column.name,
                 column.type,
-                f"{column.description} Unit: {column.unit}." if column.unit else column.description,
+                _description_with_unit(column),
                 constraints=dg.TableColumnConstraints(unique=schema.key == (column.name,)),
             )
             for column in schema.columns
         ]
     )
+
+
+def _description_with_unit(column: Column) -> str:
+    if column.unit is None:
+        return column.description
+    label = "Time zone" if column.type == "timestamp" else "Unit"
+    return f"{column.description} {label}: {column.unit}."
 
 
 def _table_metadata(schema: TableSchema) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def _unchanged(
     if lineage is None or (made_from == base.made_from and (lineage.is_ordered or not is_current)):
         return base
     at = round(base.committed_at.timestamp() * 1000)
-    # Keep the record of a rollback, because the rows are still those that it restored.
+    # Keep the record of a rollback, because the restored rows are still current.
     undone = {UNDONE: base.metadata[UNDONE]} if UNDONE in base.metadata else {}
     committed = commit_metadata(base.version, base.parts, {**publication.metadata, **undone}, made_from, at)
     return commit(location, table, base.name, committed, [], None)

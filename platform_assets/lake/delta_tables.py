@@ -256,7 +256,8 @@ class TableStore:
         Raises
         ------
         TableError
-            The rows lack a column of the table, or have another type in it, or one of the errors of `publish` occurs.
+            The rows lack a column of the table, a column's type differs from the table's, or one of the errors of
+            `publish` occurs.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, lineage=lineage, batch=batch))
 
@@ -266,7 +267,7 @@ class TableStore:
         Parameters
         ----------
         name
-            The table; not one that accumulates.
+            Name of the table. It must not be one that accumulates rows.
         number
             Number of the version.
         by, reason

@@ -86,7 +86,8 @@ class VersionsWith:
     numbers
         Numbers of the versions that contain the person.
     unknown
-        Numbers of the versions that cannot be searched, because the erasure of another person removed their files.
+        Numbers of the versions that cannot be searched, because their files were removed when another person was
+        erased.
     """
 
     is_found: bool = False

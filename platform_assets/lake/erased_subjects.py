@@ -65,7 +65,7 @@ class ErasedSubjects:
         """
         if not self.hashes:
             return rows
-        # Make a row of each word, because Ibis cannot compile a function over the elements of an array for DuckDB 2.
+        # Put each word in its own row, because Ibis cannot compile a function over array elements for DuckDB 2.
         words = rows.select(key, word=rows[column].re_split(_BETWEEN_WORDS).unnest())
         return rows.anti_join(words.filter(self.has(words.word)), key)
 

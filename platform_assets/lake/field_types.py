@@ -31,7 +31,7 @@ _FORMS = (
     ("is_boolean", r"(?i)^\s*(true|false|0|1)\s*$"),
     ("is_date", rf"^\s*{_DAY}([T ]00:00(:00(\.0*)?)?)?\s*$"),
 )
-"""Each type, given by the Ibis method that tests for it, with the pattern of the texts that are values of this type."""
+"""Pairs: the Ibis method that tests for a type, and a regular expression for the strings that can be converted."""
 _EXACT = {"float64": 1 << 53, "float32": 1 << 24}
 """Number above which a float cannot represent every whole number, by float type."""
 
@@ -123,7 +123,7 @@ def _converted(raw: ir.Value, kind: dt.DataType) -> ir.Value:
 
 
 def _form(kind: dt.DataType) -> str:
-    """Pattern of the texts that are values of a type."""
+    """Return the regular expression for the strings that can be converted to a type; empty for a type without one."""
     if kind.is_decimal():
         # Accept no digits beyond the type's scale, because DuckDB would round them.
         return rf"^\s*{_DIGITS}(\.\d{{0,{kind.scale or 0}}}0*)?\s*$"

@@ -135,7 +135,7 @@ def _declared(expectation: Expectation, place: int) -> Any:
         return getattr(kinds, expectation.kind)(**expectation.arguments, meta={_PLACE: place})
     except (AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise PlatformError(f"the expectation {expectation.name} has a wrong declaration: {reason}") from error
+        raise PlatformError(f"the expectation {expectation.name} is declared incorrectly: {reason}") from error
 
 
 def _judgement(expectation: Expectation, result: Mapping[str, Any], rows: int) -> Judgement:

@@ -1,6 +1,6 @@
 """The binding of a database to a lake.
 
-A process that uses a lake of another database fails before it writes to the lake or the database.
+A process whose lake belongs to another database fails before it writes to the lake or the database.
 The lake has a file with its identity, and the database contains the identity of its lake. The first process that opens
 a new database and a new lake binds them.
 """
@@ -133,7 +133,7 @@ def bind_lake(database: Database, lake: str, place: str = "") -> str:
         The lake is in memory, or the database does not respond.
     """
     if _is_memory(lake):
-        raise DatabaseError("a lake in memory ends with its process, so no database can belong to it")
+        raise DatabaseError("a lake in memory is lost when its process ends, so no database can belong to it")
     identity = uuid.uuid4().hex
     with database.lock(_LOCK), closing(database.connect("platform")) as connection:
         # Write the file first. If the process ends before it updates the database, lake and database do not match, and

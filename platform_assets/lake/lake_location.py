@@ -165,5 +165,5 @@ def _without_secrets(text: str, options: Mapping[str, str]) -> str:
     secret_names = re.compile(r"secret|key|token|password|credential|sas", re.IGNORECASE)
     secrets = [value for key, value in options.items() if secret_names.search(key)]
     plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", text)), secrets)
-    plain = re.sub(r"\s*\b\d+: <unknown>", "", plain)  # the frames of a backtrace
+    plain = re.sub(r"\s*\b\d+: <unknown>", "", plain)  # drop the frames of a backtrace
     return " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""Publish the validated rows of a lake table and its quarantine, in an order that loses no rows in a crash."""
+"""Publish the validated rows of a lake table and its quarantine, in an order in which a crash loses no rows."""
 
 from __future__ import annotations
 

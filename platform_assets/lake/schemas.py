@@ -33,7 +33,7 @@ class Column:
     description
         Meaning of a value, for a reader who is new to the table.
     unit
-        Unit of the values, if they have one.
+        Unit of the values, or time zone of a timestamp; None if there is neither.
     """
 
     name: str

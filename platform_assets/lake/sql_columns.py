@@ -1,4 +1,4 @@
-"""Columns of an SQL target: their types and limits, and the conversion of the rows' values to them.
+"""Columns of an SQL target: their types and limits, and the conversion of the rows' values to these types.
 
 A value is loaded only if the column stores exactly this value. Otherwise the load is refused, with the value and its
 row in the message.

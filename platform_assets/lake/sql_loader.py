@@ -64,7 +64,7 @@ class Loaded:
 
     @property
     def unchanged(self) -> int:
-        """Number of rows that the target contained already."""
+        """Number of rows that the target already contained with the same values."""
         return self.rows - self.inserted - self.updated
 
     @property
@@ -111,8 +111,8 @@ class SqlLoader:
         Raises
         ------
         SqlTargetError
-            The target cannot be reached, does not fit the rows or refuses them, two rows have the same key, or the rows
-            are sample data that the target does not accept. The table is unchanged.
+            The target cannot be reached, its table does not fit the rows, it refuses the rows, two rows have the same
+            key, or the rows are sample data that the target does not accept. The table is unchanged.
         """
         start = monotonic()
         if demo and not (self.target.is_own or self.target.takes_demo):

@@ -103,7 +103,10 @@ def _no_table(inspector: Inspector, target: SqlTarget, table: tuple[str | None, 
 
 
 def _names(wanted: Sequence[str], there: Sequence[str]) -> dict[str, str | None]:
-    """Return the target's spelling of each column: the same name, or else the only name that differs just in case."""
+    """Return the target's spelling of each column, or None if no name matches.
+
+    An identical name always matches. Without one, case is ignored, but then exactly one name must match.
+    """
     folded: dict[str, list[str]] = {}
     for name in there:
         folded.setdefault(name.casefold(), []).append(name)

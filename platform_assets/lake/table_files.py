@@ -45,10 +45,10 @@ def broken_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[s
 
 
 def altered_files(location: LakeLocation, name: str, table: DeltaTable) -> dict[str, str]:
-    """Return the problem of each data file of the opened version whose bytes changed since it was written, by path.
+    """Find the data files of the opened version that were altered after they were written. Return problems by path.
 
-    Reads all local files. Files of earlier releases are not checked, because they have no digest in their name. Files
-    of an object store are not checked, because the store verifies its own checksums.
+    Reads all local files. Files that earlier releases wrote are not checked, because their names contain no digest.
+    Files of an object store are not checked, because the store verifies its own checksums.
     """
     import pyarrow as pa
 

@@ -28,7 +28,8 @@ def vacuum(
             dry_run=False,
             enforce_retention_duration=False,
             full=True,
-            # Skip unknown versions: a registered model may name a version of a lake that was lost and created again.
+            # Skip versions that this table does not have: a registered model may refer to a version from before the
+            # lake was lost and recreated.
             keep_versions=sorted(version for version in keep_versions if version <= table.version()),
         )
         return len(before - _stored_files(location, name)) + _remove_halves(location, name, retention)

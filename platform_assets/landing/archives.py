@@ -38,7 +38,7 @@ _BLANKS = b" \t\r\n"
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/= \t\r\n]")
 _SYMBOLS = 4
 MOST_FOLDERS = 100
-"""Maximum number of folders in an archive. They are ignored, but an archive with more of them is refused."""
+"""Maximum number of folders in an archive. Folders are ignored, but an archive with more than this is refused."""
 
 
 class NotPackedError(ArchiveError):

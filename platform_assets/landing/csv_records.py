@@ -274,7 +274,7 @@ class _Splitter:
 
 
 def _is_utf8(piece: bytes) -> bool:
-    """Whether bytes are valid UTF-8. Arrow checks this several times faster than decoding does.
+    """Whether bytes are valid UTF-8. Arrow's check is used, because it is several times as fast as decoding.
 
     Arrow's parser needs valid UTF-8, because otherwise it cannot report a line with too many or too few fields.
     """

@@ -1,7 +1,7 @@
 """Local HTTP server that simulates an API, with faults that can be switched on.
 
-A domain's `demo.py` gives it a function that answers requests from sample data. The same server serves
-`PLATFORM_SOURCES=demo` and the tests of clients.
+A domain's `demo.py` gives it a function that answers requests from sample data. The server is used for
+`PLATFORM_SOURCES=demo` and in the tests of clients.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
-"""Interval in which the server checks whether it has to stop."""
+"""Interval at which the server checks whether it has to stop."""
 PIECE = b" " * (1 << 20)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAL_WITHOUT_LOG = (
-    "the SQLite file is in WAL mode and came without its log (the file -wal), so its last changes may be missing; "
+    "the SQLite file is in WAL mode and came without its log (the -wal file), so its last changes may be missing; "
     "run PRAGMA wal_checkpoint(TRUNCATE) before copying it"
 )
 NO_FINAL_LINE_BREAK = "the last line has no line break, so the file may be truncated"

@@ -1,7 +1,7 @@
 """Fetch a file from a web server with one streamed GET request, and refuse it if it was replaced during the download.
 
 The file is never requested in ranges, because two ranges may come from two versions. Servers need not support
-ranges or HEAD requests. `source_files.py` decides which sources are web addresses.
+ranges or HEAD requests. `source_files.py` decides which sources are URLs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def chunks(address: str) -> Iterator[bytes]:
     Parameters
     ----------
     address
-        The web address, which may contain a user and a password.
+        URL of the file, which may contain a user and a password.
 
     Raises
     ------

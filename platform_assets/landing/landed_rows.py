@@ -259,7 +259,7 @@ def _copy_parquet(file: Path, source: Source, target: Path) -> int:
 
 
 def _as_texts(column: pa.Array, name: str, unreadable: dict[int, list[str]]) -> pa.Array:
-    """Return a column of bytes as texts. Escape values that are not UTF-8, and note `name` for their rows."""
+    """Return a column of bytes as texts. Escape non-UTF-8 values; add `name` to `unreadable` for their rows."""
     import pyarrow as pa
 
     try:

@@ -279,8 +279,8 @@ class Zone:
         read: dict[str, tuple[Look, str]] = {}
         problems: dict[str, str] = {}
         unread, now = self.files.unread(self.settle_seconds), clock()
-        # Each scan lists the whole zone. If a scan read only a few files, the total cost of listing would grow with the
-        # square of the number of files.
+        # Allow at least as much time for reading as the listing took. Each scan lists the whole zone. If a scan read
+        # only a few files, the total cost of listing would grow with the square of the number of files.
         end = now + max(seconds, now - began)
         for name, look in unread.items():
             if (read or problems) and clock() > end:
@@ -377,7 +377,7 @@ class Zone:
             return sum(self.folder.remove(name, look) for name, look in self.files.processed_before(age).items())
 
     def landed(self, limit: int | None = None) -> Sequence[LandedFile]:
-        """Return the files whose rows are in the lake and have not been processed, oldest first."""
+        """Return the unprocessed files whose rows are in the lake, oldest first."""
         return self.files.landed(limit)
 
     def mark_processed(self, connection: psycopg.Connection[Any], digests: Collection[str], run: str) -> set[str]:

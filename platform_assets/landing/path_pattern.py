@@ -85,7 +85,7 @@ class PathPattern:
 
     def _expression(self) -> str:
         parts = _PLACEHOLDER.split(self.text)
-        # `split` alternates literal texts and names of fields.
+        # `split` returns literal texts and field names alternately.
         return "".join(
             f"(?P<{part}>{_FORMS[self.fields[part]]})" if place % 2 else re.escape(part)
             for place, part in enumerate(parts)

@@ -21,7 +21,7 @@ class Demo:
     suffix
         Suffix of the file's name.
     fewest
-        Minimum number of rows that models trained on the source need.
+        Minimum number of rows needed to train models on this source.
     most
         Maximum number of rows, if more would only slow down training; None for no limit.
     """

@@ -1,7 +1,7 @@
 """Sensors that launch jobs for incoming data: one for a source, and one for a landing zone.
 
-The sensor on a source launches a job if the table was not made from the file's current content. It reads this from the
-published table, which records the content, not from Dagster's history: of two runs that load different files, the one
+The sensor on a source launches a job if the table was not made from the file's current content. The sensor uses the
+content digest that the published table records, and not Dagster's history: if two runs load different files, the run
 that published first may record its materialisation last. The sensor on a landing zone launches a job while files are
 waiting.
 """
@@ -47,7 +47,7 @@ class Seen:
     look
         Facts about the file (size, time, entity tag), as JSON.
     digest
-        SHA-256 of the content at that time.
+        SHA-256 of the content that the file had when these facts were recorded.
     """
 
     look: str = ""

@@ -1,7 +1,7 @@
 """Source files: check that a file can be reached, and copy one version of it to disk, unpacked.
 
 A file is read once from beginning to end. If it changed while it was read, the copy is refused. Errors never contain
-a password. `http_files.py` requests web addresses, `packed_files.py` unpacks, `landed_rows.py` reads the copy.
+a password. `http_files.py` downloads from URLs, `packed_files.py` unpacks, and `landed_rows.py` reads the copy.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Source:
 
     @property
     def is_web(self) -> bool:
-        """Whether the location is a web address."""
+        """Whether the location is an HTTP or HTTPS URL."""
         return self.uri.startswith(("http://", "https://"))
 
 
@@ -207,7 +207,7 @@ def stored_chunks(files: Any, path: str) -> Iterator[bytes]:
 
 
 def has_changed(before: Mapping[str, Any], after: Mapping[str, Any], read: int) -> bool:
-    """Whether a file changed while it was read: its facts differ, or its size is not the `read` number of bytes."""
+    """Whether a file changed while it was read: its facts differ, or its size is not the number of bytes read."""
     return marks_of(before) != marks_of(after) or before.get("size") not in {None, read}
 
 

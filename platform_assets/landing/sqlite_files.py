@@ -26,9 +26,9 @@ _HEADER_BYTES = 100
 _BATCH = 50_000
 _BATCH_BYTES = 16 << 20
 _MOST_TIMES_THE_FILE = 4
-"""A table is refused if its rows, as text, have more than this many times the bytes of the file.
+"""Maximum size of a table's rows as text, as a multiple of the size of the file. Larger tables are refused.
 
-This can only happen if a column has a default value, which the file stores once for all rows.
+Rows can exceed this size only if a column has a default value, which the file stores once for all rows.
 """
 
 

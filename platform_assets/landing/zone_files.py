@@ -126,7 +126,7 @@ class Waiting:
     absent
         Contents that were removed from the zone before a run took them.
     landed
-        Contents whose rows are in the lake and are not processed yet.
+        Unprocessed contents whose rows are in the lake.
     set_aside
         Contents that cannot be used.
     unread
@@ -286,7 +286,7 @@ class ZoneFiles:
             )
 
     def waiting(self) -> Waiting:
-        """Count the contents in each state except `processed`, the unread files and the unreadable files."""
+        """Count the unread and unreadable files, and the distinct file contents in each state except `processed`."""
         [counts] = self._rows(_COUNT, self.zone)
         [unread] = self._rows(_COUNT_UNREAD, self.zone)
         return Waiting(*counts, *unread)
@@ -375,7 +375,7 @@ class ZoneFiles:
                 connection.execute(_ADOPT, [self.zone, state, reason, batch, run, digests, names])
 
     def processed_before(self, age: timedelta) -> dict[str, Look]:
-        """Return the listed files whose content is processed and was first seen longer than `age` ago."""
+        """Return the files in the zone whose content has been processed and was first seen more than `age` ago."""
         return {name: Look(size, marks) for name, size, marks in self._rows(_PROCESSED_BEFORE, self.zone, age)}
 
     # Processing of landed files

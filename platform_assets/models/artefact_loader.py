@@ -51,7 +51,7 @@ def open_artefact(data: bytes, called: str, read_encoder: Callable[[str], bytes]
     ------
     ArtefactError
         The data are not a skops dump, or contain types that are not in `TRUSTED_TYPES`. An encoder is missing or was
-        altered. The golden rows get other scores than in training.
+        altered. The golden rows get different scores than in training.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from platform_assets.models.fitted_model import FittedModel
 
 FOLDER = "models"
-"""Folder of the artefacts below the lake."""
+"""Folder of the artefacts in the lake."""
 _SUFFIX = ".skops"
 _ENCODER = ".encoder"
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -183,7 +183,7 @@ class ArtefactStore:
         named
             Digests of the models and encoders to keep.
         before
-            Files written at or after this time are kept too, because training stores a model before it registers it.
+            Files written at or after this time are kept too, because training stores a model before registering it.
 
         Raises
         ------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
 _DEFAULT = "Default"
-"""MLflow's own experiment, which it creates below the current folder."""
+"""Name of MLflow's own experiment, which MLflow creates under the current folder."""
 _EXPERIMENTS = "select experiment_id, name, artifact_location from experiments"
 _RUNS = """
 select r.run_uuid, r.artifact_uri, e.name from runs r join experiments e on e.experiment_id = r.experiment_id
@@ -34,7 +34,7 @@ _CHANGES = (
 
 
 def follow_home(tracking_uri: str, root: Path) -> None:
-    """Correct the paths of the platform's experiments, runs and model versions after their home has moved.
+    """Correct the paths of the platform's experiments, runs and model versions after PLATFORM_HOME was moved or copied.
 
     An experiment of the platform has the location `<home>/mlflow/<name>`; other experiments are not changed. A run's
     paths change only if its files are below the new root. Files that are only at the old path are copied first, because

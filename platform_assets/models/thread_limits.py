@@ -38,8 +38,8 @@ def keep_to_one_thread() -> None:
 @cache
 def loaded_libraries() -> Any:
     """Return threadpoolctl's controller for the libraries that are loaded when this function is first called."""
-    # Cache the controller, because the search takes 3 ms, longer than scoring one row. The estimators are loaded
-    # before the first call, so the search finds all their libraries.
+    # Cache the controller, because finding the libraries takes 3 ms, longer than scoring one row. The estimators are
+    # loaded before the first call, so all their libraries are found.
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -28,7 +28,8 @@ def artefact_problem(artefacts: ArtefactStore, digest: str) -> str | None:
     ArtefactError
         The artefact store does not respond.
     """
-    # Raise an error if the store does not respond. The code below would report this as a problem with the file.
+    # Call `exists` first, because it raises an error if the store does not respond. The code below would report that
+    # error as a problem with the file.
     if is_digest(digest):
         artefacts.exists(digest)
     try:
@@ -65,7 +66,7 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
         name: source[name]
         for source in (evidence, registered)
         for name in found
-        # Take the metrics from `registered` only. The metrics in `evidence` itself include intervals, which the
+        # Take the metrics from `registered` only. The metrics in `evidence` itself include intervals, but the
         # version's metrics do not.
         if name in source and (name != "metrics" or source is registered)
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from platform_assets.training.tasks import Task
 
 CLOCK_SKEW = timedelta(minutes=1)
-"""Allowed clock skew: maximum difference of a time in the future from the current time."""
+"""Allowed clock skew: a time may be up to this far in the future."""
 FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_SUBJECT = 200
 """Maximum length of a subject, in characters."""
@@ -122,19 +122,24 @@ def _fault_of_target(label: Label) -> str | None:
     if label.request_id is None:
         return _fault_of_subject(label)
     if label.at is not None:
-        return "at and request_id cannot be combined, because the request identifies the prediction; remove at"
+        return "`at` and `request_id` cannot be combined, because the request identifies the prediction; remove `at`"
     if label.place is not None and label.subject is not None:
-        return "place and subject cannot be combined; send subject if the predictions have subjects, else send place"
+        return (
+            "`place` and `subject` cannot be combined; "
+            "send `subject` if the predictions have subjects, else send `place`"
+        )
     return None
 
 
 def _fault_of_subject(label: Label) -> str | None:
     if label.place is not None:
-        return "place is allowed only with a request_id; remove place"
+        return "`place` is allowed only with `request_id`; remove `place`"
     if label.subject is None or label.at is None:
-        return "send either request_id, or both subject and at (the time to which the label applies)"
+        return "send either `request_id`, or both `subject` and `at` (the time to which the label applies)"
     if label.observed_at < label.at:
-        return f"observed_at ({label.observed_at.isoformat()}) is before at ({label.at.isoformat()}); check both times"
+        return (
+            f"`observed_at` ({label.observed_at.isoformat()}) is before `at` ({label.at.isoformat()}); check both times"
+        )
     return None
 
 

@@ -40,7 +40,7 @@ class RealPerformance:
 
     @property
     def examples(self) -> str:
-        """Text with the number of labelled predictions, and of the predictions and labels that were not used."""
+        """Text with the number of labelled predictions, and the numbers of unused predictions and labels."""
         found = self.found
         about = "; ".join(filter(None, [f"{found.share:.1%}", self.spec.task.told_labels(found.labels)]))
         told = (

@@ -1,4 +1,4 @@
-"""Store a list of erasures of personal data in older backups, so that a restore of such a backup repeats them."""
+"""Store a list of all erasures of personal data with each backup on this machine. A restore repeats these erasures."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ERASURES = "erasures.json"
 def note_in_backups(database: Database) -> list[str]:
     """Write the hashes of all erasures to the folder of each backup on this machine.
 
-    The files of a backup are never changed, so the backup contains the data of an erased person until it is deleted. If
-    the backup is restored, the restore erases the person again.
+    The files of a backup are never changed, so the backup contains the data of an erased person until the backup is
+    deleted. If the backup is restored, the restore erases the person again.
 
     Returns
     -------
     list of str
-        For each backup, what happens at a restore.
+        A sentence for each backup: whether a restore repeats the erasure.
     """
     with closing(database.connect("platform")) as connection:
         rows = connection.execute("select kind, key, hash from platform.erasures order by id").fetchall()

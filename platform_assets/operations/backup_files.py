@@ -197,7 +197,7 @@ def copy_in(source: Path, paths: Sequence[str], files: pafs.FileSystem) -> None:
         data = (source / path).read_bytes()
         try:
             # Use a buffer larger than the file, so that Arrow passes the data on as `bytes`, the only type accepted by
-            # delta-rs. Without `compression=None`, Arrow would compress a file whose name ends in .gz again.
+            # delta-rs. Without `compression=None`, Arrow would compress a file again if its name ends in .gz.
             with files.open_output_stream(path, compression=None, buffer_size=len(data) + 1) as stream:
                 stream.write(data)
             # Check the size, because Arrow does not raise errors that occur when a file in an object store is closed.

@@ -86,7 +86,7 @@ def worker(
     ],
     processes: Annotated[int, typer.Option(min=1, help="Number of runs or steps to execute at the same time.")] = 1,
 ) -> None:
-    """Execute runs or steps from a Redis queue that other machines fill, until Ctrl-C; log to stderr.
+    """Execute runs or steps that other machines put into a Redis queue. Stop with Ctrl-C. Logs go to stderr.
 
     After the first Ctrl-C, the worker finishes its current work. The second Ctrl-C aborts this work.
     """
@@ -124,13 +124,15 @@ def migrate(
     done = migrate_database(database, owner, rules=Rules(settings.identity_required, policies))
     if adopt_lake:
         identity = bind_lake(database, settings.lake)
-        done.append(f"bound {database.name('platform')} to the lake {place_of(settings.lake)}, identity {identity}")
+        done.append(
+            f"bound the database {database.name('platform')} to the lake {place_of(settings.lake)}, identity {identity}"
+        )
     out.print("\n".join(done) if done else "all databases are up to date", markup=False)
 
 
 @commands.command()
 def doctor(context: typer.Context) -> None:
-    """Print what is configured, reachable or missing, and how to fix it. Exit 1 if something is broken."""
+    """Print what is configured, reachable or missing, and how to fix problems. Exit 1 if something is broken."""
     quiet_libraries()
     from platform_assets.operations.doctor import examine
 

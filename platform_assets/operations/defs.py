@@ -67,7 +67,7 @@ def remove_unnamed_models(
     return removed
 
 
-@dg.op(description="Remove processed files that are past their retention period from landing zones.")
+@dg.op(description="Remove processed files from landing zones after their retention period.")
 def remove_landed_files(
     context: dg.OpExecutionContext,
     zones: dg.ResourceParam[LandingZones],
@@ -83,7 +83,7 @@ def remove_landed_files(
 
 
 @dg.op(
-    description="Delete old runs from Dagster's history. Of runs that made an asset, delete only log lines and old "
+    description="Delete old runs from Dagster's history. For runs that made an asset, delete only log lines and old "
     "check results."
 )
 def forget_old_runs(

@@ -121,7 +121,7 @@ def _home(services: Services) -> Iterator[Finding]:
     free = shutil.disk_usage(home).free
     found = f"{home}, {free / (1 << 30):.0f} GiB free"
     if free <= LEAST_FREE_BYTES:
-        yield Finding("home", "warning", found, "free some space, or set PLATFORM_HOME to a larger disk")
+        yield Finding("home", "warning", found, "free some space, or set PLATFORM_HOME to a folder on a larger disk")
     elif is_open_to_all(home):
         found = f"{found}; all users of this machine can open it, and it may contain personal data"
         yield Finding("home", "warning", found, f"run: chmod 700 {shlex.quote(str(home))}")

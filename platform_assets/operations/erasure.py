@@ -56,7 +56,7 @@ class Erasure:
     models
         Model versions that were trained on the person's data, as `<model> version <number>`.
     possible_models
-        Model versions whose training data cannot be searched any more, because an earlier erasure removed them.
+        Model versions whose training data cannot be searched any more, because an earlier erasure removed the data.
     backups
         Descriptions of the backups, which may contain the person.
     remains
@@ -186,7 +186,7 @@ def _found_earlier(connection: psycopg.Connection[Any], erasure: Erasure) -> dic
 
 
 def _complete_record(owner: Database, erasure: Erasure) -> None:
-    """Store the result of an erasure. Add the rows of earlier erasures of the same person."""
+    """Store the result of an erasure. Its row counts include those of earlier erasures of the same person."""
     with closing(owner.connect("platform")) as connection:
         rows = Counter(_found_earlier(connection, erasure).get("rows", {})) + Counter(erasure.rows)
         found = {**erasure.found(), "rows": rows}

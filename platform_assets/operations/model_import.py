@@ -1,8 +1,8 @@
 """Import of a bundle: a model from another environment becomes a challenger in this environment.
 
-The other environment's approvals and metrics are only shown to the approver. The version is evaluated on this
-environment's test set, and needs an approval here. A bundle's hashes show that it was not damaged. They do not show who
-wrote it, so import bundles only from environments that you trust.
+The other environment's approvals and metrics are shown to the approver for information only. The version is evaluated
+on this environment's test set, and must be approved here. A bundle's hashes show that it was not damaged. They do not
+show who wrote it, so import bundles only from environments that you trust.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _registration(bundle: Bundle, model: FittedModel) -> Registration:
             f"{bundle.folder} lacks records of {bundle.model} version {bundle.version} ({error}), so it can be served, "
             "but not imported; approve the version again with the current release, and export it again"
         ) from None
-    origin = f"version {bundle.version}, approved by request {bundle.approval_id} of another environment"
+    origin = f"version {bundle.version}, approved under request {bundle.approval_id} in another environment"
     return Registration(
         name=bundle.model,
         fingerprint=f"imported:{bundle.digest}",

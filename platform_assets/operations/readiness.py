@@ -127,7 +127,7 @@ class _Model:
     def _real_data(self, version: ModelVersion) -> Requirement:
         if version.tags.get("demo") == "false":
             return Requirement("training data", is_met=True, found="from the configured sources")
-        fix = "set the sources, see docs/sources.md, and train again"
+        fix = "set the sources (see docs/sources.md), and train again"
         return Requirement("training data", is_met=False, found="sample data", fix=fix)
 
     def _committed_code(self, version: ModelVersion) -> Requirement:

@@ -53,7 +53,7 @@ RUNS_AT_ONCE = 1_000
 
 
 def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelta) -> tuple[int, int]:
-    """Delete runs that ended longer ago than `age`. Of runs that must be kept, delete log lines and old check results.
+    """Delete runs that ended longer ago than `age`. For runs that must be kept, delete log lines and old check results.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def forget_old_runs(instance: DagsterInstance, database: Database, age: timedelt
 
     Returns
     -------
-    Two numbers: the deleted runs, and the deleted log lines and check results of the runs that were kept.
+    The number of deleted runs, and the number of log lines and check results deleted from the runs that were kept.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from platform_assets.training.metadata import APPROVAL, VERDICT
 
 State = Literal["waiting", "running", "done", "failed", "skipped"]
 NEWEST_PARTITIONS = 26
-"""Number of partitions of a partitioned table that a run materialises. With monthly partitions, these are two years,
+"""Number of partitions of a partitioned table that a run materialises. For monthly partitions, this is two years plus
 the current month and the next month."""
 
 

@@ -70,7 +70,7 @@ def _mlflow(services: Services) -> Server:
         name="MLflow",
         command=[
             *(program("mlflow"), "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port)),
-            # Start one process. MLflow starts 24 by default, and is then ready only after three times as long.
+            # Start one process. By default, MLflow starts 24 and takes three times as long to become ready.
             *("--workers", "1", "--artifacts-destination", str(settings.home / "mlflow")),
         ],
         environment={

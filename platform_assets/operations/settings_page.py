@@ -20,7 +20,7 @@ HEAD = """# Settings
 
 The platform is configured by environment variables. Each command reads and validates them once, when it starts, and
 ignores blanks and line breaks around a value. `platform-assets doctor` reports what is configured, unreachable or
-missing, and how to fix it. It also warns about unknown variables whose names start with `PLATFORM_`.
+missing, and how to fix problems. It also warns about unknown variables whose names start with `PLATFORM_`.
 
 Credentials of object stores come from the stores' own variables, for example `AWS_ACCESS_KEY_ID`,
 `AWS_SECRET_ACCESS_KEY` and `AWS_ENDPOINT_URL`. They apply to sources and to the lake. The lake supports S3, Azure and

@@ -104,7 +104,7 @@ def _try_lock(connection: psycopg.Connection[Any], name: str) -> tuple[bool, str
 
     Returns
     -------
-    Whether the lock was taken, and the name of the connection that holds it otherwise (empty if the lock was taken).
+    A pair: whether the lock was taken, and, if it was not, the name of the connection that holds it (else empty).
     """
     connection.execute("select set_config('application_name', %s, false)", [name])
     if connection.execute("select pg_try_advisory_lock(%s)", [_KEY]).fetchone() == (True,):

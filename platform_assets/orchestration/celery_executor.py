@@ -1,7 +1,7 @@
 """The executor whose steps run on Celery workers.
 
 If the worker of a step was killed, dagster-celery's own executor waits forever for the step's result. This executor
-uses Dagster's loop for steps on other machines, which asks `CelerySteps` whether a step is alive.
+uses Dagster's loop for steps on other machines. The loop asks `CelerySteps` whether a step is alive.
 """
 
 from collections.abc import Iterator

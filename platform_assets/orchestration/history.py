@@ -81,7 +81,7 @@ class CheckState:
     run_id
         The run that evaluated it.
     description
-        Reason of the failure, as the check describes it; empty if there is no description.
+        Reason for the failure, as the check describes it; empty if there is no description.
     owners
         Owners of the asset.
     """

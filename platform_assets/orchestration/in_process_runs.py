@@ -43,7 +43,7 @@ class PartRun:
     seconds
         Duration of the run.
     failure
-        Reason of the failure; None if the run succeeded.
+        Reason for the failure; None if the run succeeded.
     tables
         Number of rows of each table after the run, by asset.
     warnings

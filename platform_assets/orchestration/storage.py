@@ -197,7 +197,7 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         if kind == DagsterEventType.RUN_START:
             # Take the lock before storing the event, so that any started run without a lock is dead.
             self.run_locks.take(event.run_id)
-        # Skip PostgresEventLogStorage, which would also notify listeners. This Dagster version has none.
+        # Skip the method of PostgresEventLogStorage. It would also notify listeners, but this Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))
         if kind in RUN_ENDS:
             self.run_locks.release(event.run_id)
@@ -250,7 +250,7 @@ def _follow_server(engine: Engine, database: Database) -> None:
 
 
 def _ask_when_in_doubt(engine: Engine) -> None:
-    """Make the pool test a connection before reuse if it was idle, or if the server sent a message."""
+    """Test a pooled connection before reuse if it was idle for `IDLE_SECONDS` or has an unread server message."""
     from sqlalchemy import event
     from sqlalchemy.exc import InvalidatePoolError
 

@@ -98,7 +98,10 @@ class ShadowLive(BaseModel):
     loaded: Annotated[bool, Field(description="Whether this process has loaded the version.")]
     failure: Annotated[
         str | None,
-        Field(description="Why the version cannot be loaded or could not score the last row.", examples=[None]),
+        Field(
+            description="Why the version could not be loaded or could not score the most recent row; null if it could.",
+            examples=[None],
+        ),
     ]
 
 

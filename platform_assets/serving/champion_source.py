@@ -17,7 +17,7 @@ BLIND_PACE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Approved:
-    """The approved version of a model, which is to be served.
+    """The approved version of a model. This is the version to serve.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class ChampionSource(Protocol):
         ...
 
     def wait(self, stop: threading.Event, seconds: float) -> None:
-        """Wait for a change of champions, for at most `seconds`; return soon after `stop` is set."""
+        """Wait at most `seconds` for a champion to change; return soon after `stop` is set."""
         ...
 
     def close(self) -> None:

@@ -124,7 +124,7 @@ class ModelState:
     looked_at
         Time of the last completed look-up of the champion, with time zone; None before the first.
     failure
-        Reason if the champion cannot be looked up or loaded; None if there is no failure.
+        Reason why the champion cannot be looked up or loaded; None if there is no failure.
     failing_since
         Start of the failure, with time zone; None if there is no failure.
     reload_failures
@@ -201,7 +201,7 @@ class LiveModels:
                     self._source.wait(stop, self._pause())
                 except Exception:
                     # Catch any error, because without this thread no promotion would be noticed.
-                    LOG.exception("waiting for a promotion failed; polling instead")
+                    LOG.exception("cannot wait for a promotion; polling instead")
                     stop.wait(BLIND_PACE_SECONDS)
         finally:
             self._source.close()
@@ -211,7 +211,7 @@ class LiveModels:
             try:
                 self._follow(name, self._source.champion(name))
             except (DatabaseError, LedgerError) as error:
-                # Mark all models as failing, because they all need this database.
+                # Mark all models as failing, because all champions are looked up in the same database.
                 for each in self._states:
                     self._fail(each, f"the champion cannot be looked up: {error}")
                 return

@@ -29,7 +29,7 @@ class CommonFields(VersionFields):
 
 
 def version_of_all(items: str) -> Any:
-    """Describe the field `model_version`; `items` is the plural of what a request lists, such as "clients"."""
+    """Describe the field `model_version`; `items` is the plural noun for the items of a request, such as "clients"."""
     return Field(description=f"Version of the model, the same for all {items} of a request.")
 
 

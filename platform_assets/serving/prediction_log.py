@@ -213,7 +213,7 @@ class PredictionLog:
             self._sink.close()
 
     def _is_over(self) -> bool:
-        """Wait until there is something to write; return whether the log was closed and is empty."""
+        """Wait before the next batch; return whether the log was closed and its queue is empty."""
         if self._before_answer:
             self._added.wait()
             self._added.clear()
@@ -358,7 +358,7 @@ class LogSink:
         return 0
 
     def close(self) -> None:
-        """Do nothing, because no connection is open."""
+        """Do nothing, because this sink opens no connection."""
 
 
 def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -> int:
@@ -390,7 +390,7 @@ def delete_old(connect: Callable[[], psycopg.Connection[Any]], age: timedelta) -
 
 
 def _rows(answers: Sequence[Predictions], form: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows in the order of `COLUMNS`, without batch and place, with values that PostgreSQL can store."""
+    """Yield the rows with values that PostgreSQL can store, in the order of `COLUMNS`, without `batch` and `place`."""
     for one in answers:
         who = as_json(one.caller), as_json(one.request_id)
         of_all = (one.at, one.model, one.version, one.approval_id, *who)

@@ -130,7 +130,7 @@ class LimitsCollector(Collector):
     Parameters
     ----------
     limits
-        The rate limits, which are configured with Redis.
+        The rate limits of a service with `PLATFORM_LIMITS_URL`.
     """
 
     def __init__(self, limits: RateLimits) -> None:

@@ -64,7 +64,7 @@ class ShadowState:
     model
         The loaded version; None while it is not loaded.
     failure
-        Why the version cannot be loaded or could not score the last row; None if there is no failure.
+        Why the version could not be loaded or could not score the most recent row; None if it could.
     has_failed
         Whether a row could not be scored.
     due
@@ -284,7 +284,7 @@ class Shadows:
             self._stop.wait(PAUSE_PER_SECOND * (time.perf_counter() - began))
 
     def _next(self) -> list[_Row]:
-        """Take rows for one shadow, which can be from several requests."""
+        """Take rows for one shadow from the queue; the rows can be from several requests."""
         # Take the rows without the lock, because taking many rows would keep requests waiting.
         self._take(ROWS_AT_ONCE)
         rows: list[_Row] = []
@@ -346,7 +346,7 @@ class Shadows:
 
 
 def _compared(state: ShadowState, rows: Sequence[_Row]) -> list[ShadowRow]:
-    """Score rows in the shadow and compare each with the champion's prediction."""
+    """Score rows with the shadow and compare each score with the champion's prediction."""
     import numpy as np
 
     shadow, model = state.shadow, state.model

@@ -1,8 +1,8 @@
 """The scores of shadows in the database, and the reports about them.
 
 `platform.shadow_predictions` has the scored rows, and `platform.shadow_losses` counts rows that were not scored. A
-report summarises both for one approval request and is recorded in the ledger, which keeps it forever. It names HTTP
-requests, but no item such as a client, because nothing can be erased from the ledger.
+report summarises both for one approval request and is recorded in the ledger, which keeps it forever. Because
+nothing can be erased from the ledger, reports name HTTP requests, but no items such as clients.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ select count(*), count(*) filter (where agrees), count(distinct request_id), min
     percentile_cont(array[0.5, 0.9, 0.99, 1]) within group (order by abs(score - champion_score))
 from platform.shadow_predictions where approval_id = %s
 """
-# Select the newest of the rows with the same two scores, such as repeated requests for one client.
+# If several rows have the same two scores, for example from repeated requests for one client, select only the newest.
 _DISAGREEMENTS = b"""
 select request_id, item, champion_score, score, agrees
 from (
@@ -68,8 +68,8 @@ from (
 ) found
 order by agrees, abs(score - champion_score) desc, request_id, item limit %s
 """
-# The log stores a row's place in its batch, not in its request. Subtract the place of the request's first row, because
-# all rows of a request are in one batch, in order.
+# The log stores a row's place in its batch, not in its request. Subtracting the place of the request's first row gives
+# the place in the request, because all rows of a request are in one batch, in order.
 _OF_ANSWER = b"""
 select scored.version, scored.approval_id, scored.score, scored.score >= asked.threshold, asked.threshold, scored.agrees
 from platform.shadow_predictions scored join platform.approval_requests asked on asked.id = scored.approval_id
@@ -177,9 +177,11 @@ class LedgerShadows:
 
 
 def is_due(shadow: Shadow, last: datetime | None, now: datetime) -> bool:
-    """Return whether a report is due: when the shadow's running time has about doubled, at least daily, and at its end.
+    """Return whether a report is due.
 
-    There should be few reports, because the ledger keeps them forever.
+    The first report is due `FIRST_REPORT` after the start of the shadow. A further report is due when the running time
+    has about doubled since the last one, but no later than `LONGEST_GAP` after it. The final report is due
+    `LAST_REPORT` after the end of the shadow. There should be few reports, because the ledger keeps them forever.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def prediction_table(name: str, landed: TableSchema, copied: Sequence[str], posi
     name
         Name of the table, `<domain>/<table>`. The table in PostgreSQL is `<domain>.<table>`.
     landed
-        The table whose rows are predicted. Its key is the digest of the file and the line.
+        The table whose rows are predicted. Its key consists of the file's digest and the line number.
     copied
         Further columns of `landed` that are stored with each prediction.
     positive
@@ -107,8 +107,8 @@ class StoredPredictions:
     def add(self, connection: psycopg.Connection[Any], rows: Iterable[Sequence[Any]]) -> datetime:
         """Insert predictions in the caller's transaction, and return their time.
 
-        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that a
-        reader that has read up to a time misses no earlier row.
+        Rows whose key is already stored keep their values. Transactions commit in the order of these times, so that no
+        row with an earlier time appears after a reader has read a row with a later time.
 
         Parameters
         ----------

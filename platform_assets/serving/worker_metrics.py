@@ -1,4 +1,4 @@
-"""The metrics of all workers of one service. A scrape reaches only one worker, which collects those of the others.
+"""The metrics of all workers of one service. A scrape reaches only one worker, which collects the others' metrics.
 
 Each series has the label `worker`. The counters of a replaced worker start at zero again, which Prometheus handles like
 the restart of a process.

@@ -108,7 +108,10 @@ class Settings(
             if lacking := [one for one in wanted if not given[one]]:
                 raise ValueError(f"{name}={value} needs {' and '.join(lacking)}")
         if self.executor == "k8s" and self.run_launcher != "k8s":
-            raise ValueError("PLATFORM_EXECUTOR=k8s needs PLATFORM_RUN_LAUNCHER=k8s, whose configuration it uses")
+            raise ValueError(
+                "PLATFORM_EXECUTOR=k8s needs PLATFORM_RUN_LAUNCHER=k8s, because the executor uses the run launcher's "
+                "configuration"
+            )
         if self.lake_is_memory and self.executor != "in_process":
             raise ValueError(f"PLATFORM_EXECUTOR={self.executor} needs a lake that all processes share, not memory://")
         return self

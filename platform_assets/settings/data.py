@@ -1,4 +1,4 @@
-"""Variables about what loads accept, and how long the platform keeps data."""
+"""Settings that limit loaded data, and how long the platform keeps data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from platform_assets.settings.groups import LONGEST_DAYS, SettingsGroup
 
 
 class DataSettings(SettingsGroup):
-    """What loads accept, and how long the platform keeps data."""
+    """Limits on loaded data, and how long the platform keeps data."""
 
     max_bad_rows: Annotated[
         float,

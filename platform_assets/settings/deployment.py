@@ -1,4 +1,4 @@
-"""Variables about the kind of deployment, and the places where the platform keeps its data."""
+"""Settings for the kind of deployment, and for the places where the platform keeps its data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables about the query engine, and about the machines that execute runs and their steps."""
+"""Settings for the query engine, and for the machines that execute runs and their steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables about API keys, and the ways in which people sign in without them."""
+"""Settings for API keys, and for the ways to sign in without them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class IdentitySettings(SettingsGroup):
     sign_in_key: Annotated[
         SecretStr,
         Field(
-            description="API key with the scope `identify`, with which the service starts sessions of people who sign "
+            description="API key with the scope `identify`. The service uses it to start sessions for people who sign "
             "in by OpenID Connect or through a proxy. See [Sign in](sign-in.md)."
         ),
     ] = SecretStr("")
     group_scopes: Annotated[
         str,
         Field(
-            description="Scopes that groups of the OpenID Connect provider or the proxy give: "
-            "`GROUP=read+approve; OTHER=read`. Default: groups give no scopes, and only enrolled people can sign in."
+            description="Scopes to grant to each group of the OpenID Connect provider or the proxy: "
+            "`GROUP=read+approve; OTHER=read`. Default: groups grant no scopes, and only enrolled people can sign in."
         ),
     ] = ""
     oidc_issuer: Annotated[

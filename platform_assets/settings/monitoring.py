@@ -1,4 +1,4 @@
-"""Variables about drift, alerts and lineage."""
+"""Settings for drift, alerts and lineage."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ class MonitoringSettings(SettingsGroup):
         Field(
             description="Receivers of messages about incidents, by the owner of the affected asset: "
             "`team:risk=https://hooks.example/x anna@example.org; escalation=boss@example.org`. `default` is for all "
-            "other owners, `escalation` for incidents that stay open. An owner that is a mail address needs no route."
+            "other owners, `escalation` for incidents that stay open. An owner that is an email address needs no route."
         ),
     ] = SecretStr("")
     alert_smtp_url: Annotated[
         SecretStr,
         Field(
-            description="Mail server that sends mail about incidents: `smtp://user:password@host:587` or "
-            "`smtps://user:password@host`. Default: no mail."
+            description="Mail server that sends incident emails: `smtp://user:password@host:587` or "
+            "`smtps://user:password@host`. Default: no emails."
         ),
     ] = SecretStr("")
-    alert_mail_from: Annotated[str, Field(description="Sender address of mails about incidents.")] = (
+    alert_mail_from: Annotated[str, Field(description="Sender address of incident emails.")] = (
         "platform-assets@localhost"
     )
     alert_reopen_minutes: Annotated[
@@ -115,7 +115,7 @@ class MonitoringSettings(SettingsGroup):
             # Do not quote the addresses, because the URL of a webhook is a secret.
             if not owner or not addresses or not all(_matches(_ADDRESS, one) for one in addresses):
                 raise ValueError(
-                    f"route {number} must be owner=address, with http(s) URLs or mail addresses separated by spaces, "
+                    f"route {number} must be owner=address, with http(s) URLs or email addresses separated by spaces, "
                     "for example team:risk=https://hooks.example/x anna@example.org; separate routes by semicolons"
                 )
         return text
@@ -148,14 +148,14 @@ class MonitoringSettings(SettingsGroup):
     @classmethod
     def _sender(cls, text: str) -> str:
         if not re.fullmatch(_MAIL_ADDRESS, text):
-            raise ValueError(f"must be a mail address, for example platform@example.org, not {text!r}")
+            raise ValueError(f"must be an email address, for example platform@example.org, not {text!r}")
         return text
 
     @model_validator(mode="after")
     def _mail_has_a_server(self) -> Self:
         routes = _split_routes(self.alert_routes.get_secret_value())
         if not self.alert_smtp_url.get_secret_value() and any("://" not in one for _, route in routes for one in route):
-            raise ValueError("PLATFORM_ALERT_ROUTES has a mail address, which needs PLATFORM_ALERT_SMTP_URL")
+            raise ValueError("PLATFORM_ALERT_ROUTES has an email address, which needs PLATFORM_ALERT_SMTP_URL")
         return self
 
     @property

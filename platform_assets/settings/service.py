@@ -1,4 +1,4 @@
-"""Variables about the HTTP service, its limits, and the addresses of the servers that it links to."""
+"""Settings for the HTTP service, its limits, and the addresses of the servers that it links to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variables about the database into which assets load tables for other programs."""
+"""Settings for the database into which assets load tables for other programs."""
 
 from __future__ import annotations
 

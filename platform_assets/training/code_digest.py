@@ -88,7 +88,7 @@ class _Module:
         return "\n".join(ast.dump(one) for one in self.definitions.get(name, ()))
 
     def uses(self, name: str) -> Iterator[Definition]:
-        """Yield the definitions to which a definition refers. For an imported name, yield the definition it imports."""
+        """Yield the definitions to which a definition refers. For an imported name, yield the imported definition."""
         if name in self.definitions:
             nodes = (node for statement in self.definitions[name] for node in ast.walk(statement))
             for node in nodes:

@@ -37,11 +37,12 @@ class DeclaredEncoder:
     Attributes
     ----------
     settings
-        The class of settings with the encoder's variable.
+        Settings class that declares the encoder's environment variable.
     setting
-        The field of that class with the URI of the folder; the URI is empty if the variable is not set.
+        Name of the field in that class that holds the URI of the encoder's folder; empty if the variable is not set.
     parameter
-        Hyperparameter of the candidates that takes the encoder's digest, named as in `set_params`.
+        Name of the hyperparameter that receives the encoder's digest, in `set_params` syntax, for example
+        `features__encoder`.
     """
 
     settings: type[DomainSettings]

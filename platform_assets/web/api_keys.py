@@ -49,7 +49,7 @@ where s.hash = %s and s.expires_at > clock_timestamp() and r.at is null
 
 
 class Keys:
-    """Keys in the platform's database, which database functions create and revoke.
+    """Keys in the platform's database. Database functions create and revoke them.
 
     Parameters
     ----------

@@ -178,7 +178,7 @@ class Access:
             raise Problem(
                 HTTPStatus.FORBIDDEN,
                 f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this request needs {_listed(scopes)}. "
-                f"The platform's administrator can give it: `platform-assets {command} --scope {scopes[0]}`.",
+                f"Ask the platform's administrator to run `platform-assets {command} --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
                 more={"scopes_needed": list(scopes)},

@@ -9,7 +9,7 @@ from platform_assets.base.errors import PlatformError
 REFUSALS = {
     "name_taken": "there is already a key '{name}'; choose another name, or revoke that key first",
     "needs_approver": "the key {name} has the scope approve, so only the database's owner or an approver can create "
-    "it; set PLATFORM_MIGRATION_DATABASE_URL, or PLATFORM_API_KEY to the key of an approver",
+    "it; set PLATFORM_MIGRATION_DATABASE_URL, or set PLATFORM_API_KEY to the key of an approver",
     "unknown_key": "the key in PLATFORM_API_KEY is unknown or revoked; unset it, or use the key of an approver",
     "reserved_name": "the key {name}: {owner} cannot be an owner, because the ledger uses such names for the platform "
     "and for unverified people; choose another owner",

@@ -73,7 +73,7 @@ _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
 class RequestMiddleware:
-    """Middleware around the whole application. It answers all exceptions.
+    """Middleware around the whole application. It turns all exceptions into responses.
 
     Parameters
     ----------

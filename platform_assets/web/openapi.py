@@ -40,7 +40,7 @@ class DescribedApp(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """Return the routes, wrapped in the platform's middleware.
 
-        FastAPI's middleware for exceptions is left out, because `RequestMiddleware` answers exceptions.
+        FastAPI's middleware for exceptions is left out, because `RequestMiddleware` turns exceptions into responses.
         """
         # Keep `AsyncExitStackMiddleware`, because it closes the files that a form has uploaded.
         app: ASGIApp = AsyncExitStackMiddleware(self.router)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FLOW_SECONDS = 600
-"""Time that a person has to sign in at the provider."""
+"""Time limit for the sign-in at the provider."""
 LEEWAY_SECONDS = 60
 """Difference allowed between the clocks of the provider and of this machine."""
 FRESH_SECONDS = 3_600.0
@@ -262,7 +262,7 @@ class Provider:
             )
         if self.client.claim == "email" and claims.get("email_verified") not in (True, "true"):
             raise SignInFailed(
-                "the provider does not state that this mail address is verified (email_verified); verify the address, "
+                "the provider does not state that this email address is verified (email_verified); verify the address, "
                 "or set PLATFORM_OIDC_CLAIM to a claim that people cannot change"
             )
         groups = claims.get(self.client.groups_claim) or []

@@ -105,7 +105,7 @@ def from_elsewhere(request: Request) -> Response | None:
     """If the browser follows a link from another site, return a page that reloads itself; otherwise return None.
 
     When a browser follows such a link, it does not send the `SameSite=Strict` session cookie. It sends the cookie when
-    the page reloads itself. Without this page, a link in a mail would lead to the sign-in page, and the new cookie of
+    the page reloads itself. Without this page, a link in an email would lead to the sign-in page, and the new cookie of
     that page would replace the session's cookie.
     """
     if request.headers.get("sec-fetch-site") != "cross-site":

@@ -1,4 +1,4 @@
-"""Cache of recently used keys, for routes that must stay readable while the database is unavailable."""
+"""Cache of recently used keys, for routes that must keep working while the database is unavailable."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def test_the_owner_cannot_alter_rows_without_disabling_a_trigger(
 
 
 NEWEST_POLICY = "sequence = (select max(sequence) from {journal} where kind = 'policy')"
-"""SQL condition that selects the last entry about a policy in the journal."""
+"""SQL condition that selects the last journal entry about a policy."""
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_the_audit_names_the_rows_that_the_owner_altered(
 
 
 def names(owner_url: str) -> Mapping[str, str]:
-    """Return the names of keys and journal entries in findings."""
+    """Return the names that findings use for keys and journal entries."""
     with psycopg.connect(owner_url) as owner:
         keys = {row[0]: row[1:] for row in owner.execute("select owner, name, hash from platform.api_keys")}
         query = b"select kind, max(sequence) from platform.approval_journal group by kind"
@@ -452,7 +452,7 @@ def test_a_rewritten_chain_differs_from_the_copied_head(database_url: str, owner
 
 
 def test_python_and_postgresql_compute_equal_hashes(database_url: str) -> None:
-    """Some texts look like two encoded fields. Only a hash that covers the length of each text distinguishes them."""
+    """Some texts look like two encoded fields. The hash covers each text's length, so that fields stay separate."""
     with ledger_at(database_url) as ledger:
         for version, (name, reason) in enumerate([("a,1:b", "c"), ("a", "1:b,1:c"), ("é😀", "-"), ("-", "5:x")]):
             request = ledger.open_request(proposal(version + 1))

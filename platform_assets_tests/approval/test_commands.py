@@ -47,7 +47,7 @@ ASK = ("--reason", "better in the north")
 
 @dataclass
 class Desk:
-    """A database for one test, with its services and the commands that use it."""
+    """The database and the services of one test, and a method that runs commands with them."""
 
     url: str
     home: Path
@@ -102,7 +102,7 @@ def desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture
 def mlflow_desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
-    """Like `desk`, but with models in MLflow and files in a folder."""
+    """Like `desk`, but with the models in MLflow and the lake in a folder."""
     desk = opened(database_url, tmp_path, "")
     yield desk
     desk.services.close()

@@ -193,9 +193,9 @@ def test_launchpad_decision_is_recorded_as_unverified(office: Office, decision: 
     assert result.success
     assert office.works.ledger.request(number).state is state
     event = office.works.ledger.history(number)[-1]
-    assert (event.kind, event.actor, event.authenticated) == (decision, "unverified: anna via Launchpad", False)
+    assert (event.kind, event.actor, event.authenticated) == (decision, "unverified: Launchpad: anna", False)
     assert (event.reason, event.delivery) == ("as discussed", result.run_id)
-    assert "by anna via Launchpad (identity not verified) at" in event.told
+    assert "by Launchpad: anna (identity not verified) at" in event.told
 
 
 @pytest.mark.requirement("PRO-4", "PRO-5")
@@ -248,7 +248,7 @@ def test_second_decision_is_refused_with_a_message_about_the_first(office: Offic
     number = pending(office.works)
     assert office.decide(number, "reject", reason="worse").success
     told = failure(office.decide(number, "approve", approver="bert"))
-    assert f"request 1 ({MODEL} version 1) is closed: rejected by anna via Launchpad" in told
+    assert f"request 1 ({MODEL} version 1) is closed: rejected by Launchpad: anna" in told
 
 
 @pytest.mark.requirement("PRO-5")
@@ -279,7 +279,7 @@ def test_rollback_job_restores_the_previous_champion(office: Office) -> None:
     event = office.works.ledger.changes(MODEL)[-1]
     assert (event.kind, event.actor, event.authenticated, event.reason) == (
         "roll_back",
-        "unverified: carla via Launchpad",
+        "unverified: Launchpad: carla",
         False,
         REPORT,
     )

@@ -308,7 +308,7 @@ def test_reserved_and_unprintable_names_cannot_own_a_key(role: psycopg.Connectio
 
 
 @pytest.mark.requirement("PRO-9")
-def test_sessions_and_keys_cannot_take_over_the_secret_of_another_person(
+def test_sessions_and_keys_cannot_use_the_hash_of_another_persons_secret(
     required: PreparedLedger, role: psycopg.Connection[Any]
 ) -> None:
     """The service role can read the hashes of all keys, and chooses the hash of a new session or key."""
@@ -456,7 +456,7 @@ def test_database_session_settings_do_not_affect_the_functions(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_every_function_is_revoked_from_public_and_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
+def test_public_cannot_execute_functions_and_each_function_pins_its_search_path(role: psycopg.Connection[Any]) -> None:
     open_ones = role.execute(
         "select proname from pg_proc left join lateral aclexplode(proacl) given on given.grantee = 0"
         " where pronamespace = 'platform'::regnamespace and (proacl is null or given.grantee is not null"

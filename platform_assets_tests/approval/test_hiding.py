@@ -143,7 +143,7 @@ def test_a_shadow_report_cannot_be_disguised_as_the_action_of_a_person(works: Wo
 
 @pytest.mark.requirement("PRO-9")
 def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: psycopg.Connection[Any]) -> None:
-    """A browser keeps its token after the session has ended in the database, and other programs can read the hash."""
+    """A browser keeps the token after the session has ended, and other programs can read the token's hash."""
     bert = person("bert")
     for one in (ANNA, bert):
         works.ledger._prepare(one)  # type: ignore[attr-defined]
@@ -162,9 +162,7 @@ def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: 
 
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("name", ["x\x1b[2J", "x" * 201, "platform", "a b\n"])
-def test_invalid_key_names_are_refused_whether_is_person_is_null_or_false(
-    role: psycopg.Connection[Any], name: str
-) -> None:
+def test_invalid_key_names_and_null_for_is_person_are_refused(role: psycopg.Connection[Any], name: str) -> None:
     for is_person in (None, False):
         added = called(role, "add_key", name, "eve", ["read"], sha256(name), None, is_person)
         # A person may not have the name `platform`, but a key may.

@@ -1,4 +1,4 @@
-"""State transitions in any order and concurrently: the database accepts only valid transitions."""
+"""State transitions are tried in any order and concurrently. The database accepts only valid transitions."""
 
 from __future__ import annotations
 
@@ -44,10 +44,9 @@ def _meet(barrier: Barrier) -> None:
 
 
 def _decide_all(url: str, name: str, numbers: list[int]) -> list[tuple[str, str]]:
-    """Decide on each request as one person.
+    """Decide on each request as one person, and return two texts for each request.
 
-    Return two texts for each request: `won` if this decision was recorded, otherwise `told`; and the decision that was
-    recorded.
+    The first text is `won` if this decision was recorded, otherwise `told`. The second text is the recorded decision.
     """
     outcomes = []
     with psycopg.connect(url) as connection:

@@ -65,7 +65,7 @@ def office(database_url: str) -> Iterator[Office]:
 
 
 @pytest.mark.requirement("PRO-5", "PRO-6")
-def test_start_report_and_stop_of_a_shadow_are_recorded_as_chained_events(office: Office) -> None:
+def test_the_start_the_report_and_the_stop_of_a_shadow_are_recorded_as_events(office: Office) -> None:
     started = office.shadows.start(MODEL, 2, 3, ANNA)
     assert started.until - started.since == timedelta(days=3)
     assert (started.request_id, started.version, started.champion_digest) == (office.pending, 2, office.champion[1])
@@ -143,8 +143,8 @@ def test_the_reason_why_a_shadow_ended_is_reported(changes: dict[str, Any], ende
 def test_a_shadow_that_cannot_run_is_refused_and_the_error_names_the_fix(office: Office) -> None:
     cases: list[tuple[int, int, Actor, str]] = [
         (1, 3, ANNA, "version 1 has no pending request .*pending versions: 2.*decide request"),
-        (2, 0, ANNA, "a shadow runs for 1 to 31 days"),
-        (2, 32, ANNA, "a shadow runs for 1 to 31 days"),
+        (2, 0, ANNA, "the shadow's duration must be 1 to 31 days"),
+        (2, 32, ANNA, "the shadow's duration must be 1 to 31 days"),
         (2, 3, Actor("anna", "pa_wrong"), "the key is unknown or revoked"),
         (2, 3, Actor("a\u202eb"), "control or invisible characters"),
     ]

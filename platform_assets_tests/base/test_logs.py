@@ -1,4 +1,4 @@
-"""Log lines are JSON objects, and secrets are masked in each of their fields."""
+"""Each log line is a JSON object, and secrets are masked in all of its fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contract of all model registries. It is tested with MLflow on PostgreSQL, in memory, and in a file."""
+"""The contract of all model registries, tested with MLflow on PostgreSQL, a registry in memory and one in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`AsyncReads` on a real PostgreSQL server, also if connections are lost or the server is slow or unavailable."""
+"""`AsyncReads` on a real PostgreSQL server, including lost connections and a slow or unavailable server."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_an_error_in_registered_work_does_not_fail_the_statement(connections: Co
     assert isinstance(error, ValueError)
 
 
-def test_an_ending_application_does_not_unregister_the_work_of_another(connections: Connections) -> None:
+def test_unregistering_work_does_not_unregister_the_work_of_another_application(connections: Connections) -> None:
     done: list[str] = []
 
     async def work(reads: AsyncReads) -> None:

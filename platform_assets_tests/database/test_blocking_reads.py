@@ -1,4 +1,4 @@
-"""`Reads` on a real PostgreSQL server, also during network failures."""
+"""`Reads` on a real PostgreSQL server, including network failures."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_the_service_role_becomes_the_owner_of_the_library_databases(external: D
 
 @pytest.mark.requirement("PRO-5", "PRO-9")
 @pytest.mark.parametrize("purpose", ["dagster", "mlflow"])
-def test_migrate_runs_no_code_of_the_platform_role_with_the_rights_of_the_owner(
+def test_migrate_does_not_run_code_of_the_platform_role_as_the_owner(
     external: Database, database_url: str, purpose: Purpose
 ) -> None:
     """In its own databases, the platform's role may create operators that take precedence over PostgreSQL's own."""
@@ -190,7 +190,7 @@ def test_migrate_revokes_rights_that_the_service_role_had_before(external: Datab
 
 @pytest.fixture
 def two_roles(postgres_server: Database) -> Iterator[tuple[str, str]]:
-    """URLs of databases that do not exist yet: for the service role, and for an owner with CREATEDB, no superuser."""
+    """URLs for the service role and for an owner with CREATEDB (not superuser). The databases do not exist yet."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     roles = [f"{name}_app", f"{name}_owner"]
     app, owner = map(sql.Identifier, roles)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
             "is at revision 0002, but this code needs",
         ),
         ("drop schema platform cascade", "has no revision, but this code needs"),
-        ("drop database {mlflow}", "is on a server without {mlflow}"),
+        ("drop database {mlflow}", "is on a server that lacks the database {mlflow}"),
     ],
 )
 def test_an_external_database_is_refused_until_it_is_migrated(external: Database, statement: str, message: str) -> None:

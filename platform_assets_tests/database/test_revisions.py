@@ -21,7 +21,7 @@ def domains(tmp_path: Path) -> Path:
         (tmp_path / "shop" / "migrations" / name).touch()
     (tmp_path / "bakery_2" / "migrations").mkdir(parents=True)
     (tmp_path / "bakery_2" / "migrations" / "bakery_2_0001_loaves.py").touch()
-    # Add the remaining folder of a deleted domain, and a domain without tables. Both must be ignored.
+    # Add a folder that is left over from a deleted domain, and a domain without tables. Both must be ignored.
     (tmp_path / "gone" / "migrations" / "__pycache__").mkdir(parents=True)
     (tmp_path / "plain").mkdir()
     return tmp_path

@@ -1,4 +1,4 @@
-"""The platform's session settings override the server's defaults and the shell's variables."""
+"""The platform's session settings override environment variables and the server's defaults."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def settings_of(database: Database) -> dict[str, list[str]]:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_session_settings_override_defaults_of_the_database_and_the_shell(
+def test_session_settings_override_database_defaults_and_environment_variables(
     database_url: str, owner_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = Database(make_url(owner_url)).name("dagster")

@@ -155,7 +155,7 @@ class NoCalls(WorkerCalls):
 
 @pytest.fixture
 def scraped(services: Services, people: People) -> Iterator[Server]:
-    """A web server that returns the metrics of a real service without a key. The service has handled two requests."""
+    """A web server that returns a real service's metrics and needs no key. The service has handled two requests."""
     app = application(services, worker=Worker(1, 2, NoCalls(), lambda: None))
     client = api(app, people.rita)
     with running_web_server() as server:

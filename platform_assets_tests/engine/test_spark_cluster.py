@@ -123,7 +123,7 @@ def test_a_value_that_does_not_fit_its_type_is_refused(engine: Engine, shops: Ex
 
 
 def test_a_table_larger_than_the_drivers_memory_is_staged(engine: Engine, tables: TableStore) -> None:
-    """The table is staged without sending it to the driver: a result larger than `LARGEST_RESULT` would fail there."""
+    """Staging does not send the table to the driver, where a result larger than `LARGEST_RESULT` would fail."""
     with engine.stage(pa.table({"number": range(400_000)})) as staged:
         tables.publish("test/numbers", staged)
     rows = tables.scan("test/numbers", on_cluster=True)

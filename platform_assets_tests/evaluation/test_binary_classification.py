@@ -252,7 +252,7 @@ def test_each_subgroup_is_evaluated_separately() -> None:
         (pd.Series(["x", pd.NA, "y"], dtype="category", index=[7, 8, 9]), [UNKNOWN, "x", "y"]),
     ],
 )
-def test_subgroups_are_named_by_their_values_as_text(given_values: Any, names: list[str]) -> None:
+def test_the_name_of_a_subgroup_is_its_value_as_text(given_values: Any, names: list[str]) -> None:
     assert list(by_subgroup([0, 1, 1], [0.1, 0.5, 0.6], [1, 2, 3], 0.5, given_values, resamples=2)) == names
 
 

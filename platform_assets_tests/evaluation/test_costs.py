@@ -1,4 +1,4 @@
-"""Costs of errors: the curve over the threshold, and its lowest point."""
+"""Costs of errors: the cost at each threshold, and the threshold with the lowest cost."""
 
 from __future__ import annotations
 

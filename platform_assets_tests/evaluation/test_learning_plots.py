@@ -30,7 +30,7 @@ CURVES = {
 
 @pytest.mark.requirement("SEN-3", "SEN-7")
 @pytest.mark.parametrize("case", CURVES)
-def test_learning_curves_and_times_can_be_drawn(case: str) -> None:
+def test_learning_curves_and_fit_times_can_be_drawn(case: str) -> None:
     for picture in (learning_curve(CURVES[case], "roc_auc"), fit_times(CURVES[case])):
         demand_good(picture)
         assert (near(picture, MODEL) > 20) == bool(CURVES[case])

@@ -85,7 +85,7 @@ def test_rows_that_cannot_be_evaluated_are_rejected(labels: Any, found: Any, sai
 
 
 @pytest.mark.requirement("ESI-7")
-def test_intervals_from_resampled_blocks_are_wider_than_from_resampled_rows() -> None:
+def test_intervals_from_resampled_blocks_are_wider_than_those_from_resampled_rows() -> None:
     rows = judged()
     by_day = evaluate(rows, BASELINES)["mae"]
     alone = Judged(rows.examples.assign(day=np.arange(240)), "day", rows.labels, rows.found)
@@ -108,7 +108,7 @@ def test_a_paired_comparison_detects_a_difference_smaller_than_the_intervals_of_
     assert difference["skill_over_naive"].low > 0
     assert keeps_up(NotWorse("mae", by=0), difference).passed
     assert not keeps_up(NotWorse("mae", by=0), compare(champion, challenger, BASELINES)).passed
-    # A champion without intervals is compared by the metrics that both models have.
+    # If the champion has no prediction intervals, only the metrics that both models have are compared.
     assert "interval_width" not in compare(
         challenger, Judged(champion.examples, "day", champion.labels, better[:, 0]), ()
     )

@@ -33,7 +33,7 @@ def digest(arrays: Iterable[Any]) -> str:
 
 
 def examples(count: int, first: int = 0, share: float = 0.5) -> tuple[pd.DataFrame, Any]:
-    """Return examples with different readings, and their labels."""
+    """Return examples with distinct readings, and their labels."""
     random = np.random.default_rng(first)
     return pd.DataFrame({"reading": np.arange(first, first + count)}), (random.random(count) < share).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Splits of a time series by blocks: holdout, expanding windows, and recognition of later rows."""
+"""Splits of a time series by blocks: the holdout, expanding windows, and rows after a version's training period."""
 
 from __future__ import annotations
 

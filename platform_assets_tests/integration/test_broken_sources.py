@@ -65,7 +65,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Troubled:
-    """Results of three consecutive runs: with a broken file, with a lost database, and a successful run."""
+    """Results of three consecutive runs: one with a broken file, one that loses its database, and a successful one."""
 
     broken: Done
     vanished: Done

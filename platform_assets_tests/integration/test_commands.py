@@ -122,7 +122,7 @@ def fails_without_sources(project: Project) -> int:
         command,
         "run",
         PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
-        # Set a missing file for sentence relevance, so that this domain fails too and no model is trained.
+        # Use a missing file as sentence relevance's archive, so that this domain fails too and no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
 

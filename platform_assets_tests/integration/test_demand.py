@@ -93,7 +93,7 @@ def team(tmp_path: Path, database_url: str) -> Iterator[Team]:
 @pytest.mark.slow
 @pytest.mark.requirement("ESI-7", "PRO-1", "PRO-2", "MON-4")
 def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(team: Team) -> None:
-    # Set the clock to 10:00 two days ago. The forecast is for the next day, whose demand is known by now.
+    # Set the clock to 10:00 two days ago, so that the forecast is for yesterday, whose demand is known today.
     then = datetime.combine(today(datetime.now(UTC)) - 2 * DAY, datetime.min.time(), MADRID).replace(hour=10)
     day = then.date() + DAY
     hours = len(hours_of(day, day))
@@ -111,7 +111,7 @@ def test_a_forecast_is_issued_before_its_day_and_its_error_is_known_afterwards(t
     assert (found.day, found.hours, found.incomplete) == (day, hours, ())
     assert services.tables.current(FORECASTS.name) is None
 
-    # The forecast is not in the lake yet, as if the first run had been killed. The next run copies it to the lake.
+    # The forecast is not in the lake yet, as if the run that issued it had been killed. The next run copies it there.
     team.series.now = lambda: datetime.now(UTC)
     team.run(*HARVEST)
     result = team.run(*ISSUE)

@@ -67,7 +67,7 @@ OTHERS = {
 
 @contextmanager
 def platform(database_url: str, folder: Path, hook: str, smtp: str) -> Iterator[WatchedPlatform]:
-    """Yield a platform that sends messages about the model by mail, and all other messages to the webhook."""
+    """Yield a platform that sends messages about the model by email, and all other messages to the webhook."""
     variables = {
         "PLATFORM_HOME": folder / "home",
         "PLATFORM_LAKE_URI": "memory://",
@@ -235,7 +235,7 @@ def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recov
 
 
 def assert_told_once(hook: WebhookServer, box: Mailbox, state: str) -> None:
-    """Check that the owners of each incident were notified of its `state` exactly once, by mail or by the webhook."""
+    """Check that the owners of each incident were notified of its `state` exactly once, by email or by the webhook."""
     by_mail = {one for one in FAILED_CHECKS | OTHERS if MODEL.key in one}
     # A message that the receiver refuses is sent again with the same key.
     assert len(hook.received) == len({one["key"] for one in hook.received}) + REFUSALS.count(503)

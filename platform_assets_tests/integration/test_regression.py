@@ -95,7 +95,7 @@ def test_a_regression_model_is_trained_approved_served_and_rolled_back(
     assert "Metrics of version 2 and of the champion, version 1" in shown
     assert "MAE differs from the champion's by" in shown
     plant.promote(second)
-    plant.promoter.rollback(LOAD.name, ANNA, "the second is too sure of itself")
+    plant.promoter.rollback(LOAD.name, ANNA, "the intervals of version 2 are too narrow")
     champion = plant.ledger.champion(LOAD.name)
     assert champion is not None
     assert (champion.version, champion.threshold) == (1, None)

@@ -173,7 +173,7 @@ def test_all_decisions_are_kept_and_the_hash_chain_continues(story: Story) -> No
         assert (audit["code"], audit["printed"][:20]) == (0, "nothing was altered;")
 
 
-def test_the_champion_stays_until_a_decision(story: Story) -> None:
+def test_only_a_decision_changes_a_champion(story: Story) -> None:
     before, after = story.before["made"]["champions"], story.after
     assert {model: after["facts"]["models"][model]["champion"] for model in MODELS} == before
     assert after["decided"]["champions"][CREDIT] == before[CREDIT]

@@ -286,7 +286,7 @@ def holder(services: Services, secret: str) -> list[str] | None:
 
 
 def runs(instance: dg.DagsterInstance) -> Facts:
-    """Return the job, the status, the number of events and a digest of the events of each Dagster run."""
+    """Return for each Dagster run its job, its status, the number of its events, and a digest of these events."""
     return {
         run.run_id: [run.job_name, run.status.value, len(events), digest(events)]
         for run in instance.get_runs()

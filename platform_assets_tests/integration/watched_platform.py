@@ -217,7 +217,7 @@ class WatchedPlatform:
             tables.publish(table, staged, metadata={})
 
     def daily(self) -> dict[str, str]:
-        """Run the job `monitor`, and return the titles of the open incidents by their causes."""
+        """Run the job `monitor`, and return the titles of the open incidents, keyed by cause."""
         assert self.run("monitor")
         self.look()
         return self.opened()

@@ -392,7 +392,7 @@ def _parquet_file(rng: random.Random, rows: list[Row], unreadable: set[int], _: 
 def _flip_value(rng: random.Random, file: OddFile) -> None:
     """Change the last byte of a page.
 
-    Headers and the footer have no checksum, so damage in them may not be detected.
+    Other bytes are not changed, because damage in headers or the footer, which have no checksum, can go undetected.
     """
     described = pq.ParquetFile(io.BytesIO(file.content)).metadata
     group = described.row_group(rng.randrange(described.num_row_groups))

@@ -222,13 +222,13 @@ def test_checked_rows_are_released_from_memory() -> None:
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        ("ExpectNothing", {}, "has a wrong declaration: module .* has no attribute 'ExpectNothing'"),
+        ("ExpectNothing", {}, "is declared incorrectly: module .* has no attribute 'ExpectNothing'"),
         (
             "ExpectColumnValuesToBeInSet",
             {"column": "i", "values": [1]},
-            "has a wrong declaration: .*value_set field required",
+            "is declared incorrectly: .*value_set field required",
         ),
-        ("ExpectColumnValuesToBeBetween", {"column": "i"}, "has a wrong declaration: .*cannot both be None"),
+        ("ExpectColumnValuesToBeBetween", {"column": "i"}, "is declared incorrectly: .*cannot both be None"),
         ("ExpectColumnValuesToNotBeNull", {"column": "k"}, 'cannot be evaluated: .*column "k" .* does not exist'),
         ("ExpectColumnValuesToBeBetween", {"column": "s", "min_value": 1}, "cannot be evaluated: .* same type"),
     ],

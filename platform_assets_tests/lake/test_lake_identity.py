@@ -173,7 +173,7 @@ def test_a_lake_in_memory_is_only_used_with_an_unbound_database(database: Databa
         demand_own_lake(database, "memory://")
 
 
-def test_the_first_process_that_can_write_to_the_lake_stores_its_identity_there(
+def test_the_first_process_that_can_write_to_the_lake_stores_the_lakes_identity_there(
     database: Database, tmp_path: Path
 ) -> None:
     # Put a file in place of the folder `models`. Then no process can read or write an identity there, not even as root.

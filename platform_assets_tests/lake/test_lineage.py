@@ -177,7 +177,7 @@ def test_publishing_the_same_rows_from_older_inputs_changes_nothing(lake: Lake) 
 
 
 def test_versions_of_a_restored_input_are_not_compared(lake: Lake) -> None:
-    """The table was made from version 9 of its input, whose newest version is now 2, as after a restored backup."""
+    """The table was made from version 9 of its input, whose newest version is now 2, as after restoring a backup."""
     ahead = replace(lake.store.versions("source")[0], version=9)
     published = lake.publish(sales(2), lineage=Lineage({"source": ahead}, None, lambda _: 9))
     assert published.made_from == {"": {"source": 9}}

@@ -136,7 +136,7 @@ def test_get_and_get_many_return_rows_by_key(shop: Shop) -> None:
         (lambda online: online.get_many(PRICES, "id", ["x"]), "PostgreSQL refused a statement about shop/prices"),
     ],
 )
-def test_the_error_for_an_unknown_table_or_column_or_an_invalid_key_names_the_table(
+def test_lookup_errors_name_the_table(
     shop: Shop, use: Callable[[OnlineTables], Coroutine[Any, Any, object]], told: str
 ) -> None:
     with pytest.raises(DatabaseError, match=told):

@@ -198,7 +198,7 @@ def test_a_unique_constraint_of_sql_server_is_found_as_an_index() -> None:
     inspector: Any = SqlServerInspector()
     assert [*_of_key(inspector, ("dbo", "t"), KEY)] == []
     [difference] = _of_key(inspector, ("dbo", "t"), ("name",))
-    assert difference.endswith("its keys: (datetime, id) and (number)")
+    assert difference.endswith("existing keys: (datetime, id) and (number)")
 
 
 def test_names_are_quoted() -> None:

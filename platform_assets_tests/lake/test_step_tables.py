@@ -1,4 +1,4 @@
-"""Steps with pinned inputs, and runs that are overtaken: a newer run publishes first, so they must not publish."""
+"""Steps with pinned inputs, and overtaken runs, which must not publish because a newer run has published first."""
 
 import signal
 from collections.abc import Callable
@@ -102,7 +102,7 @@ def test_a_run_is_refused_after_a_newer_run_loaded_the_previous_file_again(shop:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_the_first_of_two_concurrently_loaded_files_stays_published(shop: Shop) -> None:
+def test_if_two_files_are_loaded_concurrently_the_first_published_file_is_kept(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)

@@ -206,7 +206,7 @@ def test_identical_rows_count_once_in_the_share_of_bad_rows(engine: Engine, tmp_
 
 
 @pytest.mark.requirement("PLT-12")
-def test_the_share_of_bad_rows_counts_each_line_of_a_bad_row(engine: Engine, tmp_path: Path) -> None:
+def test_a_bad_row_over_several_lines_counts_once_for_each_of_its_lines(engine: Engine, tmp_path: Path) -> None:
     lines = [*good(90), '-9,2020-01-01,"-5\n\n\n\n\n"', *bad(1)]
     validated = Validator(engine, 0.05).validate(SALES, landed(engine, tmp_path, *lines))
     first = validated.judgements[0]
@@ -273,7 +273,7 @@ def test_a_derived_table_is_checked_without_a_quarantine(
 
 
 @pytest.mark.requirement("PLT-5")
-def test_samples_of_a_derived_table_contain_its_exact_key(engine: Engine) -> None:
+def test_samples_of_failed_rows_in_a_derived_table_contain_exact_keys(engine: Engine) -> None:
     validated = Validator(engine, 1).validate(TOTALS, frame(id=[2**53 + 1], amount=[-1.0]))
     assert validated.judgements[-1].samples == ({"amount": -1.0, "id": 2**53 + 1},)
     validated.discard()
@@ -306,7 +306,7 @@ def test_columns_get_the_declared_order_and_types(engine: Engine) -> None:
         (frame(id=[2**64 - 1]), "out of range"),
     ],
 )
-def test_a_table_with_other_columns_is_refused_and_leaves_no_files(
+def test_a_table_that_does_not_match_its_schema_is_refused_and_leaves_no_files(
     engine: Engine, rows: pd.DataFrame, message: str
 ) -> None:
     with pytest.raises(SchemaError, match=message):
@@ -328,10 +328,10 @@ WRONG = Expectation("id_is_odd", "Every id is odd.", "ExpectNothing", {}, ("id",
 
 def test_a_failed_check_leaves_no_files(engine: Engine, tmp_path: Path) -> None:
     source = TableSchema(SALES.name, COLUMNS, ("id",), (WRONG,), source=True)
-    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
+    with pytest.raises(PlatformError, match="id_is_odd is declared incorrectly"):
         Validator(engine, 1).validate(source, landed(engine, tmp_path, *good(1)))
     derived = TableSchema(TOTALS.name, COLUMNS, ("id",), (WRONG,))
-    with pytest.raises(PlatformError, match="id_is_odd has a wrong declaration"):
+    with pytest.raises(PlatformError, match="id_is_odd is declared incorrectly"):
         Validator(engine, 1).validate(derived, frame())
 
 
@@ -349,7 +349,7 @@ def test_a_source_needs_a_landed_file_and_a_derived_table_does_not_accept_one(en
 
 
 @pytest.mark.parametrize("returned", [None, [1, 2], {"id": [1]}, "shop/totals"])
-def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine, returned: Any) -> None:
+def test_the_error_for_a_value_that_is_not_a_table_names_the_type_of_the_value(engine: Engine, returned: Any) -> None:
     with pytest.raises(
         SchemaError, match=f"{type(returned).__name__} is not a table; return a pandas frame or an Ibis expr"
     ):
@@ -357,7 +357,9 @@ def test_the_error_for_a_value_that_is_not_a_table_names_its_type(engine: Engine
 
 
 @pytest.mark.requirement("PLT-5", "PLT-9")
-def test_many_rows_are_checked_without_holding_them_in_memory(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_with_too_many_rows_for_memory_gets_the_same_check_results(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = pd.DataFrame({"id": [1, 1, 2], "day": [DAY] * 3, "amount": [1.0, 200.0, 3.0]})
     in_memory = Validator(engine, 1).validate(TOTALS, rows)
     in_memory.discard()

@@ -1,10 +1,11 @@
 """Kill runs of a landing zone before each call to the database or the lake, then run again.
 
-A kill after a call equals a kill before the next call, because nothing else is written in between.
+A kill after one call has the same effect as a kill before the next call, because nothing is written between them.
 
 `main` runs in its own process, which opens neither an engine nor a table, because their threads would not survive a
-fork. For each kill, it forks twice: for the run that is killed and for the next run. Then it prints a line that names
-what was lost or stored twice. The arguments are the URL of the database and a folder.
+fork. For each kill, it forks twice: for the run that is killed and for the run after it. It prints one line per pair of
+runs, which ends with the names of the wrong results, or with `consistent`. The arguments are the URL of the database
+and a folder.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def run_and_die(url: str, folder: Path, calls: int) -> None:
 
 
 def run_again(url: str, folder: Path, _: int) -> None:
-    """Load the remaining files, and print what was lost or stored twice."""
+    """Load the remaining files. Print which results are wrong, or `consistent`."""
     services = opened(url, folder)
     take(services, folder)
     yard = Yard(services, str(folder / "zone"))

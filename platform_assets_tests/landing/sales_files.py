@@ -28,7 +28,7 @@ def folders(engine: Engine) -> list[str]:
 
 
 def landed(engine: Engine, uri: str | Path) -> list[Row]:
-    """Land a file and return its rows, without the column that contains the number of lines of each row."""
+    """Land a file and return its rows, without the column of line counts."""
     with land(Source(SETTING, str(uri)), engine) as file:
         kept = [name for name in file.rows.columns if name != LINES]
         rows: list[Row] = file.rows.select(kept).order_by(LINE).to_pyarrow().to_pylist()

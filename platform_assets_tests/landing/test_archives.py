@@ -62,7 +62,7 @@ def unpacked(folder: Path, packed: bytes, how: Unpacking = HOW) -> bytes:
 
 
 @pytest.mark.parametrize("name", [MEMBER, "db", "./a/./b.txt", "a/..b/c", "Łódź/数", "x" * 200])
-def test_an_archive_is_unpacked_regardless_of_the_name_of_its_file(tmp_path: Path, name: str) -> None:
+def test_an_archive_is_unpacked_whatever_the_name_of_the_file_in_it(tmp_path: Path, name: str) -> None:
     assert unpacked(tmp_path, pack(CONTENT, name)) == CONTENT
 
 
@@ -195,7 +195,7 @@ def test_errors_show_names_from_the_archive_on_one_short_line(tmp_path: Path) ->
 
 
 def bomb(layers: int = 1) -> bytes:
-    """Return an archive with a gigabyte of zeros per layer, which is compressed to about a megabyte."""
+    """Return an archive that unpacks to one gigabyte of zeros per layer, and has about one megabyte per layer."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     described = tarfile.TarInfo("db")
     described.size = 1 << 30
@@ -269,7 +269,7 @@ def test_unpacking_a_randomly_damaged_archive_gives_the_content_or_an_archive_er
     folder: Path, layer: str, cut: int, flips: list[tuple[int, int]]
 ) -> None:
     whole, rest = LAYERS[layer]
-    # Require equal content only for damaged gzip data, because the inner layers have no checksum.
+    # Only gzip has a checksum of the content. In the inner layers, unpacking may therefore miss the damage.
     with suppress(ArchiveError):
         assert unpacked(folder, rest(damaged(whole, cut, flips))) == SMALL or layer != "gzip"
 

@@ -65,7 +65,7 @@ def fields(found: int) -> str:
         pytest.param(b"a,b\n NULL , 4\n", [good(2, " NULL ", " 4")], id="blanks stay"),
         pytest.param(b'a,b\n"x,""y""",z"w\n', [good(2, 'x,"y"', 'z"w')], id="quotes and commas in fields"),
         pytest.param(b'a,b\n1",x"y"\n', [good(2, '1"', 'x"y"')], id="quotes at the end of unquoted fields"),
-        pytest.param(b'a,b\n1,"x,3,4"\n', [good(2, "1", "x,3,4")], id="a row between quotes within a line"),
+        pytest.param(b'a,b\n1,"x,3,4"\n', [good(2, "1", "x,3,4")], id="commas inside a quoted field"),
         pytest.param(b"a,b\n#1,2\n", [good(2, "#1", "2")], id="no comments"),
         pytest.param(
             b'a,b\n"x\ny",2\n3\n"x\r\n\r\ny",4\n5,6\n',
@@ -75,7 +75,7 @@ def fields(found: int) -> str:
         pytest.param(
             b'a,b\n1,"x\ny",2\n3,4\n',
             [bad(2, OPEN_QUOTE, '1,"x'), bad(3, "it closes the quote opened on line 2", 'y",2'), good(4, "3", "4")],
-            id="too many over two lines",
+            id="too many fields in a record that spans two lines",
         ),
         pytest.param(
             b'a,b\n1,"x\n3,4\n5,6\n',
@@ -90,7 +90,7 @@ def fields(found: int) -> str:
         pytest.param(
             b'a,b\n1,"x\n3,4\n"y\nz",6\n',
             [bad(2, OPEN_QUOTE, '1,"x'), good(3, "3", "4"), good(4, "y\nz", "6")],
-            id="open quote before a field over two lines",
+            id="open quote before a quoted field that spans two lines",
         ),
         pytest.param(b'a,b\n1,2\n3,"4', [good(2, "1", "2"), bad(3, OPEN_QUOTE, '3,"4')], id="cut between quotes"),
         pytest.param(
@@ -181,7 +181,7 @@ damaged = st.sampled_from([b"1\n", b"1,2,3\n", b"\xff,2\n", b"1,\0\n", b'"1"2,3\
 @pytest.mark.requirement("PLT-6")
 @settings(max_examples=60)
 @given(st.lists(st.lists(text, min_size=2, max_size=2) | damaged | st.sampled_from([b"\n", b"\r\n"]), min_size=1))
-def test_fields_are_read_back_exactly_and_damaged_lines_are_unchanged(
+def test_valid_fields_are_read_back_exactly_and_damaged_lines_are_kept_as_text(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, parts: list[list[str] | bytes]
 ) -> None:
     expected: list[tuple[int, Any]] = []

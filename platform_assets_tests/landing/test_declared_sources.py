@@ -1,4 +1,7 @@
-"""The variable of a declared source gives its address. If it is not set, complete sample data are written once."""
+"""A declared source has its address in an environment variable. In demo mode, sample data replace an unset address.
+
+The sample data are written once, and are never used if they are incomplete.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def settings(home: Path, **more: Any) -> Settings:
 
 
 class Generator:
-    """Writes sample data and counts its calls. If `dies` is set, it is interrupted after the header."""
+    """Writes sample data and counts the calls of `write`. If `dies` is set, `write` is interrupted after the header."""
 
     def __init__(self, fewest: int = 1) -> None:
         self.calls = 0
@@ -57,7 +60,7 @@ def test_the_variable_of_a_source_takes_precedence_over_sample_data(tmp_path: Pa
 
 
 @pytest.mark.requirement("PLT-4")
-def test_the_error_for_a_live_source_without_its_variable_names_the_variable(tmp_path: Path) -> None:
+def test_a_live_source_whose_variable_is_not_set_fails_with_the_name_of_the_variable(tmp_path: Path) -> None:
     demo = Generator()
     with pytest.raises(SourceError, match=f"^{SETTING} is not set; .*PLATFORM_SOURCES=demo"):
         Sources(settings(tmp_path, sources="live")).find(demo.declared)
@@ -82,7 +85,7 @@ def test_sample_data_are_generated_once_and_reused(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("PLT-3")
-def test_sample_data_have_at_least_the_rows_that_their_model_needs(tmp_path: Path) -> None:
+def test_sample_data_have_at_least_as_many_rows_as_the_model_needs(tmp_path: Path) -> None:
     needing = Generator(fewest=150)
     for rows, expected in ((100, 150), (200, 200)):
         sources = Sources(Settings(home=tmp_path, demo_rows=rows))
@@ -104,7 +107,7 @@ def test_incomplete_sample_data_are_never_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("REL-1")
-def test_only_archives_are_unpacked_and_their_limit_comes_from_the_settings(tmp_path: Path) -> None:
+def test_only_archives_are_unpacked_and_the_size_limit_comes_from_the_settings(tmp_path: Path) -> None:
     sources = Sources(settings(tmp_path, archive_max_bytes=7))
     demo = Generator().declared
     assert sources.unpacking(demo) is None

@@ -1,4 +1,4 @@
-"""The HTTP client against a local server with faults: retries, time-outs, limits and error messages."""
+"""Test the HTTP client against a local server that simulates faults: retries, time-outs, limits and error messages."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_there_is_no_retry_if_retry_after_exceeds_the_time_limit(server: DemoSer
     assert len(server.requests) == 1
 
 
-def test_every_attempt_enters_the_given_context_with_the_remaining_time(server: DemoServer) -> None:
+def test_every_attempt_enters_the_context_manager_with_the_remaining_seconds(server: DemoServer) -> None:
     turns: list[float] = []
 
     @contextmanager
@@ -152,7 +152,7 @@ def test_every_attempt_enters_the_given_context_with_the_remaining_time(server: 
     assert len(server.requests) == 2
 
 
-def test_an_address_without_a_server_is_reported(client: HttpClient) -> None:
+def test_an_unreachable_server_or_unsupported_scheme_is_reported(client: HttpClient) -> None:
     with DemoServer(lambda _: reply(BODY, "text/plain")) as closed:
         url = closed.url
     with pytest.raises(UpstreamError, match="cannot be reached: .*refused") as caught:

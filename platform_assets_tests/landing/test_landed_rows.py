@@ -151,7 +151,7 @@ def test_utf_16_with_a_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.requirement("PLT-12")
-def test_lines_that_are_not_utf_8_are_unreadable_if_few_and_change_the_encoding_if_many(
+def test_a_few_lines_not_in_utf_8_are_marked_unreadable_but_many_change_the_encoding(
     engine: Engine, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.csv"
@@ -209,7 +209,9 @@ def test_a_parquet_type_is_converted_to_a_plain_type(
 
 
 @pytest.mark.requirement("PLT-12")
-def test_bytes_that_are_not_text_are_marked_as_unreadable_in_their_row(engine: Engine, tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_escaped_and_their_columns_are_listed_as_unreadable(
+    engine: Engine, tmp_path: Path
+) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"A": ["é".encode(), b"\xe9", None], "b": [1, 2, 3], "c": [b"\xff", b"\xff", b""]}), path)
     rows = [(row["a"], row["b"], row["c"], row[UNREADABLE], row[ERROR]) for row in landed(engine, path)]

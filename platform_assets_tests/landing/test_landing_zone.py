@@ -193,7 +193,7 @@ def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_se
 
 
 @pytest.mark.requirement("SEN-1")
-def test_fields_are_taken_from_the_columns_then_the_path_then_the_file_name(
+def test_a_field_comes_from_its_column_or_else_the_path_or_else_the_file_name(
     open_yard: OpenYard, instance: dg.DagsterInstance
 ) -> None:
     yard = open_yard(yard_pattern="{gate}/{weighed_at}.txt")
@@ -230,7 +230,7 @@ def test_equal_rows_are_kept_within_a_file_and_across_files(yard: Yard, instance
 
 
 @pytest.mark.requirement("SEN-1")
-def test_content_removed_or_overwritten_before_its_run_lands_after_it_is_written_again(
+def test_if_content_disappears_before_its_run_it_lands_when_it_is_written_again(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -248,7 +248,7 @@ def test_content_removed_or_overwritten_before_its_run_lands_after_it_is_written
     assert yard.states()["a.txt again.txt"] == "landed"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user who is not root (no apt package): root reads every file")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user other than root (no apt package): root can read every file")
 def test_an_unreadable_file_does_not_block_other_files(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("secret.txt", parcel(2))
@@ -290,7 +290,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_files_until_its_time_limit_but_at_least_as_long_as_the_listing_took(
+def test_a_scan_reads_files_for_the_time_limit_or_as_long_as_the_listing_took_if_that_is_longer(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):
@@ -302,7 +302,7 @@ def test_a_scan_reads_files_until_its_time_limit_but_at_least_as_long_as_the_lis
 
 
 @pytest.mark.requirement("SEN-1")
-def test_an_unchanged_file_is_not_read_again_and_does_not_land_again_after_the_loss_of_the_cache(
+def test_an_unchanged_file_is_not_read_again_and_losing_the_cache_does_not_land_it_twice(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("a.txt", parcel(1))
@@ -379,7 +379,9 @@ def test_concurrent_scans_and_runs_land_each_file_once(yard: Yard, tmp_path: Pat
 
 
 @pytest.mark.requirement("SEN-1", "PLT-10")
-def test_after_the_loss_of_the_lake_the_remaining_files_land_again(yard: Yard, instance: dg.DagsterInstance) -> None:
+def test_after_the_loss_of_the_lake_the_files_still_in_the_zone_land_again(
+    yard: Yard, instance: dg.DagsterInstance
+) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("gone.txt", parcel(2))
     yard.run(instance)

@@ -75,7 +75,7 @@ def test_a_file_whose_footer_declares_too_many_bytes_is_refused_before_it_is_rea
 
 @pytest.mark.requirement("PLT-12")
 @pytest.mark.parametrize("kind", [pa.string(), pa.binary(), pa.large_string()])
-def test_dictionary_values_are_decoded_in_batches_and_refused_above_the_size_limit(
+def test_dictionary_values_are_decoded_in_batches_and_a_file_above_the_size_limit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
 ) -> None:
     monkeypatch.setattr(parquet_files, "MOST_BATCH_BYTES", 1_000_000)

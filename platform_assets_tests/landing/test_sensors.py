@@ -229,7 +229,7 @@ def test_no_run_is_launched_while_another_run_of_the_job_is_unfinished(watched: 
     assert watched.tick() == f"{ONE}, run 1"
 
 
-def test_the_file_is_read_again_only_if_its_size_times_or_inode_changed(watched: Watched) -> None:
+def test_the_file_is_read_again_only_if_its_size_inode_or_timestamps_changed(watched: Watched) -> None:
     watched.write("one")
     watched.tick()
     state = watched.file.stat()

@@ -57,7 +57,7 @@ def refusal(uri: str | Path, folder: Path) -> str:
 
 
 @pytest.mark.requirement("CRE-2", "PLT-4")
-def test_plain_and_packed_files_are_landed_from_paths_and_from_memory_and_http_uris(
+def test_plain_and_packed_files_are_landed_from_a_path_a_memory_uri_or_an_http_uri(
     engine: Engine, tmp_path: Path, server: Server
 ) -> None:
     (tmp_path / "sales.csv").write_bytes(CONTENT)

@@ -20,7 +20,7 @@ def row(number: int, name: str = "", street: str = "") -> str:
 
 
 def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the first field of each row, and the reason for each unreadable line, both by line number."""
+    """Return two dictionaries by line number: the first field of each row, and the reason for each unreadable line."""
     path = folder / "file.csv"
     path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8", newline="")
     rows: dict[int, str] = {}
@@ -105,9 +105,9 @@ def test_a_quoted_field_with_line_breaks_is_one_field(tmp_path: Path, record: st
     ("lines", "width", "expected"),
     [
         ([b'1,"a', b'b"'], 2, False),
-        ([b'1,"a', b'2,b"'], 2, False),  # the quotes may also enclose one field with a comma
+        ([b'1,"a', b'2,b"'], 2, False),  # these may be one row, whose second field contains a comma
         ([b'1,"a', b"2,b", b"3,c", b'4,d"'], 2, True),
-        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # only line 1 quotes its first field
+        ([b'"1","a', b"2,b", b"3,c", b'4,d"'], 2, False),  # only line 1 has a quoted first field
         ([b'"a,1', b"b,2", b"c,3", b'd",4'], 2, True),
         ([b'1,"a,x,x,x,x', b'2,b",x,x,x,x'], 6, True),
         ([b'1,"a', b"2,b,x,x,x,x", b'c",x,x,x,x'], 6, True),

@@ -1,4 +1,7 @@
-"""After a home is moved or copied, MLflow's paths point to the new home. The tests use a real MLflow in PostgreSQL."""
+"""After a home folder is moved or copied, MLflow's paths point to the new folder.
+
+The tests use a real MLflow in PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,8 @@ def test_files_of_a_copied_home_are_fetched_from_the_original_home(
     registry_of: Callable[[Path], MlflowRegistry], tmp_path: Path
 ) -> None:
     original, copy = tmp_path / "original", tmp_path / "copy"
-    # In older releases, a copied home wrote its files into the original home. Registering there has the same result.
+    # In older releases, a platform with a copied home stored its files in the original home.
+    # Registering the version in the original home reproduces this.
     registry_of(original).register(registration("print-1"))
     before = files(original)
     assert registry_of(copy).record(NAME, 1) == registration().record

@@ -1,4 +1,4 @@
-"""A row gets bit-identical scores from a table and from a request. Scoring uses one thread."""
+"""The score of a row is bit-identical whether the row comes from a table or a request. Scoring uses one thread."""
 
 from __future__ import annotations
 

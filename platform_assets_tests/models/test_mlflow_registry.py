@@ -168,7 +168,7 @@ def test_an_unreadable_tag_is_reported_and_only_its_version_is_left_out(
     assert registry.versions(NAME) == [second]
     assert registry.names() == [NAME]
     assert registry.find(NAME, "print-1") is None
-    # `pinned_tables` includes version 1. If its tables tag is unreadable, the versions come from the stored record.
+    # `pinned_tables` includes the tables of version 1. If its tag is unreadable, they come from the stored record.
     assert registry.pinned_tables() == {"credit_risk/loans": {8, 9}}
     assert registry.register(registration("print-1")).version == 3
 
@@ -377,7 +377,7 @@ def test_the_error_for_an_unreachable_mlflow_shows_its_address_without_secrets(
 
 
 @pytest.mark.requirement("PLT-8")
-def test_the_error_for_a_dropped_mlflow_database_is_one_line_that_names_doctor(
+def test_the_error_for_a_dropped_mlflow_database_is_one_line_that_names_the_command_doctor(
     registry: MlflowRegistry, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     registry.register(registration())

@@ -18,7 +18,7 @@ def rows_of(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.requirement("SEN-3")
-def test_an_estimator_within_the_limit_is_fitted_on_all_rows() -> None:
+def test_up_to_the_limit_the_estimator_is_fitted_on_all_rows() -> None:
     rows, labels = rows_of(200)
     limited = LimitedRows(LogisticRegression(), 200).fit(rows, labels)
     alone = LogisticRegression().fit(rows, labels)

@@ -45,7 +45,7 @@ def table() -> Any:
     return np.random.default_rng(0).normal(size=(len(WORDS) + 1, tiny_encoder.WIDTH)).astype(np.float32)
 
 
-def test_a_vector_is_the_normalised_mean_of_the_tokens_without_padding(encoder: SentenceEncoder) -> None:
+def test_a_vector_is_the_normalised_mean_of_the_token_vectors_without_padding(encoder: SentenceEncoder) -> None:
     found = encoder.encode(["fire love", "flood song flood", ""])
     means = [table()[[1, 3]].mean(axis=0), table()[[2, 0, 2]].mean(axis=0), table()[0]]
     expected = np.array([mean / np.linalg.norm(mean) for mean in means])

@@ -116,7 +116,9 @@ def test_a_label_without_a_prediction_does_not_prevent_storing_other_labels(data
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_selects_a_prediction_of_a_request_by_its_subject_or_place(database: Database, labels: Labels) -> None:
+def test_a_label_with_a_subject_or_place_selects_one_prediction_of_a_request(
+    database: Database, labels: Labels
+) -> None:
     clients, sentences = name(), name()
     predicted(database, clients, ["7", "8", "8"])
     predicted(database, sentences, [None, None, None])
@@ -193,14 +195,14 @@ def test_a_label_that_was_observed_before_the_prediction_is_refused(database: Da
             "which is in the future; the current time is 2026-06-01T12:00:00Z",
         ),
         (of_subject("7", observed_at=NOW, at=NOW + timedelta(days=1)), "at is 2026-06-02T12:00:00.*in the future"),
-        (of_subject("7", observed_at=NOW - timedelta(1), at=NOW), r"\) is before at \("),
+        (of_subject("7", observed_at=NOW - timedelta(1), at=NOW), r"\) is before `at` \("),
         (Label(1, NOW.replace(tzinfo=None), request_id="r"), "without a time zone; add Z"),
         (Label(1, NOW.replace(year=1969), request_id="r"), "must not be before 1970"),
-        (Label(1, NOW), "send either request_id, or both subject and at"),
-        (Label(1, NOW, subject="7"), "send either request_id, or both subject and at"),
-        (Label(1, NOW, subject="7", at=NOW, place=0), "place is allowed only with a request_id"),
-        (Label(1, NOW, request_id="r", at=NOW), "at and request_id cannot be combined"),
-        (Label(1, NOW, request_id="r", subject="7", place=0), "place and subject cannot be combined"),
+        (Label(1, NOW), "send either `request_id`, or both `subject` and `at`"),
+        (Label(1, NOW, subject="7"), "send either `request_id`, or both `subject` and `at`"),
+        (Label(1, NOW, subject="7", at=NOW, place=0), "`place` is allowed only with `request_id`"),
+        (Label(1, NOW, request_id="r", at=NOW), "`at` and `request_id` cannot be combined"),
+        (Label(1, NOW, request_id="r", subject="7", place=0), "`place` and `subject` cannot be combined"),
         (of_subject("", observed_at=NOW), "the subject has 0 characters"),
         (of_subject("x" * 201, observed_at=NOW), "the subject has 201 characters; it must have 1 to 200"),
         (of_subject("a\0b", observed_at=NOW), r"control or invisible characters \(U\+0000\)"),

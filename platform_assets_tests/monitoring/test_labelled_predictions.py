@@ -77,7 +77,9 @@ def test_labels_of_requests_and_subjects_are_joined_with_their_predictions(datab
 
 
 @pytest.mark.requirement("MON-5")
-def test_a_label_of_a_subject_belongs_to_the_newest_prediction_at_or_before_its_time(database: Database) -> None:
+def test_a_label_of_a_subject_belongs_to_the_newest_prediction_at_or_before_the_time_of_the_label(
+    database: Database,
+) -> None:
     for number in range(3):
         predicted(database, f"r-{number}", ["7"], scores=[number / 10], at=NOW + number * DAY)
     now = NOW + 10 * DAY
@@ -102,7 +104,7 @@ def test_a_label_with_a_time_in_whole_seconds_is_joined_with_a_prediction_of_tha
 
 
 @pytest.mark.requirement("MON-5")
-def test_of_the_labels_for_a_request_and_for_its_subject_the_one_observed_last_is_used(database: Database) -> None:
+def test_if_a_request_and_its_subject_both_have_labels_the_label_observed_last_is_used(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     store(database, of_subject("7", 0, LATER), Label(1, LATER + HOUR, request_id="r-1"))
     assert found(database) == [(0.1, 1)]

@@ -111,7 +111,7 @@ def test_upkeep_fails_for_a_damaged_table_after_it_vacuumed_all_other_tables(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_upkeep_deletes_predictions_older_than_their_retention(services: Services) -> None:
+def test_upkeep_deletes_predictions_older_than_the_retention_period(services: Services) -> None:
     kept = services.settings.predictions_days
     with services.database.connect("platform") as connection:
         connection.execute(

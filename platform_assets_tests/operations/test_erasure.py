@@ -181,7 +181,7 @@ def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and
 
 
 def comes_not_back(services: Services, source: Path) -> None:
-    """Check that loads drop the person's rows, both from the same file and from one with a new loan of the person."""
+    """Check that loads drop the person's rows, from the same file and from a file with a new loan of the person."""
     rows = {name: len(services.tables.read(name)) for name in TABLES}
     assert load(services)["rows_of_erased_persons_dropped"] == 3
     assert {name: len(services.tables.read(name)) for name in TABLES} == rows
@@ -213,7 +213,7 @@ def test_repeating_an_interrupted_erasure_lists_the_affected_models_and_complete
 
 
 @pytest.mark.requirement("PLT-10")
-def test_models_whose_training_data_an_earlier_erasure_removed_are_listed_as_possibly_affected(
+def test_models_whose_training_data_were_removed_by_an_earlier_erasure_are_listed_as_possibly_affected(
     services: Services,
 ) -> None:
     load(services)

@@ -118,7 +118,7 @@ def test_an_imported_model_is_a_challenger_that_needs_approval_in_its_new_enviro
     version = here.registry.by_alias(SPEC.name, CHALLENGER)
     assert (found.version, found.is_new, version.version) == (version, True, 2)
     assert (version.digest, version.threshold) == (written["digest"], written["threshold"])
-    assert version.tags[IMPORTED_TAG] == "version 1, approved by request 1 of another environment"
+    assert version.tags[IMPORTED_TAG] == "version 1, approved under request 1 in another environment"
     # The training tables are in the other lake. In this lake, the same version numbers refer to different rows.
     assert version.tables == {}
     theirs = json.loads(written["request"]["evidence"])
@@ -148,7 +148,7 @@ def test_an_imported_model_is_a_challenger_that_needs_approval_in_its_new_enviro
     assert crowned is not None
     assert crowned.digest == version.digest
     assert here.ledger.audit() == []
-    assert "the version was imported (version 1, approved by request 1" in here.trainer.evaluate(SPEC).examples
+    assert "the version was imported (version 1, approved under request 1" in here.trainer.evaluate(SPEC).examples
     with pytest.raises(TrainingError, match="its training tables are not in this lake"):
         read_pinned_examples(here.bench.tables, SPEC, version)
 

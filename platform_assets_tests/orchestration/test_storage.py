@@ -34,7 +34,7 @@ defs = dg.Definitions([loans])
 
 
 @pytest.mark.requirement("PLT-3")
-def test_an_instance_opened_from_a_reference_uses_the_same_history_and_folders(
+def test_an_instance_opened_from_a_reference_uses_the_history_and_folders_of_the_original(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     reference = deserialize_value(serialize_value(instance.get_ref()), InstanceRef)

@@ -62,7 +62,7 @@ CONFORMS = [
 
 @pytest.fixture(scope="module")
 def models(services: Services) -> tuple[FittedModel, FittedModel]:
-    """Two models that give every client different scores."""
+    """Two models whose scores differ for every client."""
     credit.publish_features(services, len(CLIENTS))
     return credit.fitted(services), credit.fitted(services, "boosting")
 

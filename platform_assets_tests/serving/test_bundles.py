@@ -134,7 +134,7 @@ def set_request(name: str, value: str) -> Callable[[dict[str, Any]], None]:
 
 
 def exchange(one: str, other: str) -> Callable[[dict[str, Any]], None]:
-    """Return a function that gives two request fields each other's value, without reordering the values."""
+    """Return a function that swaps the names of two request fields; the order of the values does not change."""
     names = {one: other, other: one}
 
     def altered(written: dict[str, Any]) -> None:

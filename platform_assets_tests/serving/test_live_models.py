@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WITHIN_SECONDS = 5.0
 """Time within which a changed champion must be live."""
-# Time-out of waits. It is longer than `WITHIN_SECONDS`, because the machine may be busy with other work.
+# Timeout of `wait_until`. It is longer than `WITHIN_SECONDS`, because the machine may be busy with other work.
 PATIENCE = 60.0
 
 
@@ -55,7 +55,7 @@ def office(database: Database, tmp_path: Path, request: pytest.FixtureRequest) -
 
 @pytest.fixture
 def follow() -> Iterator[Callable[..., LiveModels]]:
-    """Return a function that starts `LiveModels` for the model of an `Office`. The fixture closes them at the end."""
+    """Return a function that starts `LiveModels` for the model of an `Office`; close all `LiveModels` at the end."""
     started: list[LiveModels] = []
 
     def start(office: Office, connect: Callable[[], psycopg.Connection[Any]], *more: str) -> LiveModels:

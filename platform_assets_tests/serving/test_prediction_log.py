@@ -119,7 +119,7 @@ def test_a_request_can_wait_until_its_rows_are_committed(database: Database) -> 
 
 
 @pytest.mark.requirement("SRV-3")
-def test_the_future_of_a_request_fails_if_its_rows_are_dropped(database: Database) -> None:
+def test_a_request_that_waits_for_its_rows_fails_if_they_are_dropped(database: Database) -> None:
     log = PredictionLog(sink_of(database), capacity=2, before_answer=True)
     too_many = log.add(answers(3))
     assert too_many is not None
@@ -201,7 +201,7 @@ def test_predictions_with_values_that_postgresql_cannot_store_are_still_logged(
     assert (count(database), log.dropped) == (1, 0)
 
 
-def test_a_row_that_cannot_be_written_does_not_prevent_other_rows(
+def test_a_row_that_cannot_be_written_does_not_block_other_rows(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = PredictionLog(sink_of(database))

@@ -68,7 +68,7 @@ class Served:
 
 @contextmanager
 def serving(folder: Path, url: str, **variables: str) -> Iterator[Served]:
-    """Run `platform-assets serve` on a free port; kill it at the end if it still runs."""
+    """Run `platform-assets serve` on a free port; kill it at the end if it is still running."""
     port = free_port()
     environment = os.environ | {
         "PLATFORM_HOME": str(folder / "home"),

@@ -1,4 +1,4 @@
-"""A service with several workers, and a second service on the same database, like one on another machine."""
+"""A service with several workers, and a second service with the same database, as it would run on another machine."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""If a process that logs after responding is killed, all its predictions older than this must be stored.
+"""Maximum age of predictions that may be lost when a process that logs after responding is killed.
 
 Predictions are usually stored after about 0.2 s, but later on a busy machine.
 """
 
 
 def per_worker(served: Served, name: str, **labels: str) -> dict[str, float]:
-    """Return the sum of a metric's samples with these labels, by worker."""
+    """Return, for each worker, the sum of the metric's samples with these labels."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(served.text("/metrics")):
         for sample in family.samples:

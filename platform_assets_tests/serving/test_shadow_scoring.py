@@ -297,7 +297,7 @@ def test_a_long_request_is_scored_in_parts(desk: Desk) -> None:
 
 
 @pytest.mark.requirement("ESI-7")
-def test_a_regression_model_agrees_where_its_interval_contains_the_champions_value() -> None:
+def test_a_regression_shadow_agrees_with_the_champion_if_its_interval_contains_the_champions_value() -> None:
     store = MemoryStore(dataclasses.replace(CHALLENGER, threshold=None))
     model: Any = Fake(lambda rows: np.array([[5.0, 4.0, 6.0]] * len(rows)))
     model.output, model.golden_rows = INTERVAL, model_of(2.0).golden_rows.head(0)

@@ -61,7 +61,7 @@ class Client:
 
 
 @pytest.mark.requirement("PRO-4", "PRO-5", "PRO-6", "MON-1", "SRV-1")
-def test_challengers_of_two_models_score_the_requests_of_their_champions_as_shadows(
+def test_shadows_of_two_models_score_the_requests_of_their_champions(
     services: Services, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shadow_store, "FIRST_REPORT", timedelta(0))

@@ -140,7 +140,7 @@ def test_only_one_of_several_processes_writes_a_report_that_is_due(
         (timedelta(hours=-1), timedelta(minutes=2), True),
     ],
 )
-def test_intervals_between_reports_grow_and_a_last_report_follows_the_end(
+def test_intervals_between_reports_grow_and_a_last_report_follows_the_end_of_the_shadow(
     last: timedelta | None, now: timedelta, due: bool
 ) -> None:
     assert is_due(SHADOW, None if last is None else SINCE + last, SINCE + now) is due

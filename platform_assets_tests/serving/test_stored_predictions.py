@@ -101,7 +101,9 @@ def test_a_page_lists_files_in_the_given_order_and_lines_in_ascending_order(
 
 
 @pytest.mark.requirement("SEN-6")
-def test_after_returns_only_the_rows_of_later_transactions(database: Database, stored: StoredPredictions) -> None:
+def test_reading_after_a_batch_returns_only_the_rows_of_later_transactions(
+    database: Database, stored: StoredPredictions
+) -> None:
     assert batch_number(stored.after(0)) == 0
     numbers = []
     for digest in "cab":

@@ -1,4 +1,4 @@
-"""Test setup: a trainer with published readings."""
+"""Test setup: a trainer, and a published table of readings."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Bench:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Bench]:
-    """Open a bench with published readings."""
+    """Open a bench whose table of readings is already published."""
     bench = Bench(folder)
     bench.publish(readings())
     yield bench

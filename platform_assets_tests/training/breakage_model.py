@@ -1,4 +1,4 @@
-"""A small model for tests of training, with one informative feature and one feature of noise."""
+"""A small model for tests of training, with one informative feature and one noise feature."""
 
 from __future__ import annotations
 

@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    """A new bench with published readings."""
+    """A new bench whose table of readings is already published."""
     with opened(tmp_path) as bench:
         yield bench

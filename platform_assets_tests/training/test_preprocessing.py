@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from platform_assets.training.preprocessing import tabular_pipeline, text_pipeline
 
 
-def test_tabular_pipeline_imputes_adds_indicators_and_scales() -> None:
+def test_tabular_pipeline_imputes_and_scales_values_and_adds_indicators() -> None:
     estimator = DummyClassifier()
     pipeline = tabular_pipeline(estimator)
     assert list(pipeline.named_steps) == ["numbers", "fill", "scale", "model"]

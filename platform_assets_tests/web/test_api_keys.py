@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def hasty(database_url: str) -> Iterator[Callable[[float], Keys]]:
-    """A function that returns the key store with a cache lifetime in seconds."""
+    """A function that takes a cache lifetime in seconds, and returns the key store."""
     database = Database(make_url(database_url))
     reads = AsyncReads(database.connect_to_read)
     rows = database.reads.rows
@@ -171,9 +171,7 @@ def test_only_the_owner_or_an_approver_can_create_a_key_with_the_scope_approve(d
 
 
 @pytest.mark.requirement("SRV-1")
-def test_a_session_ends_at_sign_out_at_its_expiry_time_or_when_its_key_is_revoked(
-    keys: Keys, database_url: str
-) -> None:
+def test_a_session_ends_on_sign_out_or_expiry_or_when_its_key_is_revoked(keys: Keys, database_url: str) -> None:
     secret = keys.add("rita", "rita", ["read"])
     tokens = [keys.sign_in(secret, 60) for _ in range(3)]
     signed_out, lost, late = map(str, tokens)

@@ -27,7 +27,7 @@ PATIENCE = 20
 
 
 class Echo:
-    """Application that returns the size of the body and the request's headers, and counts disconnected clients."""
+    """Application that returns the body size and header names of a request, and counts disconnected clients."""
 
     def __init__(self) -> None:
         self.gone = 0

@@ -104,7 +104,7 @@ def unsigned(claims: dict[str, Any]) -> str:
 
 
 def signed_with_public_key(claims: dict[str, Any]) -> str:
-    """Sign with HS256 and the provider's public key as the secret. PyJWT refuses such a key, so do it by hand."""
+    """Sign with HS256 and the provider's public key as the secret, without PyJWT, which refuses such a key."""
     public = signing_key("first").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [json.dumps(part).encode() for part in ({"alg": "HS256", "kid": "first"}, claims)]
     text = b".".join(base64.urlsafe_b64encode(part).rstrip(b"=") for part in parts)

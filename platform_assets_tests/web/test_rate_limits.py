@@ -42,7 +42,7 @@ def allowed(limits: RateLimits, key: str | None) -> bool:
 @pytest.mark.requirement("SRV-1", "PLT-9")
 def test_processes_with_the_same_redis_share_rate_limits(redis_server: str) -> None:
     one, other = (RateLimits("3/hour", redis_server, is_alone=False) for _ in range(2))
-    # Use unique keys, because other tests count on the same server.
+    # Use unique keys, because other tests use the same Redis server.
     mine, yours = (uuid.uuid4().hex for _ in range(2))
     headers = one.count(HERE, mine)
     assert headers["RateLimit-Policy"] == '"key";q=3;w=3600'

@@ -112,7 +112,7 @@ def test_lines_left_by_a_closed_event_loop_are_written_in_the_next_loop(caplog: 
     assert len(caplog.records) == 2
 
 
-def test_a_line_that_cannot_be_written_does_not_prevent_other_lines(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_that_cannot_be_written_does_not_block_other_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, __name__)
 
     def refuse(record: logging.LogRecord) -> bool:
@@ -201,7 +201,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
             return counts
 
         await guard({"type": "lifespan"}, receive, send)
-        # A single request writes the buffered line of the request before it.
+        # Without concurrent requests, a request writes the buffered line of the previous request.
         assert await lines_after(1, 1, 1) == [0, 1, 2]
         monkeypatch.setattr(guard_module, "BUSY_SECONDS", 3_600)
         assert await lines_after(2, 1, 1) == [2, 2, 2]

@@ -318,7 +318,7 @@ def test_a_person_signs_in_through_the_proxy(services: Services, signing: dict[s
         response = client.post("/sign-in/proxy", data=form, headers=good)
         assert (response.status_code, response.headers["location"]) == (303, f"/approvals/{pending}")
         page = client.get(f"/approvals/{pending}", headers=good)
-        # The session is valid only if the proxy sends its secret and the same e-mail address as at sign-in.
+        # The session is valid only if the proxy sends its secret and the same email address as at sign-in.
         for headers in ({}, good | {"X-Forwarded-Email": "anna@example.com"}, HEADERS):
             assert client.get(f"/approvals/{pending}", headers=headers).status_code == 303
         decision = APPROVAL | {"csrf_token": token_of(page)}

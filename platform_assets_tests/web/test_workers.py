@@ -126,7 +126,7 @@ def test_a_worker_that_keeps_dying_is_replaced_after_longer_and_longer_pauses(tm
 
 
 @pytest.mark.requirement("SRV-3")
-def test_a_worker_gets_an_answer_although_other_workers_hang_or_fail(tmp_path: Path) -> None:
+def test_a_worker_gets_the_answers_of_other_workers_although_some_hang_or_fail(tmp_path: Path) -> None:
     with crew_of(4, tmp_path, "asks") as crew:
         wait_until((tmp_path / "answers").exists, "the first worker had answers")
         wait_until(lambda: (tmp_path / "answers").read_text() == "[2] 300000", "the answers were written")

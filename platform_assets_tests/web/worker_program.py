@@ -2,8 +2,8 @@
 
 Each worker writes its process id to the file `FOLDER/<number>` when it is ready, and then sleeps.
 
-With the behaviour `asks`, worker 1 calls the other workers. Worker 2 answers, worker 3 raises an exception, and all
-further workers do not answer. Worker 1 then writes to `FOLDER/answers` the numbers of the workers that answered, and
+With the behaviour `asks`, worker 1 calls the other workers. Worker 2 answers, worker 3 raises an exception, and the
+remaining workers do not answer. Worker 1 then writes to `FOLDER/answers` the numbers of the workers that answered, and
 the total size of their answers.
 """
 

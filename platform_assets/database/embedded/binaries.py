@@ -80,7 +80,8 @@ def unprivileged_user(data: Path) -> tuple[int, int] | None:
     Raises
     ------
     DatabaseError
-        This process is root and neither `postgres` nor `nobody` exists, or its user id has no entry in /etc/passwd.
+        This process is root, and neither `postgres` nor `nobody` exists. Or it is not root, and its user id has no
+        entry in /etc/passwd.
     """
     if os.geteuid() != 0:
         _require_entry(os.geteuid())

@@ -123,7 +123,7 @@ def parse_feed(body: bytes) -> Feed:
     Raises
     ------
     MalformedFeed
-        The body is not well-formed XML, has a document type or entities, or is not a complete feed.
+        The body is not well-formed XML, has a document type declaration or entities, or is not a complete feed.
     """
     root = _root(body)
     entries = root.findall("atom:entry", _SPACES)

@@ -84,7 +84,7 @@ class Arxiv:
         seconds
             Time limit for all pages together.
         order
-            Name of the order of the results. The order is always descending.
+            Sort key of the results (`sortBy`). The order is always descending.
         enough
             Function that is called with each page, and returns whether to stop after this page.
 

@@ -68,7 +68,7 @@ class Harvested:
     new_papers
         Number of these results whose arXiv identifier no search had stored before.
     error
-        Reason of a failure; None after success.
+        Reason for the failure; None after success.
     """
 
     name: str

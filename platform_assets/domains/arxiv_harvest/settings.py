@@ -21,7 +21,7 @@ class ArxivSettings(DomainSettings):
     ] = ""
     arxiv_contact: Annotated[
         str,
-        Field(description="E-mail address for the `User-Agent` header. Required for requests to arxiv.org."),
+        Field(description="Email address for the `User-Agent` header. Required for requests to arxiv.org."),
     ] = ""
     arxiv_interval_seconds: Annotated[
         float,
@@ -46,5 +46,5 @@ class ArxivSettings(DomainSettings):
     @classmethod
     def _printable(cls, text: str) -> str:
         if not (text.isascii() and text.isprintable()):
-            raise ValueError("must be an e-mail address in ASCII, because it is sent in an HTTP header")
+            raise ValueError("must be an email address in ASCII, because it is sent in an HTTP header")
         return text.strip()

@@ -146,7 +146,7 @@ def _interval(settings: ArxivSettings, server: str) -> float:
         return settings.arxiv_interval_seconds
     if not settings.arxiv_contact:
         raise SourceError(
-            "PLATFORM_ARXIV_CONTACT is not set, but requests to arxiv.org must name a contact. Set it to an e-mail "
+            "PLATFORM_ARXIV_CONTACT is not set, but requests to arxiv.org must name a contact. Set it to an email "
             "address, or set PLATFORM_SOURCES=demo to use sample papers"
         )
     return max(settings.arxiv_interval_seconds, ARXIV_INTERVAL_SECONDS)

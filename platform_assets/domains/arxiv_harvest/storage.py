@@ -167,7 +167,7 @@ class Searches:
             batch = self._rows(ordered.where(position > tuple_(last.asked_at, last.id)))
 
     def versions(self, saved_search: str, server: str, arxiv_ids: Sequence[str]) -> set[tuple[str, int | None]]:
-        """Return (identifier, version) of the given papers' versions that a saved search has found on a server."""
+        """Return (identifier, version) for each version of the given papers that a saved search found on a server."""
         statement = (
             select(PAPERS.c.arxiv_id, PAPERS.c.version)
             .join(RESULTS, RESULTS.c.paper_id == PAPERS.c.id)

@@ -104,7 +104,7 @@ MODEL = ModelSpec(
         Criterion(
             "lift_top_decile",
             at_least=1.5,
-            why="The top tenth, which is reviewed first, must contain clearly more bad loans.",
+            why="The top tenth, which is reviewed first, must contain clearly more bad loans than average.",
         ),
         Criterion(
             "recall",

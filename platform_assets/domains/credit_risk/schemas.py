@@ -56,7 +56,7 @@ LOANS = TableSchema(
         Column("flag_mobil", "int64", "Whether the client gave a mobile phone number: 1 or 0."),
         Column("flag_work_phone", "int64", "Whether the client gave a work phone number: 1 or 0."),
         Column("flag_phone", "int64", "Whether the client gave a home phone number: 1 or 0."),
-        Column("flag_email", "int64", "Whether the client gave an e-mail address: 1 or 0."),
+        Column("flag_email", "int64", "Whether the client gave an email address: 1 or 0."),
         Column("occupation_type", "string", "Client's occupation; null if not given."),
         Column("cnt_fam_members", "float64", "Size of the client's family, including the client.", "people"),
         Column("status", "int64", "Outcome of the loan: 0 paid on time, 1 not."),
@@ -82,7 +82,7 @@ LOANS = TableSchema(
         is_within("loan_date", FIRST_LOAN, LAST_DATE),
         is_within("birthday", FIRST_BIRTHDAY, LAST_DATE),
         is_after("loan_date", "birthday"),
-        # Set no upper bound, because a start after the loan, for example in 3021, means no job.
+        # Set no upper bound, because a job that starts after the loan, for example in 3021, means no job.
         is_after("job_start_date", "birthday"),
         is_positive("loan_amount", at_most=HIGHEST_AMOUNT),
         is_positive("amt_income_total", at_most=HIGHEST_AMOUNT),

@@ -41,14 +41,14 @@ class _Object(BaseModel):
 
 
 class Named(_Object):
-    """Name and number of a magnitude or a time step."""
+    """Name and id of a magnitude or a time step."""
 
     name: str
     id: int
 
 
 class Geography(_Object):
-    """Name and number of a geographical area."""
+    """Name and id of a geographical area."""
 
     geo_id: int
     geo_name: str

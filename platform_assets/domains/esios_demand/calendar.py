@@ -27,7 +27,7 @@ POPULATION = {
     "RI": 0.3,
     "VC": 4.9,
 }
-"""Inhabitants of the regions of the peninsula, in millions, by the codes of the library `holidays`.
+"""Inhabitants of the regions of the peninsula, in millions. The keys are the region codes of the library `holidays`.
 
 Rounded from the municipal register of Spain's statistical office INE, 1 January 2017.
 """
@@ -93,7 +93,8 @@ def calendar(first: date, last: date) -> Iterator[CalendarDay]:
             local_day=day,
             day_type=_day_type(day, share(day)),
             weekday=day.isoweekday(),
-            # The library omits the original date of a Sunday holiday that is moved. The value is then 0 on that Sunday.
+            # If a holiday on a Sunday is moved to another day, the library omits the original date. `is_holiday` is
+            # then 0 on that Sunday.
             is_holiday=int(day in national),
             is_bridge=_is_bridge(day, off),
             holiday_share=share(day),

@@ -47,11 +47,11 @@ class Series:
     Attributes
     ----------
     indicator
-        Number of the series.
+        Id of the series.
     name
         Spanish name of the series.
     geography
-        Number of the geographical area.
+        Id of the geographical area.
     """
 
     indicator: int
@@ -116,12 +116,12 @@ class Esios:
         self.server = server
 
     def check_series(self) -> None:
-        """Check that the API lists the configured number under the configured name.
+        """Check that the API lists the series with the configured id under the configured name.
 
         Raises
         ------
         UpstreamError
-            The API has no series of this name, or lists it under another number.
+            The API has no series of this name, or lists it with another id.
         """
         known = self._search()
         numbers = sorted({number for number, name in known if _same(name, self.series.name)})
@@ -153,7 +153,7 @@ class Esios:
             # first quarter.
             "end_date": _text(month.end - LAST_MOMENT),
             "time_trunc": "hour",
-            # By default, the API returns the sum of the four values of an hour.
+            # By default, the API returns the sum of the four quarter-hourly values of an hour.
             "time_agg": "average",
             "geo_ids[]": str(self.series.geography),
             "locale": "es",
@@ -161,13 +161,13 @@ class Esios:
         return self._answered(month, self._get(f"/indicators/{self.series.indicator}", params, IndicatorAnswer))
 
     def _search(self) -> list[tuple[int, str]]:
-        """Return the numbers and names of the series that a search for the name finds."""
+        """Return the ids and names of the series that a search for the name finds."""
         try:
             found = self._get("/search", {"query": self.series.name, "locale": "es"}, SearchAnswer).results
         except UpstreamError as error:
             if error.upstream_status != HTTPStatus.NOT_FOUND:
                 raise
-            # The server has no search, so read the list of all series.
+            # This server does not implement the search, so read the list of all series.
             listed = self._get("/indicators", {"locale": "es"}, IndicatorList).indicators
             return [(one.id, one.name) for one in listed]
         return [(one.id, one.title) for one in found if one.id is not None and one.title is not None]

@@ -56,8 +56,9 @@ HOLIDAYS = frozenset({(1, 1), (1, 6), (5, 1), (8, 15), (10, 12), (11, 1), (12, 6
 WEATHER_MEMORY, WEATHER_DAYS, WEATHER_SPREAD, WEATHER_LIMIT = 0.68, 8, 0.032, 0.09
 """Parameters of a day's random deviation from the usual demand.
 
-The deviation is a weighted sum of random numbers, one for the day and one for each of the days before. The parameters
-are: ratio of a weight to the next larger weight, number of days, spread, and limit of the deviation.
+The deviation is an exponentially weighted sum of random numbers, one for each of the last `WEATHER_DAYS` days including
+the day itself. The weight falls by the factor `WEATHER_MEMORY` per day back. `WEATHER_SPREAD` scales the sum, and
+`WEATHER_LIMIT` limits the deviation in both directions.
 """
 NOISE = 0.004
 LOW_MW, HIGH_MW, MARGIN_MW = 18_000, 41_000, 1_000
@@ -258,7 +259,7 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Fault:
 
 
 def bot_page(_: Reply) -> Reply:
-    """Fault: the HTML page that a bot protection returns."""
+    """Fault: the HTML page of a bot protection service."""
     return reply(b'<html style="height:100%"><head><META NAME="ROBOTS" CONTENT="NOINDEX, NOFOLLOW">', HTML, 403)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CUT_OFF = 10
 """Local hour of the cut-off on the day before; see the docstring of this module."""
 MEASURED_SHARE = 0.8
-"""Minimum share of the hours of a rolling mean that must be known. With fewer, the mean is null."""
+"""Minimum share of known hours for a mean. Below it, the mean is null."""
 _EXACT = "decimal(38, 6)"
 """Type in which values are summed. A sum of decimals does not depend on the order of addition.
 
@@ -195,7 +195,7 @@ def _mean(values: ir.FloatingColumn, hours: int, window: ir.WindowBuilder | None
 
 
 _OF_HOURS = ("local_hour", "is_summer_time")
-"""Calendar columns whose values differ between the hours of a day."""
+"""Calendar columns whose values can differ between the hours of a day."""
 
 
 def _types(*names: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ BETTER_THAN_NAIVE, BIAS_IS_SMALL, WITHIN_INTERVALS = (
 CHECKS = {
     BETTER_THAN_NAIVE: "The mean absolute error is smaller than that of the naive forecast (same hour a week before).",
     BIAS_IS_SMALL: f"The bias is at most {LARGEST_BIAS:.0%} of the mean demand.",
-    WITHIN_INTERVALS: f"Between {LOWEST_COVERAGE:.0%} and {HIGHEST_COVERAGE:.0%} of hours are within their intervals.",
+    WITHIN_INTERVALS: f"In {LOWEST_COVERAGE:.0%} to {HIGHEST_COVERAGE:.0%} of hours, the demand is in the interval.",
 }
 """Checks of the recent forecasts, and their descriptions."""
 
@@ -136,7 +136,7 @@ def by(errors: Frame, column: str) -> dict[str, dict[str, float]]:
 
 
 def faults(errors: Frame) -> dict[str, str]:
-    """Check the recent forecasts. Return the reason for the failure of each check by name; empty if the check passes.
+    """Check the recent forecasts. Return, for each check by name, why it failed; an empty string if it passed.
 
     Parameters
     ----------
@@ -156,5 +156,5 @@ def faults(errors: Frame) -> dict[str, str]:
         BIAS_IS_SMALL: f"the bias is {bias:+.1%} of the mean demand" if abs(bias) > LARGEST_BIAS else "",
         WITHIN_INTERVALS: ""
         if LOWEST_COVERAGE <= coverage <= HIGHEST_COVERAGE
-        else f"{coverage:.1%} of the hours are within their intervals",
+        else f"the demand is within the interval in {coverage:.1%} of the hours",
     }

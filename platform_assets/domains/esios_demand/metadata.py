@@ -48,7 +48,7 @@ ERROR_CHECKS = {
 
 
 def results(found: quality.Findings) -> Iterator[dg.AssetCheckResult]:
-    """Yield the result of each check. Failures are only warnings, because the returned rows are published anyway."""
+    """Yield the result of each check. Failures are only warnings, because the API's rows are published anyway."""
     missing = {month: hours for month, hours in found.missing.items() if hours}
     yield _result(
         EVERY_HOUR,

@@ -1,4 +1,4 @@
-"""Declaration of the demand model: the hours of the next local day, with prediction intervals."""
+"""Declaration of the demand model: the demand in each hour of the next local day, with prediction intervals."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def examples(demand_features: ir.Table) -> ir.Table:
 
 
 def ridge(seed: int) -> Any:
-    """Return a ridge regression for each local hour, relative to the level, with the weekday as categories."""
+    """Return a ridge regression for each local hour, relative to `LEVEL`, with a one-hot encoded weekday."""
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import Ridge
@@ -78,7 +78,7 @@ def ridge(seed: int) -> Any:
 
 
 def boosting(seed: int) -> Any:
-    """Return gradient boosting on binned features, relative to the level."""
+    """Return gradient boosting on binned features, relative to `LEVEL`."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     from platform_assets.models.relative_regression import RelativeRegression
@@ -142,8 +142,8 @@ MODEL = ModelSpec(
             "The series is itself a forecast of the operator, not the measured demand."
         ),
         objective=(
-            "Squared error relative to the mean of the last 24 hours. The intervals contain 90 % of the out-of-fold "
-            "residuals of each local hour."
+            "Squared error of the ratio of the demand to the mean of the last 24 hours. The intervals contain 90 % of "
+            "the out-of-fold residuals of each local hour."
         ),
         data="One row per hour. All features are known at 10:00 local time on the day before.",
         limits=(

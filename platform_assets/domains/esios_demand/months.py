@@ -79,7 +79,7 @@ def today(now: datetime) -> date:
 
 
 def months_around(now: datetime, days_back: int, days_ahead: int) -> list[Month]:
-    """Return the months that contain the days from `days_back` before the local date of `now` to `days_ahead` after."""
+    """Return all months with a day from `days_back` days before the local date of `now` to `days_ahead` days after."""
     days = (today(now) + timedelta(days=number) for number in range(-days_back, days_ahead + 1))
     return months_of(days)
 

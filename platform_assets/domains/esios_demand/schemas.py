@@ -21,7 +21,7 @@ LOWEST_MW, HIGHEST_MW = 15_000, 45_000
 """Plausible demand of the peninsula. From 2017 to 2018, the forecast was between 18,015 and 41,103 MW."""
 COLUMNS = (
     Column("name", "string", "Spanish name of the series."),
-    Column("id", "int64", "Indicator number of the series at ESIOS, not the number of the geography."),
+    Column("id", "int64", "Indicator id of the series at ESIOS, not the id of the geography."),
     Column("datetime", "timestamp", "Start of the hour.", "UTC"),
     Column("demand_forecast", "float64", "Mean demand in the hour, from the operator's newest forecast.", "MW"),
     Column(
@@ -102,7 +102,7 @@ FEATURES = (*CALENDAR, LEVEL, *RELATIVE)
 NAIVE_D1 = Column(
     "naive_d1_mw",
     "float64",
-    "Naive forecast: `lag_newest_mw`, plus the difference between the same two weekdays one week earlier.",
+    "Naive forecast: `lag_newest_mw`, plus `lag_7d_mw`, minus `lag_newest_week_before_mw`.",
     MW,
 )
 DEMAND_FEATURES = TableSchema(

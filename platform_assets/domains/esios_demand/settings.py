@@ -28,7 +28,7 @@ class EsiosSettings(DomainSettings):
             "server with sample data."
         ),
     ] = SecretStr("")
-    esios_indicator: Annotated[int, Field(ge=1, description="Indicator number of the series.")] = 460
+    esios_indicator: Annotated[int, Field(ge=1, description="Indicator id of the series.")] = 460
     esios_indicator_name: Annotated[
         str,
         Field(
@@ -37,7 +37,7 @@ class EsiosSettings(DomainSettings):
             "case are ignored.",
         ),
     ] = "Previsión diaria de la demanda eléctrica peninsular"
-    esios_geography: Annotated[int, Field(ge=1, description="Number of the geography, 8741 for the peninsula.")] = 8741
+    esios_geography: Annotated[int, Field(ge=1, description="Id of the geography; 8741 is the peninsula.")] = 8741
     esios_reread_days: Annotated[
         int,
         Field(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LAGS = tuple(timedelta(days=number) for number in (1, 2, 7, 8, 9, 14))
-"""Lags of the features that are the demand in the same hour of an earlier day.
+"""Some features are the demand in the same hour of an earlier day. These are their lags.
 
 Other features also use other hours of the last weeks. The trace does not list those hours.
 """

@@ -4,8 +4,8 @@
 - Coordinates have five significant decimals, followed by zeros. Rates have four decimals.
 - All hotels are in one state. Some postal codes have a dash, and some star ratings are missing.
 - The file for `compact_table` is in cp1252, with bytes that are not UTF-8.
-- One line in 200 is odd. In the file for `compact_table` it has an unusual name or a surplus field. In the file for
-  `distances` its latitude is missing (which is allowed), its latitude is not a number, or it has a surplus field.
+- One line in 200 is irregular. In the file for `compact_table` it has an unusual name or a surplus field. In the file
+  for `distances` its latitude is missing (which is allowed), its latitude is not a number, or it has a surplus field.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
-    """Write hotels with odd coordinates as a CSV file in UTF-8; the same rows and seed give the same bytes.
+    """Write the hotels as a CSV file in UTF-8, with irregular lines; the same rows and seed give the same bytes.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def generate_coordinates(path: Path, rows: int, seed: int = SEED) -> Path:
 
 
 def _lines(rows: int, seed: int) -> tuple[list[list[str]], list[int]]:
-    """Return (valid lines, indexes of the lines that the caller makes odd)."""
+    """Return (valid lines, indexes of the lines that the caller must make irregular)."""
     import numpy as np
 
     if rows < 1:

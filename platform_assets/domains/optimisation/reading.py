@@ -40,14 +40,15 @@ class TableFile:
     names
         Column names.
     batches
-        Function that reads the file. Its argument is a factor for the batch size. All columns of a CSV file are texts,
-        null where empty.
+        Function that reads the file. Its argument is a factor for the batch size. CSV columns are strings; empty values
+        are null.
     encoding
         Text encoding of a CSV file; empty for parquet.
     unread
         Lines read so far that could not be parsed as rows.
     jumps
-        Index and line of each row whose first line is not the previous row's first line plus 1.
+        Row index and line number of the first row, and of each row that does not start on the line after the previous
+        row's start, for example because the previous row spans several lines.
     """
 
     names: list[str]

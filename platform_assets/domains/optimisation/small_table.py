@@ -75,8 +75,8 @@ class SmallTable:
     unread
         Lines of the CSV file that could not be parsed as rows.
     jumps
-        Index and line of each row whose first line is not the previous row's first line plus 1, for example after a row
-        of several lines.
+        Row index and line number of the first row, and of each row that does not start on the line after the previous
+        row's start, for example because the previous row spans several lines.
     """
 
     columns: tuple[SmallColumn, ...]

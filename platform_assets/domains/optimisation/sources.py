@@ -39,7 +39,7 @@ def read_distances(sources: Sources, engine: Engine) -> Landed:
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable, not a table, or without coordinates.
+        No source is set, or the source is missing, unreachable or not a table, or has no coordinates.
     """
     landed = _landed(COORDINATES, "speed_data_encoding", sources, engine)
     try:
@@ -73,7 +73,10 @@ def _measured(landed: Landed, engine: Engine) -> Expression:
 
 
 def _distances(rows: Expression, engine: Engine) -> Expression:
-    """Return a table with each row's `source_line` and distance; null if a coordinate is missing or not a number."""
+    """Return the `source_line` and the distance of each row.
+
+    The distance is null if a coordinate is missing or not a number.
+    """
     import ibis
     import numpy as np
     import pyarrow as pa
@@ -93,7 +96,7 @@ def read_compact(sources: Sources, engine: Engine) -> tuple[Landed, SmallTable]:
     Raises
     ------
     SourceError
-        No source is set, or it is missing, unreachable or not a table.
+        No source is set, or the source is missing, unreachable or not a table.
     """
     landed = _landed(HOTELS, "memory_data_encoding", sources, engine)
     try:

@@ -22,7 +22,8 @@ class SentenceRelevanceSettings(DomainSettings):
     sentences_encoder_uri: Annotated[
         str,
         Field(
-            description="Folder with a sentence encoder, `model.onnx` and `tokenizer.json`: a path or any fsspec URI. "
-            "An encoder needs the extra `encoder`. Default: no encoder, and candidates that use one are skipped."
+            description="Folder with the files `model.onnx` and `tokenizer.json` of a sentence encoder: a path or any "
+            "fsspec URI. An encoder needs the extra `encoder`. Default: no encoder, and candidates that use one are "
+            "skipped."
         ),
     ] = ""

@@ -92,8 +92,8 @@ def pack(database: Source, target: Path, how: Unpacking, *, replace: bool = Fals
     Raises
     ------
     SourceError
-        The database is missing, damaged, lacks the table or a column, or is too large, or the archive cannot be
-        written.
+        The database is missing, damaged or too large; the database lacks the table or a column; or the archive cannot
+        be written.
     """
     with _written_whole(target, replace=replace) as folder:
         file = fetch(database, folder / MEMBER, how)

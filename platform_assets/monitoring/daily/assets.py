@@ -89,7 +89,7 @@ def watched_tables(definitions: dg.Definitions) -> list[WatchedTable]:
 
 
 def _days_per_check(models: Sequence[ModelSpec], watched: Sequence[WatchedTable], settings: Settings) -> float:
-    # Each model has one stream, the requested rows. A model with a table of new rows has these as a second stream.
+    # Each model has a stream of requested rows. A model with a table of new rows also has a stream of these new rows.
     streams = len(models) + sum(spec.incoming is not None for spec in models)
     checks = len(models) * len(MODEL_CHECKS) + len(watched) * len(TABLE_CHECKS)
     return days_per_check(settings.false_alarm_days, settings.drift_false_alarm_days, streams, checks)
@@ -106,7 +106,7 @@ def model_days_asset(models: Sequence[ModelSpec], per_check: float) -> dg.Assets
     ) -> Frame:
         """Daily measurements of each model: predictions, requests, drift, performance and ages.
 
-        Each run adds measurements for every day since the previous run, and for today until the run.
+        Each run adds measurements for every day since the previous run, and for today up to the time of the run.
         """
         history, now = read_days(tables, MODEL_DAYS), datetime.now(UTC)
         return measure_models(model_sources, models, history, per_check, now, context.run.run_id)

@@ -41,7 +41,8 @@ def days_per_check(false_alarm_days: float, drift_false_alarm_days: float, strea
         least = math.ceil(streams * false_alarm_days / DRIFT_SHARE)
         raise PlatformError(
             f"PLATFORM_DRIFT_FALSE_ALARM_DAYS={drift_false_alarm_days:g} is too low: drift checks of {streams} streams "
-            f"would cause more than {DRIFT_SHARE:.0%} of the allowed false alarms, which are one in "
-            f"{false_alarm_days:g} days (PLATFORM_FALSE_ALARM_DAYS); set it to at least {least}"
+            f"would cause more than {DRIFT_SHARE:.0%} of the allowed false alarms "
+            f"(PLATFORM_FALSE_ALARM_DAYS allows one every {false_alarm_days:g} days); "
+            f"set PLATFORM_DRIFT_FALSE_ALARM_DAYS to at least {least}"
         )
     return max(checks, 1) / (1 / false_alarm_days - streams / drift_false_alarm_days)

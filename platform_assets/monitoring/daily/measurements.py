@@ -122,7 +122,7 @@ def _disagreements(earlier: Frame | None, today: date) -> Mapping[date, Disagree
 
 
 def _before(earlier: Frame | None, today: date) -> Before:
-    """Return the newest measurement before today; if there is none, the one that an earlier run made today."""
+    """Return the measurements of the last measured day before today; if there is none, the measurements of today."""
     if earlier is None:
         return Before({})
     whole = earlier[earlier["series"].isin([COLUMNS, "rows"])]

@@ -51,7 +51,7 @@ A model has at most one of the two.
 
 @dataclass(frozen=True)
 class ModelSources:
-    """Databases and services from which models are measured."""
+    """Databases and services from which the measurements of models are computed."""
 
     connect: Callable[[], AbstractContextManager[psycopg.Connection[Any]]]
     engine: Engine
@@ -124,9 +124,9 @@ def measure_model(
 
 
 def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
-    """Measure the drift of requested rows, and yield measurements with their day.
+    """Measure the drift of requested rows. Then yield stored measurements, each with its day.
 
-    The measurements are the drift and the estimated performance of requested rows and of new rows.
+    The stored measurements are the drift and the estimated performance, both of requested rows and of new rows.
     """
     rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
     if rows.num_rows:
@@ -198,7 +198,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Report a missing value. Without it, an alarm about the previous champion would stay open.
+        # Return a point with a missing value. Without this point, an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

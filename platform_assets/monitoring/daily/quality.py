@@ -1,6 +1,6 @@
 """Agreement of a champion's predictions with their labels, and evidence that the champion is worse than on the holdout.
 
-The test is a betting test, which is valid although labels arrive late and in batches. For each new label, it bets that
+The test is a betting test, which is valid even if labels arrive late and in batches. For each new label, it bets that
 predictions disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as
 in `monitoring/drift/evidence.py`.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 FLOOR = 0.025
-"""Smallest increase of the share of disagreements that counts as worse."""
+"""Largest tolerated increase of the share of disagreements, compared with the holdout."""
 STAKES = (0.9, 0.3, 0.1)
 """Stakes, as shares of the largest possible stake."""
 
@@ -161,8 +161,8 @@ def judged_agreement(
     now = Disagreements(int(by_name["labelled"].value), int(by_name["disagreeing"].value))
     found = evidence([*earlier, now], tolerated)
     told = (
-        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; up to "
-        f"{tolerated:.1%} is consistent with the holdout"
+        f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; a share of up to "
+        f"{tolerated:.1%} does not count as worse than on the holdout"
     )
     judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
     return [replace(point, **judgement) if point.series == "agreement" else point for point in points]

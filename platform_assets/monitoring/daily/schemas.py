@@ -17,7 +17,7 @@ _COLUMNS = (
     Column(
         "judged",
         "float64",
-        "Transformed value (e.g. its logarithm) that is compared with earlier values; null if not compared.",
+        "Transform of `value` (e.g. its logarithm), which is compared with earlier values; null if not compared.",
     ),
     Column("noise", "float64", "Minimum standard deviation that is assumed for `judged`; null if not compared."),
     Column("evidence", "float64", "Evidence that the value has changed; see docs/monitoring.md.", "days"),

@@ -95,7 +95,7 @@ FAILED = "failed"
 FAILURE = Series("Failed measurements", MEASURED)
 MODEL_CHECKS = (
     Check(MEASURED, "The model was measured without an error."),
-    Check(VOLUME, "The number of predictions per day is similar to earlier days of the same weekday.", "error"),
+    Check(VOLUME, "The number of predictions per day is similar to the same weekday in earlier weeks.", "error"),
     Check(FAILURES, "The share of failed requests is similar to earlier days.", "error"),
     Check(LATENCY, "The 95th percentile of the response time is similar to earlier days."),
     Check(INPUTS, "The rows in prediction requests have the same distribution as the training rows.", "error"),
@@ -138,8 +138,8 @@ TABLE_CHECKS = (
     Check(COLUMNS, "The columns and their types are the same as in the previously measured version."),
     Check(
         DISTRIBUTION,
-        "The mean and spread of numbers, and the share of the most frequent other value, are similar to earlier "
-        "versions.",
+        "The mean and spread of each numeric column, and the share of the most frequent value of each non-numeric "
+        "column, are similar to earlier versions.",
     ),
 )
 TABLE_SERIES = {

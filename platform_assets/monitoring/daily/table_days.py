@@ -1,8 +1,8 @@
 """Measurements of a table: age, number of rows, columns with their types, and statistics of each column's values.
 
 A table in the lake is measured when it has a new version; its age is measured every day. The checks test the age and
-the share of quarantined rows, and otherwise the changes from one measured version to the next, because most tables keep
-growing.
+the share of quarantined rows directly. For the other statistics, they test the changes from one measured version to the
+next, because most tables keep growing.
 """
 
 from __future__ import annotations

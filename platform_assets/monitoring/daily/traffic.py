@@ -79,7 +79,7 @@ def traffic(connection: Connection, spec: ModelSpec, start: date, today: date) -
 
 
 def proxy(connection: Connection, spec: ModelSpec, champion: Promotion) -> Proxy:
-    """Estimate the share of a champion's decisions that are wrong from the predicted probabilities."""
+    """Estimate, from the predicted probabilities, what share of a champion's decisions is wrong."""
     values = {
         "model": spec.name,
         "threshold": champion.threshold,

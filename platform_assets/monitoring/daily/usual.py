@@ -1,8 +1,9 @@
 """Evidence that a daily value differs from the earlier values of its series, within a budget of false alarms.
 
-Each value is predicted from earlier values. The predicted mean is the mean of the same weekday, and the predicted
-standard deviation is that of the earlier values around their weekdays' means. The deviation of the value from the
-prediction is converted to a p-value, and the p-value to an e-value. The e-values of consecutive days are multiplied.
+Each value is predicted from earlier values. The predicted mean is the mean of earlier values on the same weekday, and
+the predicted standard deviation is that of the earlier values around their weekdays' means. The deviation of the value
+from the prediction is converted to a p-value, and the p-value to an e-value. The e-values of consecutive days are
+multiplied.
 
 Half of the budget is for alarms about single days, which are raised if one p-value is very small.
 
@@ -28,7 +29,7 @@ WINDOW = 56
 GAP = 7
 """Number of values before the tested value that are left out of the comparison.
 
-Without this gap, a fault would soon shift the mean with which its own days are compared.
+Without this gap, the first values during a fault would soon shift the mean with which later values are compared.
 """
 FEWEST = 28
 """Minimum number of earlier values for a test. With fewer values, there would be too many false alarms."""
@@ -82,7 +83,7 @@ def judge(values: Floats, noise: Floats, weekdays: NDArray[np.int64], thresholds
 
 
 def judge_deviations(alone: Floats, combined: Floats, thresholds: Floats) -> Judged:
-    """Test deviations. The arguments are the results of `deviations`, and `thresholds` as for `judge`."""
+    """Test deviations. `alone` and `combined` are the results of `deviations`; `thresholds` is as for `judge`."""
     import numpy as np
 
     days, series = alone.shape

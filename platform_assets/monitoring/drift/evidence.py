@@ -182,7 +182,7 @@ def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
     numbers, means, size = ruler.numbers, ruler.means, ruler.rows
     tails = error * ruler.weights / 2
     # Use the normal approximation, because a mean of ranks is almost normal even for few rows. Ranks without ties are
-    # uniform, and tied ranks vary less, so the variance of a uniform distribution is large enough for both.
+    # uniform, and tied ranks vary less, so the variance of a uniform distribution is an upper bound for both.
     spread = np.sqrt(np.maximum(ruler.variances[:numbers], _VARIANCE_OF_RANK) / np.maximum(ruler.present, 1))
     reach = stats.norm.isf(tails[:numbers]) * spread
     # Use the intervals of Clopper and Pearson, 1934. If a share is 0 or 1, one bound is undefined; use 0 or 1 for it.

@@ -122,7 +122,7 @@ class MeasuredColumn:
 
 @dataclass(frozen=True)
 class MeasuredDay:
-    """Number of rows of a measured day, its drift by column, and its known performance estimates by metric."""
+    """Number of rows of a measured day, its drift by column, and its performance estimates (not null) by metric."""
 
     day: date
     rows: int

@@ -36,7 +36,8 @@ ROWS_AT_ONCE = 500_000
 LATE = timedelta(days=1)
 """Batches that arrived up to this long before the newest measured batch are still measured.
 
-Such a batch can exist, because a batch can become visible after a batch that arrived later.
+Without this allowance, a batch would be missed if it became visible after a batch with a later arrival time had already
+been measured.
 """
 
 
@@ -96,9 +97,9 @@ class DriftMonitor:
         self._false_alarm_days = false_alarm_days
 
     def measure(self, spec: ModelSpec, run: str, rows: Expression | None = None) -> Measurement:
-        """Compare batches that were not measured yet with training rows.
+        """Measure new batches, that is, compare them with training rows.
 
-        These are the training rows of the champion or, if there is no champion, of the newest version.
+        The training rows are those of the champion or, if there is no champion, of the newest version.
 
         Parameters
         ----------
@@ -118,7 +119,9 @@ class DriftMonitor:
         with self._lock(f"drift of {spec.name}"):
             version = champion_or_newest(self._registry, spec.name)
             if version is None:
-                return Measurement(reason=f"{spec.name} has no version yet, so there are no training rows to compare")
+                return Measurement(
+                    reason=f"{spec.name} has no version yet, so there are no training rows to compare with"
+                )
             if imported := version.tags.get(IMPORTED_TAG):
                 return Measurement(reason=f"version {version.version} is {imported}, so its training rows are unknown")
             if rows is None:

@@ -120,7 +120,7 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return two numeric scores, the rank and its distance from the median rank, and the tenth as the code."""
+        """Return the numeric scores (the rank, and its distance from the median rank), and the tenth as the code."""
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)

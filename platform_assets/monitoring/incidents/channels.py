@@ -1,4 +1,4 @@
-"""Send one message: to a webhook as JSON, or by mail.
+"""Send one message: to a webhook as JSON, or by email.
 
 Error messages contain neither the webhook's URL nor the password of the mail server.
 """
@@ -32,9 +32,9 @@ class Notice:
     thread
         Identifier that all messages about the incident share.
     subject
-        Subject of a mail, one line.
+        Subject of an email, one line.
     text
-        Body of a mail, several lines with links.
+        Body of an email, several lines with links.
     facts
         The same content as a JSON object, for a webhook.
     """
@@ -71,7 +71,7 @@ def post(url: str, notice: Notice) -> None:
 
 
 def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
-    """Send a message by mail.
+    """Send a message by email.
 
     The connection is encrypted if the server supports encryption. A password is sent only over an encrypted connection
     or to a server on this machine.
@@ -100,14 +100,14 @@ def mail(server: str, sender: str, receiver: str, notice: Notice) -> None:
         if isinstance(error, smtplib.SMTPRecipientsRefused):
             codes = ", ".join(str(code) for code, _ in error.recipients.values())
             told = f"the server refused the recipient ({codes})"
-        raise PlatformError(f"the message was not sent by mail: {told}") from None
+        raise PlatformError(f"the message was not sent by email: {told}") from None
 
 
 def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
     message = EmailMessage()
     domain = sender.rpartition("@")[2]
     message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
-    # Set Message-ID, so that mail programs can drop duplicates, and References, so that they group an incident's mails.
+    # Set Message-ID, so that mail clients drop duplicates, and References, so that they group an incident's emails.
     message["Message-ID"] = f"<{notice.key}@{domain}>"
     message["References"] = f"<{notice.thread}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"

@@ -38,9 +38,9 @@ class Post:
     routes
         Destinations of messages by owner.
     smtp
-        URL of the mail server; empty to send no mail.
+        URL of the mail server; empty to send no emails.
     sender
-        Address of the sender of mails.
+        Sender address of emails.
     console
         Base URL of Dagster's UI for links; if empty, links remain paths.
     first_pause

@@ -76,8 +76,8 @@ def write(
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
     """Store messages that an incident was opened or reopened.
 
-    If no process has tried yet to send a receiver the message about the last closure, this message is deleted and no
-    new message is stored for the receiver, because the receiver does not know that the incident was closed.
+    A message about the last closure is deleted first if no process has tried to send it yet. Its receiver then gets no
+    new message, because the receiver does not know that the incident was closed.
     """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"

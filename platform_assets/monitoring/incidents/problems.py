@@ -1,4 +1,4 @@
-"""Find problems without Dagster, and turn found problems into incidents."""
+"""Find problems without using Dagster's history, and open and close incidents."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def expired_requests(ledger: Ledger, owners: Mapping[str, tuple[str, ...]]) -> F
 def champions(states: Mapping[str, ModelState], owners: Mapping[str, tuple[str, ...]]) -> Findings:
     """Find champions that this process cannot load.
 
-    `quiet_for` is set in the result, because other processes may fail to load the same champions.
+    `quiet_for` is set in the result, so that an incident stays open while other processes fail to load the champion.
 
     Parameters
     ----------

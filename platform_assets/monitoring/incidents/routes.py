@@ -22,7 +22,7 @@ class Destination:
     kind
         `webhook` or `mail`.
     address
-        URL or mail address. The URL of a webhook is a secret, because anyone who knows it can post messages.
+        URL or email address. The URL of a webhook is a secret, because anyone who knows it can post messages.
     """
 
     kind: Literal["webhook", "mail"]
@@ -30,7 +30,7 @@ class Destination:
 
     @property
     def name(self) -> str:
-        """Name that contains no secret: the mail address, or a part of the SHA-256 of the URL."""
+        """Name that contains no secret: the email address, or a part of the SHA-256 of the URL."""
         digest = hashlib.sha256(self.address.encode()).hexdigest()
         return f"webhook {digest[:12]}" if self.kind == "webhook" else f"mail {self.address}"
 
@@ -41,10 +41,10 @@ class Routes:
     Parameters
     ----------
     routes
-        Addresses (URLs and mail addresses) by owner. The addresses of `default` are used if none of the owners has a
+        Addresses (URLs and email addresses) by owner. The addresses of `default` are used if none of the owners has a
         route. Messages about escalated incidents are also sent to the addresses of `escalation`.
     mails
-        Whether mails can be sent. If they can, an owner whose name is a mail address needs no route.
+        Whether emails can be sent. If they can, an owner whose name is an email address needs no route.
     """
 
     def __init__(self, routes: Mapping[str, Sequence[str]], *, mails: bool = False) -> None:

@@ -78,7 +78,7 @@ class Windows:
     Attributes
     ----------
     reopen
-        If a problem returns within this time, its last incident is reopened instead of opening a new incident.
+        If a problem returns within this time, its last incident is reopened, and no new incident is opened.
     escalate
         Time after which an open incident of severity `error` is escalated.
     """
@@ -139,8 +139,8 @@ class Incidents:
             URL of the run or page, or its path in Dagster's UI.
         occurrence
             Id of the event that is the problem, for example of a failed run; empty if the problem is a state. An event
-            opens at most one incident, even if a person closes it. If a person closes the incident of a state, the
-            state must end and return before it opens an incident again.
+            opens at most one incident, even if a person closes this incident. If a person closes the incident of a
+            state, the state must end and return before it opens an incident again.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class Incidents:
             return _selected(connection, _ALL, [everything])
 
     def unrecovered(self) -> set[str]:
-        """Return the causes whose newest incident has not been reported as ended by `recover`."""
+        """Return the causes whose newest incident has not been marked as recovered by `recover`."""
         with self.transaction() as connection:
             return {row[0] for row in connection.execute(_UNRECOVERED.encode()).fetchall()}
 

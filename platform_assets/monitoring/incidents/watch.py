@@ -70,7 +70,7 @@ class Watch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread, and wait up to 5 s for its end."""
+        """Stop the thread, and wait up to 5 s for it to end."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_GRACE_SECONDS)
@@ -89,8 +89,8 @@ class Watch:
         for findings in all_findings:
             report(findings, self._incidents)
         self._delivery.deliver()
-        # Stop calling only if the daemon is dead, because most messages are then not sent. For other problems, the
-        # messages about their incidents suffice.
+        # Stop calling the switch only if the daemon is dead, because most messages are then not sent. For other
+        # problems, the messages about their incidents suffice.
         is_alive = not any(
             one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
         )

@@ -49,7 +49,7 @@ class FoundAnswer:
     in_rows: Sequence[str] = ()
 
     def value(self, column: str | None) -> Any:
-        """Return the value of a column; None if `column` is None, because the table does not have the column."""
+        """Return the value of a column. If `column` is None, the table has no such column, and the value is None."""
         return None if column is None else self.row[column]
 
     @property
@@ -127,7 +127,7 @@ def _rows(
     if len(values) != len(stored.id):
         return None
     table = sql.Identifier(*stored.name.split("."))
-    # Compare with a literal. PostgreSQL converts it to the column's type, so that it can use the column's index.
+    # Compare with a literal. PostgreSQL converts the literal to the column's type, so the column's index can be used.
     same = sql.SQL(" and ").join(
         sql.SQL("{} = {}").format(sql.Identifier(one), sql.Literal(value))
         for one, value in zip(stored.id, values, strict=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRecords:
-    """Reader of what is recorded about a model version.
+    """Reader of the recorded facts about a model version.
 
     Parameters
     ----------

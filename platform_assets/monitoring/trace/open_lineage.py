@@ -154,7 +154,7 @@ class LineageReceiver:
         self._api_key = api_key
 
     def send(self, events: Sequence[RunEvent]) -> None:
-        """Send events in their order.
+        """Send the events in the given order.
 
         Raises
         ------

@@ -241,7 +241,8 @@ class Trace:
     models
         The model versions that computed these answers.
     tables
-        All table versions from which the features and the training rows were computed, including the loaded tables.
+        All table versions from which the features and the training rows were computed, including the versions that
+        were loaded from sources.
     """
 
     id: str

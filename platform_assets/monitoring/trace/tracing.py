@@ -40,7 +40,7 @@ class Tracer:
     tables, sources, engine
         The lake, the sources of raw data, and the query engine.
     records
-        Reader of what is recorded about model versions.
+        Reader of the recorded facts about model versions.
     """
 
     connect: Connect

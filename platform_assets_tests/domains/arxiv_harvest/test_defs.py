@@ -34,7 +34,7 @@ def harvested(services: Services, *assets: Any) -> tuple[dg.ExecuteInProcessResu
 
 
 @pytest.mark.requirement("ARX-5")
-def test_a_harvest_of_sample_papers_records_counts_plots_and_check_results(database_url: str, tmp_path: Path) -> None:
+def test_a_harvest_publishes_counts_and_plots_and_passes_its_checks(database_url: str, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, database_url=SecretStr(database_url))
     with closing(Services(settings, (ArxivSettings(),))) as services:
         result, metadata = harvested(services, *ALL)

@@ -61,7 +61,7 @@ def test_a_request_that_would_wait_too_long_is_refused(database_url: str) -> Non
     with Pace(database, "there", 60).turn(1):
         with pytest.raises(TemporaryError, match="there was not contacted, because earlier requests"):
             Pace(database, "there", 60).turn(0.01).__enter__()
-        # Each server is limited separately.
+        # The request rate is limited separately for each server.
         with Pace(database, "elsewhere", 60).turn(1):
             pass
     with pytest.raises(TemporaryError, match="delayed this one by more than 1 s"):

@@ -42,7 +42,7 @@ def test_search_string_is_the_quoted_values_joined_with_and(values: dict[str, st
         ({"title": "a\ud800"}, "title", "half of a surrogate pair"),
     ],
 )
-def test_missing_long_and_undecodable_values_are_refused(values: dict[str, str], field: str, said: str) -> None:
+def test_a_missing_overlong_or_undecodable_value_is_refused(values: dict[str, str], field: str, said: str) -> None:
     with pytest.raises(SearchRefused, match=said) as caught:
         search_string(**values)
     assert caught.value.field == field

@@ -60,7 +60,7 @@ def test_requests_to_arxiv_require_a_contact_address(tmp_path: Path) -> None:
     ("variable", "value", "said"),
     [
         ("PLATFORM_ARXIV_BASE_URL", "export.arxiv.org", "starts with http:// or https://"),
-        ("PLATFORM_ARXIV_CONTACT", "mé\n", "an e-mail address in ASCII"),
+        ("PLATFORM_ARXIV_CONTACT", "mé\n", "an email address in ASCII"),
         ("PLATFORM_ARXIV_INTERVAL_SECONDS", "-1", "greater than or equal to 0"),
     ],
 )

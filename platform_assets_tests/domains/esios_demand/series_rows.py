@@ -21,7 +21,7 @@ SCHEMA = ibis.schema({column.name: column.type for column in DEMAND_FORECAST.col
 
 
 def hours_of(first: date, last: date) -> list[datetime]:
-    """Return the hours in UTC of the local days from `first` to `last`."""
+    """Return the hours of the local days from `first` to `last`, in UTC."""
     start, end = start_of(first), start_of(last + timedelta(days=1))
     return [start + number * HOUR for number in range((end - start) // HOUR)]
 

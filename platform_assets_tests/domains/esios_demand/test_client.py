@@ -1,4 +1,4 @@
-"""The ESIOS client against a server that imitates the API: its requests, and its error for each bad response."""
+"""The ESIOS client's requests to a server that imitates the API, and the client's error for each bad response."""
 
 from __future__ import annotations
 

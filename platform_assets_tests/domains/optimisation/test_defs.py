@@ -174,9 +174,7 @@ def test_a_parquet_file_is_accepted(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_compact, read_distances])
-def test_the_error_for_a_failed_read_names_the_source_and_no_files_remain(
-    tmp_path: Path, read: Callable[..., Any]
-) -> None:
+def test_a_failed_read_leaves_no_files_and_its_error_names_the_source(tmp_path: Path, read: Callable[..., Any]) -> None:
     path = tmp_path / "broken.csv"
     path.write_bytes(b"PAR1 and nothing more")
     given = OptimisationSettings(memory_data_uri=str(path), speed_data_uri=str(path))

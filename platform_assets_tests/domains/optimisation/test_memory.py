@@ -102,7 +102,7 @@ def test_a_column_of_any_type_is_read_back_bit_for_bit(series: pd.Series[Any]) -
 
 @pytest.mark.requirement("OPT-2")
 @given(COLUMNS.filter(len), st.integers(2, 40))
-def test_a_repeated_column_is_read_back_unchanged_and_is_not_larger_than_in_pandas(
+def test_a_column_with_repeated_values_is_read_back_unchanged_and_is_not_larger_than_in_pandas(
     series: pd.Series[Any], times: int
 ) -> None:
     frame = pd.concat([series.to_frame("x")] * times, ignore_index=True)

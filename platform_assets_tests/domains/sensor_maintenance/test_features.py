@@ -1,4 +1,4 @@
-"""Tests of the identity of a reading, the model's examples, and the newest decision for each device."""
+"""Tests of the digest that identifies a reading, the model's examples, and the newest decision for each device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.requirement("SEN-2")
-def test_the_identity_of_a_reading_is_a_digest_of_its_values(engine: Engine) -> None:
+def test_a_reading_is_identified_by_a_digest_of_its_values(engine: Engine) -> None:
     table = engine.as_expression(
         pd.DataFrame({"row": [1, 2, 3], "sensor_1": [-0.25, 0.0, -0.0], "sensor_2": [1e6, 1 / 3, 1 / 3]})
     )

@@ -79,8 +79,8 @@ def test_each_candidate_scales_its_input_and_can_be_stored_and_served(
             if hasattr(scaled, "decision_function")
             else scaled.predict_proba(1_000 * rows + 5)[:, 1]
         )
-    # The pipeline scales its input, so other units give the same probabilities. The median is compared, because
-    # rounding may change some splits of trees.
+    # The pipeline scales its input, so a change of units does not change the probabilities. The median difference is
+    # checked, because rounding may change some tree splits.
     assert np.median(np.abs(fitted.model.scores(rows) - expected)) < 1e-6
     store = ArtefactStore(str(tmp_path))
     served = store.load(store.save(fitted.model))
@@ -124,7 +124,9 @@ def test_the_gate_fails_on_random_labels_and_gives_the_reason(examples: pd.DataF
 @pytest.mark.real_data
 @pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-3", "SEN-4", "SEN-9")
-def test_the_real_history_passes_the_gate_and_the_approximation_trains_faster(engine: Engine, real_data: Path) -> None:
+def test_the_real_history_passes_the_gate_and_the_approximation_trains_faster_than_the_gaussian_process(
+    engine: Engine, real_data: Path
+) -> None:
     examples = examples_of(engine, history_of(real_data / HISTORY))
     fitted, verdict = judged(examples, replace(MODEL, candidates=MODEL.candidates[:2], learning_curve=(100, 800)))
     assert verdict.passed, verdict

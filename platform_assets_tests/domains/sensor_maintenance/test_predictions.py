@@ -1,4 +1,4 @@
-"""Stored predictions of files: made once by the champion, never changed, and equal in PostgreSQL and the lake."""
+"""Stored predictions for files: made once by the champion, never changed, and equal in PostgreSQL and the lake."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_champion_that_cannot_be_loaded_leaves_the_files_waiting(plant: Plant)
 
 
 @pytest.mark.requirement("SEN-6")
-def test_lost_predictions_in_the_lake_are_restored_from_the_database(plant: Plant, tmp_path: Path) -> None:
+def test_predictions_lost_from_the_lake_are_restored_from_the_database(plant: Plant, tmp_path: Path) -> None:
     plant.promote(2.0)
     for name in (OLD, NEW):
         plant.drop(name, (1.0, float(name == NEW)))
@@ -188,7 +188,7 @@ def test_lost_predictions_in_the_lake_are_restored_from_the_database(plant: Plan
 
 
 @pytest.mark.requirement("SEN-6", "PLT-10")
-def test_lost_predictions_in_the_database_are_restored_from_the_lake(plant: Plant, database_url: str) -> None:
+def test_predictions_lost_from_the_database_are_restored_from_the_lake(plant: Plant, database_url: str) -> None:
     plant.promote(2.0)
     plant.drop(OLD, (1.0, 0.0))
     plant.run()

@@ -105,7 +105,7 @@ def test_sample_data_produce_both_tables(run: Run) -> None:
 
 
 @pytest.mark.requirement("REL-1", "PLT-6")
-def test_bad_rows_are_quarantined_with_their_line_and_good_rows_are_published(run: Run, tmp_path: Path) -> None:
+def test_bad_rows_are_quarantined_with_their_line_numbers_and_good_rows_are_published(run: Run, tmp_path: Path) -> None:
     rows: list[tuple[Any, ...]] = [
         *labelled(("a fire in the north", "Relevant"), ("my song", "Not Relevant"), ("so so", "Can't Decide")),
         (3, " \n\u00a0", "Relevant", 1),

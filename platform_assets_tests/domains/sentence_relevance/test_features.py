@@ -83,7 +83,7 @@ def test_each_sentence_is_used_or_excluded_with_a_reason(
 
 @settings(max_examples=40)
 @given(drawn)
-def test_equal_sentences_are_used_once_or_not_at_all_if_their_labels_differ(rows: list[tuple[str, str]]) -> None:
+def test_equal_sentences_are_used_only_once_and_never_if_their_labels_differ(rows: list[tuple[str, str]]) -> None:
     found = label(archived(*rows))
     assert list(found.columns) == [column.name for column in SENTENCES.columns]
     for _, same in found.groupby("near_duplicates"):

@@ -16,7 +16,8 @@ def test_all_streams_and_checks_together_use_exactly_the_budget() -> None:
 
 def test_the_error_for_streams_that_exceed_the_budget_names_the_setting_to_raise() -> None:
     with pytest.raises(
-        PlatformError, match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS=500 is too low: .* set it to at least 675"
+        PlatformError,
+        match=r"PLATFORM_DRIFT_FALSE_ALARM_DAYS=500 is too low: .* set PLATFORM_DRIFT_FALSE_ALARM_DAYS to at least 675",
     ):
         days_per_check(90, 500, streams=6, checks=200)
     assert days_per_check(90, 675, streams=6, checks=200) > 0

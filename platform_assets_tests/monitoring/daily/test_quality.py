@@ -56,7 +56,8 @@ def test_a_champion_that_disagrees_with_its_labels_raises_an_alarm() -> None:
     by_name = {point.series: point for point in judged_agreement(points, [], TOLERATED, DAYS)}
     assert by_name["agreement"].is_open
     assert by_name["agreement"].told == (
-        "30 of 30 labelled predictions disagree with their label; up to 12.5% is consistent with the holdout"
+        "30 of 30 labelled predictions disagree with their label; "
+        "a share of up to 12.5% does not count as worse than on the holdout"
     )
     assert by_name["calibration_gap"].value == pytest.approx(0.9)
 

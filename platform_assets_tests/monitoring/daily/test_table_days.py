@@ -83,7 +83,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     last = history[history["day"] == history["day"].max()]
     parts = [history]
     for day in range(1, DAYS + 1):
-        # Simulate the other days: add noise to the values of the last real measurement.
+        # Simulate each following day by adding noise to the values of the last real measurement.
         judged = last["judged"] + random.normal(size=len(last)) * last["noise"]
         parts.append(last.assign(day=last["day"].iloc[0] + timedelta(days=day), judged=judged))
     return pd.concat(parts, ignore_index=True)

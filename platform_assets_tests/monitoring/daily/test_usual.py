@@ -90,7 +90,7 @@ def test_missing_values_and_short_histories_give_no_evidence() -> None:
 
 
 @pytest.mark.parametrize(("noise", "alarm"), [(0.5, False), (0.001, True)])
-def test_a_changed_constant_series_raises_an_alarm_if_the_change_exceeds_the_noise(noise: float, alarm: bool) -> None:
+def test_a_change_in_a_constant_series_raises_an_alarm_if_it_exceeds_the_noise(noise: float, alarm: bool) -> None:
     found = np.ones((DAYS, 1))
     found[FAULT:] = 1.1
     assert judged(found, noise).alarm.any() == alarm

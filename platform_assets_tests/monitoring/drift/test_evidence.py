@@ -51,7 +51,7 @@ def test_false_alarms_in_a_thousand_batches_stay_within_the_budget(real_data: Pa
 
 
 @pytest.mark.requirement("SEN-8")
-def test_the_real_new_readings_raise_an_alarm(real_data: Path) -> None:
+def test_the_new_readings_in_the_real_data_set_raise_an_alarm(real_data: Path) -> None:
     history = pd.read_csv(real_data / HISTORY)[SENSORS].to_numpy()
     history = np.random.default_rng(0).permutation(history)
     detectors = Watch(history[:TRAINING_ROWS], history[TRAINING_ROWS:])
@@ -106,7 +106,7 @@ def test_the_expected_gain_of_a_bet_is_not_positive_inside_the_tolerance(
 ) -> None:
     ruler = NumberRuler(np.random.default_rng(seed).normal(size=rows))
     detector = ColumnDetector(ruler, 3, FALSE_ALARM_DAYS)
-    # A score is `high` with the probability `share`, and else `low`. If the mean score is inside the tolerance, the
+    # A score is `high` with probability `share`, and otherwise `low`. If the mean score is inside the tolerance, the
     # expected capital must not grow.
     mean = share * high + (1 - share) * low
     least, most = detector._low, detector._high

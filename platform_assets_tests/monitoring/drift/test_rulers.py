@@ -19,7 +19,9 @@ VALUES = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=40)
 
 
 @given(VALUES, VALUES)
-def test_the_distance_of_numbers_is_the_kolmogorov_smirnov_distance(known: list[float], new: list[float]) -> None:
+def test_the_distance_between_two_samples_of_numbers_is_the_kolmogorov_smirnov_distance(
+    known: list[float], new: list[float]
+) -> None:
     samples = np.array(known), np.array(new)
     shares = [[float((sample <= value).mean()) for value in range(-5, 6)] for sample in samples]
     expected = max(abs(one - other) for one, other in zip(*shares, strict=True))

@@ -81,7 +81,7 @@ def webhook(*statuses: int) -> Iterator[WebhookServer]:
 
 
 class Mailbox:
-    """Handler of the mail server, which stores the received mails."""
+    """Handler of the mail server, which stores the received emails."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = [*answers]
@@ -98,7 +98,7 @@ class Mailbox:
 
 @contextmanager
 def mail_server(*answers: str, **options: Any) -> Iterator[Mailbox]:
-    """Run a mail server. It answers the first mails with `answers`, and accepts all later mails."""
+    """Run a mail server. It answers the first emails with `answers`, and accepts all later emails."""
     from aiosmtpd.controller import Controller
 
     class AnyPort(Controller):

@@ -1,4 +1,4 @@
-"""Messages by mail and webhook: encryption, refusals, and errors that contain no secrets."""
+"""Messages by email and webhook: encryption, refusals, and errors that contain no secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_mail_is_sent_with_a_password() -> None:
         [received] = box.mails
         assert (received["Subject"], received["From"]) == ("Łódź failed", "platform@example.org")
         wrong = failure(box.url.replace("smtp://", "smtp://anna:hunter2@"))
-    assert wrong == "the message was not sent by mail: 535"
+    assert wrong == "the message was not sent by email: 535"
 
 
 @pytest.mark.requirement("PLT-8")
@@ -48,16 +48,16 @@ def test_a_mail_is_sent_with_a_password() -> None:
 )
 def test_an_error_contains_the_mail_servers_status_code_but_not_its_text(answer: str, told: str) -> None:
     with mail_server(answer) as box:
-        assert failure(box.url) == f"the message was not sent by mail: {told}"
+        assert failure(box.url) == f"the message was not sent by email: {told}"
 
 
 def test_the_error_for_an_unreachable_mail_server_contains_no_address() -> None:
-    told = "the message was not sent by mail: ConnectionRefusedError"
+    told = "the message was not sent by email: ConnectionRefusedError"
     assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
 
 
 def test_a_malformed_host_name_of_the_mail_server_raises_an_error() -> None:
-    assert failure("smtp://mail..example") == "the message was not sent by mail: UnicodeError"
+    assert failure("smtp://mail..example") == "the message was not sent by email: UnicodeError"
 
 
 @pytest.mark.requirement("PLT-8")
@@ -73,7 +73,7 @@ def test_a_password_is_only_sent_encrypted_except_on_loopback(monkeypatch: pytes
 def test_no_mail_is_sent_to_a_server_with_an_untrusted_certificate() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with mail_server(tls_context=context) as box:
-        assert "was not sent by mail: SSL" in failure(box.url)
+        assert "was not sent by email: SSL" in failure(box.url)
     assert box.mails == []
 
 

@@ -67,7 +67,7 @@ def test_a_daemon_without_recent_heartbeats_is_reported(
     def silent(since: timedelta) -> str:
         return "".join(one.title for one in problems.daemon(database, now - since).problems)
 
-    # A process reports no missing daemon in its first three minutes.
+    # A process does not report a missing daemon in the first three minutes after its start.
     assert (silent(2 * MINUTE), "it never sent a heartbeat" in silent(4 * MINUTE)) == ("", True)
     beat("SENSOR", "SCHEDULER", ago=MINUTE)
     assert silent(60 * MINUTE) == ""

@@ -61,10 +61,10 @@ def test_routes_are_read_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> N
         ("ALERT_ROUTES", "team:shop=https://x.example/hunter2; hunter2", "route 2 must be owner=address"),
         ("ALERT_ROUTES", "=https://x.example/hunter2", "route 1 must be owner=address"),
         ("ALERT_ROUTES", "team:shop=ftp://hunter2", "route 1 must be owner=address"),
-        ("ALERT_ROUTES", "team:shop=boss@example.org", "has a mail address, which needs PLATFORM_ALERT_SMTP_URL"),
+        ("ALERT_ROUTES", "team:shop=boss@example.org", "has an email address, which needs PLATFORM_ALERT_SMTP_URL"),
         ("ALERT_SMTP_URL", "hunter2@mail.example.org", "must be smtp://host:port or smtps://host:port"),
         ("ALERT_SMTP_URL", "http://hunter2", "must be smtp://host:port or smtps://host:port"),
-        ("ALERT_MAIL_FROM", "platform", "must be a mail address, for example platform@example.org, not 'platform'"),
+        ("ALERT_MAIL_FROM", "platform", "must be an email address, for example platform@example.org, not 'platform'"),
         ("ALERT_ESCALATE_HOURS", "0", "greater than 0"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_new_event_reopens_an_incident_that_a_person_closed(at: Desk) -> None:
     assert openings(at) == [(2, True)]
 
 
-def test_a_recovery_waits_until_no_process_reports_the_problem(at: Desk) -> None:
+def test_a_recovery_closes_no_incident_that_was_reported_within_the_quiet_period(at: Desk) -> None:
     at.incidents.open_incident(STATE, "full")
     assert not at.incidents.recover(STATE, quiet_for=timedelta(minutes=3))
     at.pass_time(timedelta(minutes=4))
@@ -138,7 +138,7 @@ def test_silencing_needs_an_existing_incident_and_a_reason(at: Desk) -> None:
     assert (silenced.silenced_by, silenced.silence_reason, silenced.silenced_until) == ("anna", "known", until)
 
 
-def test_a_series_of_heartbeats_starts_again_after_a_gap(at: Desk) -> None:
+def test_a_new_series_of_heartbeats_starts_after_a_gap(at: Desk) -> None:
     first = at.incidents.beat("sensor", timedelta(minutes=3))
     at.pass_time(timedelta(minutes=2))
     assert at.incidents.beat("sensor", timedelta(minutes=3)) == first - timedelta(minutes=2)

@@ -57,7 +57,7 @@ pytestmark = pytest.mark.requirement("MON-4")
 
 @dataclasses.dataclass
 class Shop:
-    """A service with credit risk's tables and a champion, and HTTP clients with API keys."""
+    """A service with the tables of `credit_risk` and a champion, and HTTP clients with API keys."""
 
     services: Services
     source: Path
@@ -269,7 +269,7 @@ def test_a_trace_shows_the_shadows_score_next_to_each_answer(shop: Shop) -> None
     assert f'shadow of version 2, request {number}: {{"score": {shown[1]["score"]}' in page
 
 
-def test_an_older_answer_is_traced_to_the_versions_it_used_after_the_source_has_changed(shop: Shop) -> None:
+def test_after_the_source_has_changed_an_older_answer_is_still_traced_to_the_versions_it_used(shop: Shop) -> None:
     client = shop.client()
     before, text = shop.predict(client), shop.source.read_text()
     old = shop.trace(before)["answers"][0]
@@ -288,7 +288,7 @@ def test_an_older_answer_is_traced_to_the_versions_it_used_after_the_source_has_
     assert "has changed (SHA-256 is now" in again["rows"][1]["missing"][0]
 
 
-def test_versions_that_stored_answers_used_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
+def test_versions_used_by_stored_answers_are_pinned_and_a_trace_reports_removed_versions(shop: Shop) -> None:
     request = shop.predict(shop.client())
     [version] = shop.trace(request)["answers"][0]["inputs"].values()
     raw = shop.trace(request)["answers"][0]["rows"][1]["version"]
@@ -314,7 +314,7 @@ def test_versions_that_stored_answers_used_are_pinned_and_a_trace_reports_remove
     assert "removed after the retention period" in loans_then["missing"]
 
 
-def test_an_answer_from_before_versions_were_recorded_is_traced_as_far_as_possible(shop: Shop) -> None:
+def test_an_answer_without_recorded_versions_is_traced_as_far_as_possible(shop: Shop) -> None:
     shop.sql(
         "insert into platform.predictions (batch, place, at, model, version, approval_id, caller, request_id, subject,"
         " features, score, positive, threshold) values (gen_random_uuid(), 0, now(), %s, 99, 999, '', 'old', '1', %s,"
