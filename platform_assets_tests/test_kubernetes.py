@@ -36,6 +36,8 @@ SETTINGS = dict(
 """Settings in production.env, including the examples that are commented out."""
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
 """Settings that only pods have. For example, pods share no volume, so their lake is in an object store."""
+PORTS = {"PLATFORM_DAGSTER_PORT", "PLATFORM_MLFLOW_PORT"}
+"""Settings that only containers have, because their ports on the machine can be changed."""
 ONLY_COMPOSE = {"celery_broker_url"}
 """Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")
@@ -91,7 +93,7 @@ def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name
     # All pods share one ConfigMap, so `migrate` has this setting in Kubernetes. Compose does not set it for `migrate`,
     # which uses MLflow's database instead of the MLflow server.
     unused = {"PLATFORM_MLFLOW_TRACKING_URI"} if name == "migrate" else set()
-    assert set(there) == set(here) - set(SETTINGS) - ONLY_KUBERNETES - unused
+    assert set(there) - PORTS == set(here) - set(SETTINGS) - ONLY_KUBERNETES - unused
     own = ("PLATFORM_ENV", "PLATFORM_SOURCES", "PLATFORM_AUTOMATION")
     assert {one: here.get(one, SETTINGS[one]) for one in own} == {one: SETTINGS[one] for one in own}
     same = {"PLATFORM_MLFLOW_TRACKING_URI", *(variable for variable in here if variable.endswith("_FILE"))}

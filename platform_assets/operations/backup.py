@@ -14,6 +14,7 @@ The platform can be in use. The backup is consistent for these reasons:
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
@@ -103,6 +104,11 @@ def _make_folder(folder: Path) -> None:
         if any(folder.iterdir()):
             raise BackupError(f"{folder} is not empty; choose a new folder")
         folder.chmod(PRIVATE)
+    except PermissionError:
+        raise BackupError(
+            f"{folder} cannot be created or written by the user with id {os.geteuid()}; change the owner of the folder "
+            f"{folder.parent}, or choose another folder"
+        ) from None
     except OSError as error:
         raise BackupError(f"{folder} cannot be used: {error.strerror}; choose a new folder") from None
 

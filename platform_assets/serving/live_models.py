@@ -296,8 +296,8 @@ def how_to_get_a_champion(name: str) -> str:
     """Return the reason why a model has no champion, and the fix."""
     return (
         f"{name} has no champion, because no version was approved and promoted. Train the model, then approve the "
-        "version on the page /approvals or with `platform-assets decide approve`; the job promote_model, which "
-        "`make up` launches, promotes it"
+        "version on the page /approvals or with `platform-assets decide approve`. Dagster then launches the job "
+        "promote_model, which promotes it. Dagster runs under `make up` and in the containers"
     )
 
 

@@ -142,11 +142,11 @@ def told_time(at: datetime) -> str:
 
 
 def told_gap(gap: timedelta) -> str:
-    """Format a duration in the largest unit that fits, such as `3 days`."""
+    """Format a duration in the largest unit that fits, rounded, such as `3 days`."""
     seconds = abs(gap.total_seconds())
     for unit, size in _UNITS:
         if seconds >= size:
-            count = int(seconds // size)
+            count = round(seconds / size)
             return f"{count} {unit}{'s' if count > 1 else ''}"
     return "less than a minute"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
@@ -28,7 +30,6 @@ from platform_assets_tests.training.breakage_model import ONE_CANDIDATE, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def silent(_: str) -> None:
@@ -272,3 +273,13 @@ def test_a_folder_or_lake_that_cannot_be_used_for_a_backup_is_refused(
     (tmp_path / "filled" / "file").touch()
     with pytest.raises(BackupError, match=reason):
         make_backup(Services(Settings(home=tmp_path / "home", **settings)), tmp_path / folder, silent)
+
+
+@pytest.mark.requirement("PLT-10")
+def test_a_backup_names_the_user_who_may_not_write_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", deny)
+    with pytest.raises(BackupError, match=f"by the user with id {os.geteuid()}; change the owner of the folder"):
+        make_backup(Services(Settings(home=tmp_path / "home")), tmp_path / "new", silent)

@@ -83,7 +83,7 @@ class UnknownClient(NothingFound):
 
     def problem(self) -> NotFound:
         """Return the 404 error, for a request that names only this client."""
-        return NotFound(f"There is no client {self.client_id}: the source contains no valid loan for this client.")
+        return NotFound(f"There is no client {self.client_id}: no valid loan of this client has been loaded.")
 
 
 class Predictions(BaseModel):
