@@ -25,7 +25,8 @@ NOTHING = "\N{EN DASH}"
 # The evidence has no field for the bound. Parse it from the names and sentences that `evaluation/gate.py` writes.
 _CRITERION = re.compile(r"(?P<metric>\w+)_is_at_(?:least|most)_(?P<bound>(?:minus_)?\d+(?:[._]\d+)?)")
 _COMPARISON = re.compile(r"(?P<metric>\w+)_is_not_worse_than_champion")
-_MARGIN = re.compile(r"end must be at (?:least|most) (-?[\d.]+\d|-?\d)")
+# Earlier releases wrote "lower end" instead of "lower bound".
+_MARGIN = re.compile(r"(?:bound|end) must be at (?:least|most) (-?[\d.]+\d|-?\d)")
 
 
 class Standing(StrEnum):
