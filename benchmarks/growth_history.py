@@ -72,8 +72,8 @@ def _operations(
     return {
         "sensor tick": tick,
         "find unfinished runs": lambda: instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=UNFINISHED), limit=1),
-        "page of runs": lambda: instance.get_run_records(limit=PAGE),
-        "page of a table": lambda: instance.fetch_materializations(TABLES[0], limit=PAGE),
+        "list runs, one page": lambda: instance.get_run_records(limit=PAGE),
+        "list a table's materialisations, one page": lambda: instance.fetch_materializations(TABLES[0], limit=PAGE),
         "failed runs and checks": lambda: (failed_runs(instance, repository, 0), check_states(instance, repository)),
     }
 

@@ -35,7 +35,6 @@ WITHIN_SECONDS = 300.0
 SINGLE_FILES = 3
 SINGLE_WITHIN_SECONDS = 120.0
 PATIENCE_SECONDS = 1_200.0
-DAMAGED = "damaged"
 PROGRAM = Path(sys.executable).with_name("platform-assets")
 
 

@@ -59,9 +59,9 @@ def _measure(services: Services, zone: Path) -> None:
 
     # Start the embedded server before the first scan.
     services.database.connect("platform").close()
-    print(f"\nseconds for a landing zone with {FILES:,} files of {READINGS} readings")
+    print(f"\ntimes for a landing zone with {FILES:,} files of {READINGS} readings")
     first, found = _seconds(look)
-    print(f"  first scan: {first:.2f}, {found:,} of {FILES:,} files read")
+    print(f"  first scan: {first:.2f} s, {found:,} of {FILES:,} files read")
     later = []
     while found < FILES:
         taken, found = _seconds(look)
@@ -69,7 +69,7 @@ def _measure(services: Services, zone: Path) -> None:
     _say("scans that read the rest", later)
     _say("scans of an unchanged zone", [_seconds(look)[0] for _ in range(ROUNDS)])
     runs = [_seconds(lambda: _take(services))[0] for _ in range(ROUNDS)]
-    print(f"  runs of 500 files, with validation: median {median(runs):.2f}, longest {max(runs):.2f}")
+    print(f"  runs of 500 files, with validation: median {median(runs):.2f} s, longest {max(runs):.2f} s")
     new = []
     for number in range(ROUNDS):
         _deliver(zone, range(FILES + number * 100, FILES + (number + 1) * 100))
@@ -90,7 +90,7 @@ def _take(services: Services) -> int:
 def _say(what: str, seconds: list[float]) -> None:
     if seconds:
         told = "ok" if max(seconds) < LIMIT_SECONDS else f"longer than {LIMIT_SECONDS} s"
-        print(f"  {what}: {len(seconds)}, median {median(seconds):.2f}, longest {max(seconds):.2f} ({told})")
+        print(f"  {len(seconds)} {what}: median {median(seconds):.2f} s, longest {max(seconds):.2f} s ({told})")
 
 
 def _seconds(work: Callable[[], int]) -> tuple[float, int]:

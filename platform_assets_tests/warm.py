@@ -152,7 +152,7 @@ def measured_command(*arguments: str) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[XSpec]) -> None:
     """Make pytest-xdist start its workers as warm processes."""
-    # Use this folder, because it is the `shared_folder` in which the workers look for the parent.
+    # Use this folder, because it is the workers' `shared_folder`, where they look for the parent process's socket.
     path, session = _parent_of(config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
     config.add_cleanup(session.close)
     for spec in specs:

@@ -178,7 +178,7 @@ def _fault_of_named_key(
     if key["owner"] != actor:
         return f"was decided with a key of {key['owner']}, but records {actor} as the person who decided"
     if kind not in _WITHOUT_SCOPE and "approve" not in key["scopes"]:
-        return "was decided with a key that lacks the scope approve"
+        return "was decided with a key that lacks the scope `approve`"
     return _fault_of_time(subject, key, at, rows) or _fault_of_sign_in(key, details, at, rows)
 
 
@@ -197,7 +197,7 @@ def _fault_of_sign_in(key: Mapping[str, Any], details: Mapping[str, Any], at: st
         return "was decided by a person who did not sign in"
     found = [one for one in _keys_named(str(details.get("vouched_by")), rows) if "identify" in one[1]["scopes"]]
     if not found:
-        return "was decided by a person whose identity was not confirmed by a key with the scope identify"
+        return "was decided by a person whose identity was not confirmed by a key with the scope `identify`"
     return "vouching: " + fault if (fault := _fault_of_time(*found[0], at, rows)) else ""
 
 

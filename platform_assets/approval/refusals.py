@@ -35,8 +35,8 @@ _ABOUT_PEOPLE = {
     "unknown_key": "{thing}: the key is unknown or revoked, or the session has ended; sign in again, or use another "
     "key",
     "not_authenticated": "{thing}: {name} is not authenticated, and PLATFORM_APPROVALS_REQUIRE_IDENTITY is on; set "
-    "PLATFORM_API_KEY to a key with the scope approve, or sign in on the page",
-    "no_scope": "{thing}: the key of {name} lacks the scope approve; an approver can create a key with it: "
+    "PLATFORM_API_KEY to a key with the scope `approve`, or sign in on the page",
+    "no_scope": "{thing}: the key of {name} lacks the scope `approve`; an approver can create a key with it: "
     "`platform-assets keys add NAME --scope approve`",
     "not_an_approver": "{thing}: {name} is not one of the policy's approvers: {approvers}",
     "override_without_approval": "{thing}: only an approval can override a failed gate; leave the override out",

@@ -64,7 +64,7 @@ class ShadowSection:
 
 
 def shadow_section(shadow: Shadow | None, request: Request, history: Sequence[Event]) -> ShadowSection | None:
-    """Return the section of a request; None if its version never ran in a shadow."""
+    """Return the section of a request; None if its version never ran as a shadow."""
     if shadow is None:
         return None
     event = newest_report(history)

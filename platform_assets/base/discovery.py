@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def subpackages(package: str) -> list[str]:
-    """Return the names of a package's direct subpackages in alphabetical order, without the name of the package."""
+    """Return the unqualified names of a package's direct subpackages, sorted."""
     path = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg)
 

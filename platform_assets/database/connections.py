@@ -146,7 +146,7 @@ class Database:
         Raises
         ------
         DatabaseError
-            The embedded server has ended. It is being restarted in the background.
+            The embedded server has stopped. It is being restarted in the background.
         """
         self._follow_server()
         if self.server:
@@ -299,7 +299,7 @@ class Database:
         Raises
         ------
         DatabaseError
-            The server has ended. It is being restarted in the background.
+            The server has stopped. It is being restarted in the background.
         """
         if self.server is None:
             return
@@ -307,7 +307,8 @@ class Database:
         if port is None:
             self._restart_server()
             raise DatabaseError(
-                "cannot open the database: the embedded server has ended and is being restarted; try again in a moment"
+                "cannot open the database: the embedded server has stopped and is being restarted; "
+                "try again in a moment"
             )
         if port != self._url.port:
             self._url = self._url.set(port=port)

@@ -172,7 +172,10 @@ def place_of(lake: str) -> str:
 
 
 def _compare_or_bind(connection: Connection, database: Database, lake: str) -> None:
-    """Compare or bind the identities. The caller must hold the lock, so that only one of several new lakes is bound."""
+    """Check that the lake and the database belong together, or bind them if both are new.
+
+    The caller must hold the lock. Otherwise, two processes with different new lakes could bind both to the database.
+    """
     # Read both identities again, because another process may have bound them while this process waited.
     found, bound = lake_identity(lake), bound_lake(connection)
     place = place_of(lake)

@@ -86,13 +86,13 @@ class Lineage:
                     is_ordered = False
                     continue
                 raise StaleError(
-                    f"{name} was not published: a newer run published it first, from version {version} of {source}; "
-                    f"this run read version {read}. The newer rows are kept, and no action is needed"
+                    f"this run did not publish {name}, because a newer run published it first, from version {version} "
+                    f"of {source}; this run read version {read}. The newer rows are kept, and no action is needed"
                 )
         if has_changed and not is_ordered:
             raise StaleError(
-                f"{name} was not published: another run published it after this run began. The other run's rows are "
-                "kept. To publish the current state of the source, run again"
+                f"this run did not publish {name}, because another run published it after this run began. The other "
+                "run's rows are kept. To publish the current state of the source, run again"
             )
 
 

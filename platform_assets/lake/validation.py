@@ -161,7 +161,7 @@ class Validator:
     engine
         Reads and stages the rows.
     max_bad_rows
-        Highest share of bad rows, 0 to 1, with which a source is published. In a CSV file, it is the share of lines.
+        Maximum share of bad rows, 0 to 1, up to which a source is published. For a CSV file, the share of bad lines.
     erased
         Function that returns the erased persons of a kind; None to ignore erasures.
     """

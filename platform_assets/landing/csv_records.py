@@ -113,7 +113,7 @@ class CsvFile:
 
 
 def open_csv(path: Path, called: str, encoding: str = UTF_8) -> CsvFile:
-    """Open a CSV file with commas, double quotes and a header.
+    """Open a comma-separated file with a header row. Quoted fields are in double quotes.
 
     Parameters
     ----------

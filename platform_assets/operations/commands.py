@@ -323,7 +323,10 @@ def erase(
     for model in done.models:
         say(f"{model} was trained on this person's data, and cannot be reproduced any more; train a new version")
     for model in done.possible_models:
-        say(f"{model} may have been trained on this person's data, but its data can no longer be searched; retrain it")
+        say(
+            f"{model} may have been trained on this person's data; this cannot be checked, because an earlier erasure "
+            "removed the model's training data. Train a new version"
+        )
     for backup_told in done.backups:
         say(f"backup {backup_told}")
     for place in done.remains:

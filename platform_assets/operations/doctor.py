@@ -256,14 +256,14 @@ def _sign_in(services: Services) -> Iterator[Finding]:
         return
     key = services.keys.check(ways.secret)
     if key is None or IDENTIFY not in key.scopes:
-        told = "PLATFORM_SIGN_IN_KEY is unknown, revoked, or lacks the scope identify, so nobody can sign in"
+        told = "PLATFORM_SIGN_IN_KEY is unknown, revoked, or lacks the scope `identify`, so nobody can sign in"
         yield Finding("sign-in", "broken", told, "run `platform-assets keys add sign-in --scope identify`")
     elif not any(one.is_person and APPROVE in one.scopes and not one.revoked_at for one in services.keys.list()):
         fix = "run `platform-assets people add NAME --scope read --scope approve`"
-        yield Finding("sign-in", "warning", "no enrolled person has the scope approve", fix)
+        yield Finding("sign-in", "warning", "no enrolled person has the scope `approve`", fix)
     elif not ways.groups.give_approve:
-        fix = "give a group the scope approve in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
-        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve", fix)
+        fix = "give a group the scope `approve` in PLATFORM_GROUP_SCOPES, or unset PLATFORM_GROUP_SCOPES"
+        yield Finding("sign-in", "warning", "PLATFORM_GROUP_SCOPES gives no group the scope `approve`", fix)
     else:
         yield Finding("sign-in", "ok", "the service may sign people in")
     if ways.provider:

@@ -51,7 +51,7 @@ class RunLocks:
         _all_run_locks.add(self)
 
     def take(self, run_id: str) -> None:
-        """Take the run's lock on a separate connection, until `release` or the end of this process."""
+        """Take the run's lock on a separate connection, and hold it until `release` is called or this process ends."""
         with self._mutex:
             if run_id in self._held:
                 return

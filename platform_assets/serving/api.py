@@ -208,7 +208,7 @@ def _add_health(routes: APIRouter, services: Services) -> None:
     def show_metrics(request: Request) -> Response:
         """Return the metrics in Prometheus's text format.
 
-        Needs a key with the scope read. While the database is unavailable, a key that has read the metrics within
+        Needs a key with the scope `read`. While the database is unavailable, a key that has read the metrics within
         the last hour is still accepted.
         """
         keys.admit(request, READ)

@@ -208,9 +208,11 @@ class ShadowMetrics(Collector):
         for model, state in self._shadows.state().items():
             works = state.model is not None and state.failure is None
             up.add_metric([model, str(state.shadow.version)], float(works))
-        scored = CounterMetricFamily("platform_shadow_rows", "Rows scored in the shadow.", labels=["model"])
+        scored = CounterMetricFamily("platform_shadow_rows", "Rows that the shadow scored.", labels=["model"])
         dropped = CounterMetricFamily("platform_shadow_dropped", "Rows that the shadow dropped.", labels=["model"])
-        failed = CounterMetricFamily("platform_shadow_failures", "Rows that failed in the shadow.", labels=["model"])
+        failed = CounterMetricFamily(
+            "platform_shadow_failures", "Rows that the shadow failed to score.", labels=["model"]
+        )
         for model, counts in self._shadows.counts().items():
             for metric, value in ((scored, counts.scored), (dropped, counts.dropped), (failed, counts.failed)):
                 metric.add_metric([model], value)

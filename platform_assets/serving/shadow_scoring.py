@@ -303,7 +303,7 @@ class Shadows:
         state = rows[0].state
         try:
             scored = _compared(state, rows)
-        except Exception as error:  # noqa: BLE001 - a version in the shadow may raise anything
+        except Exception as error:  # noqa: BLE001 - a shadow version may raise anything
             if len(rows) > 1:
                 # Score each row alone, so that only rows that fail are lost.
                 for row in rows:

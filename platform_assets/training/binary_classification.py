@@ -50,7 +50,7 @@ RANKINGS = (
 The names are listed here, so that a declaration can be checked without importing scikit-learn.
 """
 REFERENCE = "always the base rate"
-"""Name of the baseline without features in the leaderboard."""
+"""Leaderboard name of the no-feature baseline, which always predicts the base rate."""
 FEWEST_OF_A_CLASS = 20
 """Minimum number of newly labelled examples per class for an evaluation."""
 

@@ -72,8 +72,8 @@ def demand_sound(spec: ModelSpec, examples: Frame) -> None:
     ]
     if missing := [name for name in dict.fromkeys(wanted) if name not in examples.columns]:
         raise TrainingError(
-            f"{told} returns no column {', '.join(map(repr, missing))}; "
-            f"it returns {', '.join(map(str, examples.columns))}"
+            f"{told} does not return these columns: {', '.join(map(repr, missing))}. It returns: "
+            f"{', '.join(map(repr, examples.columns))}. Add the missing columns to the function"
         )
     if twins := int(examples[spec.id].duplicated().sum()):
         raise TrainingError(

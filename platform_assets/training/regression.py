@@ -36,7 +36,7 @@ RANKINGS = (
 )
 """scikit-learn scorers for regression. They are listed here to check declarations without importing scikit-learn."""
 REFERENCE = "always the mean"
-"""Name of the baseline without features in the leaderboard."""
+"""Leaderboard name of the no-feature baseline, which always predicts the mean."""
 FEWEST = 20
 """Minimum number of newly labelled examples for an evaluation."""
 

@@ -76,14 +76,14 @@ class Learner(Protocol):
 
     @property
     def reference(self) -> str:
-        """Name of the baseline without features in the leaderboard."""
+        """Leaderboard name of the no-feature baseline."""
 
     @property
     def output(self) -> Output:
         """Kind of output of the fitted models: a probability, or a value with an interval."""
 
     def build_reference(self) -> Any:
-        """Return the unfitted baseline without features."""
+        """Return the unfitted no-feature baseline."""
 
     def demand_fittable(self, labels: NDArray[Any], parts: Folds) -> None:
         """Reject labels that are too uniform for training.

@@ -177,8 +177,9 @@ class Access:
             what, command = ("person", f"people add {key.name}") if key.is_person else ("key", "keys add NAME")
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this request needs {_listed(scopes)}. "
-                f"Ask the platform's administrator to run `platform-assets {command} --scope {scopes[0]}`.",
+                f"The {what} {key.name!r} has the scope {_listed(key.scopes)}; this request needs "
+                f"{_listed(scopes)}. Ask the platform's administrator to run "
+                f"`platform-assets {command} --scope {scopes[0]}`.",
                 "scope-missing",
                 headers={"WWW-Authenticate": f'{_CHALLENGE["WWW-Authenticate"]}, error="insufficient_scope"'},
                 more={"scopes_needed": list(scopes)},
@@ -322,4 +323,5 @@ def _unknown(told: str, error: str = "") -> Problem:
 
 
 def _listed(scopes: object) -> str:
-    return " or ".join(sorted(scopes)) or "no scope"  # type: ignore[call-overload]  # strings in any collection
+    ordered = sorted(scopes)  # type: ignore[call-overload]  # strings in any collection
+    return " or ".join(f"`{scope}`" for scope in ordered) or "no scope"

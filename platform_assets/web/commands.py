@@ -31,7 +31,9 @@ def add(
     name: Name,
     scope: Annotated[
         list[str],
-        typer.Option("--scope", help="read, predict, label, trace, approve or identify; repeat the option for more."),
+        typer.Option(
+            "--scope", help="`read`, `predict`, `label`, `trace`, `approve` or `identify`; repeat the option for more."
+        ),
     ],
     owner: Annotated[
         str | None, typer.Option(help="Person or program that uses the key; default: the name of the key.")
@@ -39,7 +41,7 @@ def add(
 ) -> None:
     """Create a key and print its secret, which cannot be shown again.
 
-    A key with the scope approve needs PLATFORM_MIGRATION_DATABASE_URL, or an approver's key in PLATFORM_API_KEY. The
+    A key with the scope `approve` needs PLATFORM_MIGRATION_DATABASE_URL, or an approver's key in PLATFORM_API_KEY. The
     embedded database needs neither.
     """
     approver_secret = context.obj.settings.api_key.get_secret_value()
@@ -64,7 +66,8 @@ def add_person(
     context: typer.Context,
     identity: Identity,
     scope: Annotated[
-        list[str], typer.Option("--scope", help="read, predict, label, trace or approve; repeat the option for more.")
+        list[str],
+        typer.Option("--scope", help="`read`, `predict`, `label`, `trace` or `approve`; repeat the option for more."),
     ],
     owner: Annotated[
         str | None, typer.Option(help="Name of the person in policies and in the ledger; default: the identity.")
@@ -72,7 +75,7 @@ def add_person(
 ) -> None:
     """Enrol a person who signs in without a key, or replace the scopes of an enrolled person.
 
-    The scope approve needs PLATFORM_MIGRATION_DATABASE_URL, or an approver's key in PLATFORM_API_KEY.
+    The scope `approve` needs PLATFORM_MIGRATION_DATABASE_URL, or an approver's key in PLATFORM_API_KEY.
     """
     settings, services = context.obj.settings, context.obj.services
     services.keys_in_database().enrol(identity, owner or identity, scope, settings.api_key.get_secret_value())

@@ -65,7 +65,7 @@ MEANINGS: Mapping[int, str] = {
 """Descriptions of the statuses in the API's documentation."""
 EXAMPLES: Mapping[int, tuple[str, str]] = {
     401: ("key-needed", "This request needs a key: send `Authorization: Bearer <key>`."),
-    403: ("scope-missing", "The key 'shop' has the scope predict; this request needs read."),
+    403: ("scope-missing", "The key 'shop' has the scope `predict`; this request needs `read`."),
     404: ("not-found", "There is no such item."),
     409: ("already-decided", "The request was decided already."),
     413: ("body-too-large", "The body has more than 524,288 bytes; split it into several requests."),

@@ -245,7 +245,7 @@ def test_decision_without_a_key_is_refused_if_identity_is_required(desk: Desk, c
     ("scopes", "revoked", "said"),
     [
         (["approve"], True, "KeysError: PLATFORM_API_KEY is unknown or revoked"),
-        (["read", "predict"], False, "the key of anna lacks the scope approve; .*keys add NAME --scope approve"),
+        (["read", "predict"], False, "the key of anna lacks the scope `approve`; .*keys add NAME --scope approve"),
     ],
 )
 def test_revoked_key_or_key_without_the_scope_is_refused(

@@ -207,7 +207,7 @@ def test_only_the_key_of_the_service_can_sign_a_person_in(
     for one in (ANNA, reader):
         required._prepare(one)
     mine = hashlib.sha256(b"pa_mine").hexdigest()
-    # Only the owner can create a key with the scope identify. A session token is not accepted in place of this key.
+    # Only the owner can create a key with the scope `identify`. A session token is not accepted in place of this key.
     for approver in (None, ANNA.secret):
         assert called(role, "add_key", "mine", "me", ["identify"], mine, approver)["why"] == "needs_owner"
     token = hashlib.sha256(b"ps_session of the key").hexdigest()
@@ -245,7 +245,7 @@ def test_the_service_role_cannot_enrol_approvers_or_replace_people(
     number = required.open_request(proposal()).id
     assert sign_in(role, enrolled, "ps_eve", "eve@example.com")["outcome"] == "recorded"
     assert decide(role, number, "ps_eve")["why"] in {"not_authenticated", "no_scope"}
-    # If a person's groups do not grant the scope approve, the session cannot create a key with that scope either.
+    # If a person's groups do not grant the scope `approve`, the session cannot create a key with that scope either.
     digest = hashlib.sha256(b"ps_reading").hexdigest()
     arguments = ["anna@example.com", ["read"], "proxy", enrolled, digest, 60]
     assert called(role, "sign_in_person", *arguments)["outcome"] == "recorded"
@@ -269,10 +269,10 @@ def test_revoking_the_key_of_the_service_ends_its_sessions(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ("details - 'vouched_by'", "was not confirmed by a key with the scope identify"),
+        ("details - 'vouched_by'", "was not confirmed by a key with the scope `identify`"),
         (
             "details || jsonb_build_object('vouched_by', details ->> 'key')",
-            "was not confirmed by a key with the scope identify",
+            "was not confirmed by a key with the scope `identify`",
         ),
         ("details - 'via' - 'identity'", "did not sign in"),
         ('details || \'{"identity": "bert@example.com"}\'', "did not sign in"),

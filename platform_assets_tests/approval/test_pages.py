@@ -340,7 +340,7 @@ def test_the_decision_form_is_hidden_from_a_person_without_the_scope_approve(
 ) -> None:
     shown = Visitor(app).sign_in(people.rita).see(f"/approvals/{pending}").text
     assert "<textarea" not in shown
-    assert "a key that has the scope approve" in shown
+    assert "a key that has the scope <code>approve</code>" in shown
 
 
 def test_the_page_shows_how_many_of_the_required_approvals_were_given(

@@ -46,8 +46,8 @@ def kinds(ledger: Ledger, number: int) -> list[str]:
         ({}, ("approve", ANNA, "x" * 10_001), "longer than 10,000 characters"),
         ({}, ("approve", Actor(" "), "good"), "give the name"),
         ({}, ("promote", ANNA, "good"), "must be approve, reject or withdraw"),
-        ({}, ("approve", person("anna", "read", "predict"), "good"), "lacks the scope approve"),
-        ({}, ("withdraw", person("anna", "read"), "good"), "lacks the scope approve"),
+        ({}, ("approve", person("anna", "read", "predict"), "good"), "lacks the scope `approve`"),
+        ({}, ("withdraw", person("anna", "read"), "good"), "lacks the scope `approve`"),
         (
             {"approvers": ("bert", "carla")},
             ("approve", ANNA, "good"),

@@ -26,8 +26,6 @@ FILES = 16
 WITHIN_SECONDS = 120
 START_SECONDS = 300
 PATH = "/predictions/sensor-maintenance"
-WHOLE = {"on time", "late", "half-written", "drifting"}
-"""Kinds of files that are dropped once and have only valid lines."""
 
 
 @contextmanager

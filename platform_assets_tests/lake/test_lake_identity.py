@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.requirement("PLT-12")
-BOTH_LAKES = "the database .* belongs to the lake .*one.* but this process uses the lake .*two.*--adopt-lake"
 
 
 @pytest.fixture

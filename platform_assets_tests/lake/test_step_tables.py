@@ -61,8 +61,8 @@ def test_an_overtaken_run_does_not_replace_rows_made_from_newer_inputs(shop: Sho
         return sales.group_by("item").agg(total_eur=sales.price_eur.sum())
 
     told = run_overtaken(shop, INDEPENDENT, overtaken)
-    assert "shop/independent was not published: a newer run published it first, from version 1 of shop/sales; " in told
-    assert "this run read version 0" in told
+    reason = "because a newer run published it first, from version 1 of shop/sales; this run read version 0"
+    assert f"this run did not publish shop/independent, {reason}" in told
     assert shop.rows("shop/independent") == [("salt", 12.0), ("tea", 30.0)]
 
 
@@ -96,7 +96,7 @@ def test_a_run_is_refused_after_a_newer_run_loaded_the_previous_file_again(shop:
     shop.deliver(MORE)
     before = shop.current("shop/sales")
     result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "was not published: another run published it after this run began" in failure(result)
+    assert "because another run published it after this run began" in failure(result)
     assert shop.current("shop/sales").version == before.version
     assert len(shop.rows("shop/sales")) == 3
 
@@ -115,7 +115,7 @@ def test_if_two_files_are_loaded_concurrently_the_first_published_file_is_kept(s
 
     shop.deliver(GOOD + "7,oil,-7\n")
     result = dg.materialize([overtaken], resources=shop._resources(), instance=shop.instance, raise_on_error=False)
-    assert "was not published: another run published it after this run began" in failure(result)
+    assert "because another run published it after this run began" in failure(result)
     assert len(shop.rows("shop/sales")) == 4
     assert shop.services.tables.read("shop/sales_quarantine").source_line.tolist() == [6]
     shop.deliver(GOOD)
@@ -171,7 +171,8 @@ def test_an_overtaken_run_does_not_replace_newer_online_rows(online: Shop) -> No
         return newest_sales(sales)
 
     told = run_overtaken(online, NEWEST, overtaken)
-    assert "shop/newest was not published: a newer run published it first, from version 1 of shop/sales" in told
+    reason = "because a newer run published it first, from version 1 of shop/sales"
+    assert f"this run did not publish shop/newest, {reason}" in told
     assert online.services.online.read("shop/newest").to_pylist() == [{"item": "tea", "sale_id": 8}]
     current = online.services.online.current("shop/newest")
     assert current is not None

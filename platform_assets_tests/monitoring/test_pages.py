@@ -199,7 +199,7 @@ def test_without_the_scope_label_the_page_has_no_buttons_and_marking_is_refused(
     devices(services, "lathe")
     visitor = Visitor(app).sign_in(people.rita)
     page = visitor.see(PAGE).text
-    assert "sign in with a key that has the scope label" in page
+    assert "sign in with a key that has the scope <code>label</code>" in page
     assert "/work" not in page
     sent = {"subject": "lathe", "at": RECORDED.isoformat(), "outcome": "done"}
     assert visitor.send(f"{PAGE}/work", **sent).status_code == 403

@@ -241,10 +241,10 @@ def test_doctor_reports_a_broken_sign_in(tmp_path: Path, database_url: str, owne
         services = Services(Settings(**settings))
         keys = services.keys_in_database()
         settings["sign_in_key"] = keys.add("sign-in", "service", {"identify"})
-        assert states()[0] == ("warning", "no enrolled person has the scope approve")
+        assert states()[0] == ("warning", "no enrolled person has the scope `approve`")
         keys.enrol("anna@example.com", "anna", {"approve"})
         services.close()
-        assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives no group the scope approve")
+        assert states()[0] == ("warning", "PLATFORM_GROUP_SCOPES gives no group the scope `approve`")
         good = {"group_scopes": "", "proxy_trusted": "10.0.0.1", "service_url": "http://models.example"}
         assert [state for state, _ in states(**good)] == ["ok", "warning", "ok"]
     assert "does not answer" in states()[1][1]

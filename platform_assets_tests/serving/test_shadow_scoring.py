@@ -249,7 +249,7 @@ def test_scores_that_cannot_be_compared_are_counted_as_failed(desk: Desk, scores
 
 
 @pytest.mark.requirement("PRO-6")
-def test_a_shadow_scores_only_requests_of_its_champion_and_only_until_it_ends(desk: Desk) -> None:
+def test_a_shadow_scores_only_requests_served_by_its_champion_and_stops_when_its_period_ends(desk: Desk) -> None:
     desk.shadows.step()
     desk.store.shadows[0] = dataclasses.replace(CHALLENGER, started=21, until=NOW - timedelta(seconds=1))
     desk.shadows.step()

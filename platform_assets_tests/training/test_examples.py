@@ -29,10 +29,10 @@ if TYPE_CHECKING:
         (
             readings().drop(columns="heat"),
             TrainingError,
-            "examples of somewhere/readings returns no column 'heat'; it returns",
+            "examples of somewhere/readings does not return these columns: 'heat'. It returns",
         ),
-        (readings().drop(columns="site"), TrainingError, "returns no column 'site'"),
-        (readings().drop(columns="day"), TrainingError, "returns no column 'day'"),
+        (readings().drop(columns="site"), TrainingError, "does not return these columns: 'site'"),
+        (readings().drop(columns="day"), TrainingError, "does not return these columns: 'day'"),
         (readings().assign(reading=1), TrainingError, "1199 examples have the same reading as another example"),
         (readings().assign(broken=2), TrainingError, "in 1200 examples, broken is neither 0 nor 1"),
         (readings().assign(broken="no"), TrainingError, "in 1200 examples, broken is neither 0 nor 1"),

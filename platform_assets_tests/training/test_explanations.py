@@ -182,7 +182,7 @@ def test_long_texts_are_truncated_and_unprintable_characters_are_replaced() -> N
 def test_error_columns_that_the_examples_lack_are_refused() -> None:
     from platform_assets.training.fitting import demand_sound
 
-    with pytest.raises(TrainingError, match="returns no column 'address'"):
+    with pytest.raises(TrainingError, match="does not return these columns: 'address'"):
         demand_sound(replace(TEXT_SPEC, error_columns=("address",)), messages())
     assert SPEC.error_columns == ()
 

@@ -95,8 +95,8 @@ def test_changes_to_intervals_and_split_change_the_fingerprint_of_a_regression(c
         ("load_mw", [1.5, np.inf, 2.5], "in 1 examples, load_mw is missing or infinite; drop them"),
         ("load_mw", ["many", "few", "none"], "in all 3 examples, load_mw has the type str, not a number"),
         ("load_mw", [True, False, True], "in all 3 examples, load_mw has the type bool, not a number"),
-        ("week_before_mw", None, "returns no column 'week_before_mw'"),
-        ("day", None, "returns no column 'day'"),
+        ("week_before_mw", None, "does not return these columns: 'week_before_mw'"),
+        ("day", None, "does not return these columns: 'day'"),
     ],
 )
 def test_the_error_names_wrong_labels_and_missing_columns(column: str, values: list[Any] | None, said: str) -> None:

@@ -93,7 +93,7 @@ def test_the_refusal_names_the_missing_scope(app: FastAPI, people: People, pendi
     found = problem(response)
     assert found["type"] == "urn:platform-assets:scope-missing"
     assert found["scopes_needed"] == ["approve"]
-    assert "needs approve" in found["detail"]
+    assert "needs `approve`" in found["detail"]
     assert 'error="insufficient_scope"' in response.headers["www-authenticate"]
 
 

@@ -187,7 +187,7 @@ def test_a_group_member_may_read_but_must_be_enrolled_to_approve(
         page = visitor.see(f"/approvals/{pending}")
         assert (page.status_code, "You have read access only" in page.text) == (200, True)
         refused = visitor.send(f"/approvals/{pending}/decision", **APPROVAL)
-        assert (refused.status_code, "needs approve" in refused.text) == (403, True)
+        assert (refused.status_code, "needs `approve`" in refused.text) == (403, True)
     assert [event.kind for event in services.ledger.history(pending)] == ["request"]
 
 

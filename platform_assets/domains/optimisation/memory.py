@@ -50,7 +50,7 @@ def read_small(path: Path, encoding: str | None = None, types: Mapping[str, pa.D
     Parameters
     ----------
     path
-        A local file: parquet, or CSV with commas, double quotes and a header.
+        A local file: parquet, or comma-separated CSV with a header row and double quotes around quoted fields.
     encoding
         Text encoding of a CSV file; detected if None.
     types

@@ -175,9 +175,10 @@ class DriftMonitor:
     def _days(
         self, comparison: _Comparison, stream: Stream, rows: Expression, batches: Sequence[MeasuredBatch]
     ) -> Iterator[MeasuredBatch]:
-        """Measure the days on which batches arrived.
+        """Yield a measurement for each day on which batches arrived.
 
-        A day is not tested itself. It has the evidence of its last batch, and the alarms of all its batches.
+        No drift test is run for a day. Its measurement takes over the evidence of its last batch, and has an alarm for
+        each column with an alarm in any of its batches.
         """
         import ibis
 

@@ -176,9 +176,9 @@ class CategoryRuler(Ruler):
 
 
 class JointRuler(Ruler):
-    """Ruler of all numeric columns together.
+    """Joint ruler for all numeric columns.
 
-    Its scores are the ranks of a row's principal components and of its distance to the nearest neighbours. The
+    The scores of a row are the ranks of its principal components and of its distance to the nearest neighbours. The
     components detect shifts along correlated columns. The distance detects rows in regions without training rows, even
     if the distribution of each single column is unchanged. Of the methods that docs/monitoring.md compares, the
     distance has the most statistical power.

@@ -35,7 +35,7 @@ FORMAT = re.escape("yyyy-MM-dd'T'HH:mm:ss")
 
 @pytest.fixture
 def program(own_services: Services) -> TestClient:
-    """A client that sends an API key with the scope predict."""
+    """A client that sends an API key with the scope `predict`."""
     return api(application(own_services), keys_of(own_services).add("shop", "shop", {"predict"}))
 
 
