@@ -329,7 +329,7 @@ def _examples(split: Mapping[str, Any]) -> str:
 def _rules(approval: Approval) -> list[str]:
     """Return the policy in sentences, for display. The ledger enforces it."""
     policy = approval.policy
-    who = "anyone with the scope `approve`" if policy.approvers == ANYONE else ", ".join(policy.approvers)
+    who = "anyone with the scope approve" if policy.approvers == ANYONE else ", ".join(policy.approvers)
     rules = [f"May be decided by {who}."]
     if policy.approvals > 1:
         rules.append(f"{policy.approvals} different people have to approve. One rejection closes the request.")
