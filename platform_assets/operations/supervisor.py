@@ -173,6 +173,9 @@ class Supervisor:
         with self._log(server).open("ab") as log, self._mark(server).open("a+") as mark:
             # The server inherits the locked file, so the lock is held exactly as long as the server runs.
             fcntl.flock(mark, fcntl.LOCK_EX)
+            # Remove the id of an earlier process before the server can hold the lock. Otherwise, if this process is
+            # killed here, the next start would signal another process that has this id now.
+            mark.truncate(0)
             process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 server.command,
                 env=os.environ | dict(server.environment),
@@ -183,33 +186,32 @@ class Supervisor:
                 pass_fds=[mark.fileno()],
             )
             self._running[server.name] = process
-            mark.truncate(0)
-            mark.write(str(process.pid))
+            mark.write(f"{process.pid} {socket.gethostname()}")
 
     def _stop_leftover(self, server: Server) -> None:
         """Stop a server that still runs because its supervisor was killed."""
         with self._mark(server).open("a+") as mark:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            asked, group = False, ""
-            while not _locks(mark):
-                mark.seek(0)
-                group = mark.read()
-                if time.monotonic() > deadline or not group.isdecimal():
-                    raise PlatformError(
-                        f"{server.name} of an earlier `platform-assets up` that was killed still runs; stop process "
-                        f"{group or 'unknown'} first"
-                    )
-                if not asked:
-                    self._say(f"stopping {server.name} of an earlier `platform-assets up` that was killed")
-                    _signal_group(int(group), signal.SIGTERM)
-                    asked = True
-                time.sleep(POLL_SECONDS)
-            if asked:
-                # Its child processes may still run.
-                _signal_group(int(group), signal.SIGKILL)
+            if _locks(mark):
+                return
+            mark.seek(0)
+            group, _, host = mark.read().partition(" ")
+            error = PlatformError(
+                f"{server.name} of an earlier `platform-assets up` that was killed still runs; stop process "
+                f"{group or 'unknown'} on {host or 'this machine'} first"
+            )
+            # The home can be shared with other machines, on which the id names other processes.
+            if not group.isdecimal() or host != socket.gethostname():
+                raise error
+            self._say(f"stopping {server.name} of an earlier `platform-assets up` that was killed")
+            _signal_group(int(group), signal.SIGTERM)
+            has_ended = _locks(mark, PATIENCE_SECONDS)
+            # Kill the group even if the server has ended, because its child processes may still run.
+            _signal_group(int(group), signal.SIGKILL)
+            if not has_ended and not _locks(mark, PATIENCE_SECONDS):
+                raise error
 
     def _mark(self, server: Server) -> Path:
-        """Return the file that a running server keeps locked, and that contains its process id."""
+        """Return the file that a running server keeps locked, and that contains its process id and machine."""
         return self._logs / f"{server.name}.pid"
 
     def _log(self, server: Server) -> Path:
@@ -247,12 +249,18 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         return
 
 
-def _locks(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _locks(file: IO[str], seconds: float = 0.0) -> bool:
+    """Take the lock of a file within a time; return whether it was taken."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        else:
+            return True
 
 
 def _answers(server: Server) -> bool:

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from platform_assets.base.errors import PlatformError
+from platform_assets.operations.supervisor import Server, Supervisor
 from platform_assets_tests.postgres import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRIPT = """
 import sys
@@ -117,6 +124,56 @@ def test_after_a_kill_the_next_start_stops_the_servers_that_still_run(tmp_path: 
     process.communicate(timeout=30)
     assert process.returncode == 0
     everyone_is_gone(tmp_path)
+
+
+@contextmanager
+def leftover(folder: Path, name: str, host: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server that ignores SIGTERM, as an earlier supervisor on `host` left it."""
+    (folder / "logs").mkdir()
+    with (folder / "logs" / f"{name}.pid").open("a+") as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        command = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, start_new_session=True, pass_fds=[mark.fileno()], bufsize=0
+        )
+        mark.write(f"{process.pid} {host}")
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def server_on_a_used_port() -> Iterator[Server]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as used:
+        yield Server("web", ["true"], port=used.getsockname()[1])
+
+
+def test_a_leftover_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform_assets.operations.supervisor.PATIENCE_SECONDS", 1.0)
+    with leftover(tmp_path, "web", socket.gethostname()) as process, server_on_a_used_port() as server:
+        with pytest.raises(PlatformError, match="web cannot listen on port"):
+            Supervisor([server], tmp_path / "logs", print).run()
+        assert process.wait(timeout=10) == -signal.SIGKILL
+
+
+def test_a_leftover_on_another_machine_is_refused_and_no_process_with_its_id_is_signalled(tmp_path: Path) -> None:
+    with leftover(tmp_path, "web", "elsewhere") as process, server_on_a_used_port() as server:
+        with pytest.raises(PlatformError, match=f"still runs; stop process {process.pid} on elsewhere first"):
+            Supervisor([server], tmp_path / "logs", print).run()
+        assert process.poll() is None
+
+
+def test_the_id_of_an_earlier_process_is_removed_before_a_server_starts(tmp_path: Path) -> None:
+    (tmp_path / "web.pid").write_text(f"{os.getpid()} {socket.gethostname()}")
+    with pytest.raises(FileNotFoundError):
+        Supervisor([Server("web", [str(tmp_path / "missing")])], tmp_path, print).run()
+    assert (tmp_path / "web.pid").read_text() == ""
 
 
 def test_if_a_port_is_in_use_the_error_names_it_and_no_server_starts(tmp_path: Path, ports: list[int]) -> None:
