@@ -104,13 +104,13 @@ def models(tables: TableStore, drift: DriftHistory, specs: Iterable[ModelSpec]) 
     return sorted(found, key=lambda one: (not one.alarms, one.name))
 
 
-def model(tables: TableStore, drift: DriftHistory, spec: ModelSpec) -> tuple[list[Result], list[Chart]]:
-    """Return the newest results of a model's checks, and its charts."""
+def model(tables: TableStore, drift: DriftHistory, spec: ModelSpec) -> tuple[bool, list[Result], list[Chart]]:
+    """Return whether the job `monitor` has measured a model, the newest results of its checks, and its charts."""
     own = read_days(tables, MODEL_DAYS, spec.name, _since())
     new_rows = _new_rows(drift, spec)
     if own is None or own.empty:
-        return new_rows, []
-    return [*_results(own), *new_rows], sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
+        return False, new_rows, []
+    return True, [*_results(own), *new_rows], sorted(_charts(own, list(MODEL_SERIES)), key=lambda one: not one.alarms)
 
 
 def table_alarms(tables: TableStore) -> list[TableAlarm]:

@@ -88,7 +88,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
         """Show a model's check results, charts, champions, runs and work list."""
         caller = access_of(request).demand(request, READ, APPROVE)
         spec = _spec(request, model)
-        results, charts = overview.model(sources.tables(), sources.drift(), spec)
+        is_measured, results, charts = overview.model(sources.tables(), sources.drift(), spec)
         declared = spec.monitoring.work_list
         tasks, number = open_tasks(sources.database().pooled, spec, declared) if declared else ([], 0)
         jobs = [MONITOR, f"train_{model}", f"evaluate_{model}", f"predict_{spec.domain}"]
@@ -97,6 +97,7 @@ def _add_model(routes: APIRouter, sources: PageSources) -> None:
             "monitoring_model.html",
             folder=TEMPLATES,
             spec=spec,
+            is_measured=is_measured,
             results=results,
             charts=charts,
             incidents=[one for one in sources.incidents().list() if model in one.cause],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
+from platform_assets.domains import model_spec
+from platform_assets.monitoring import overview
 from platform_assets.monitoring.charts import DayValue, chart
 from platform_assets.monitoring.daily.judging import as_rows
 from platform_assets.monitoring.daily.schemas import MODEL_DAYS, TABLE_DAYS
@@ -128,7 +131,9 @@ def test_the_pages_show_drift_of_new_rows_without_a_run_of_monitor(
     services.drift_history.add(stream, 3, batches, ("training rows", {}), "run")
     told = "warning, drift in heat in 1 of 2 batches, first in hot.txt: 120 rows in 2 batches, compared with version 3"
     visitor = Visitor(app).sign_in(people.rita)
-    assert f"<strong>new rows are as in training</strong>: {told} of {MODEL}" in visitor.see(PAGE).text
+    page = visitor.see(PAGE).text
+    assert f"<strong>new rows are as in training</strong>: {told} of {MODEL}" in page
+    assert "has not been measured yet" not in page
     assert told in visitor.see("/monitoring").text
 
 
@@ -149,6 +154,13 @@ def test_an_unknown_model_is_not_found(app: FastAPI, people: People) -> None:
     assert "There is no model with this name; the models are " in response.text
     assert '<p><a href="/monitoring">Monitoring</a></p>' in response.text
     assert '<a href="/monitoring" aria-current="true">Monitoring</a>' in response.text
+
+
+@pytest.mark.requirement("MON-1")
+def test_a_model_with_new_rows_is_not_measured_until_monitor_has_run(services: Services) -> None:
+    another = dataclasses.replace(model_spec(MODEL), key="sensor_maintenance/another_model")
+    is_measured, results, charts = overview.model(services.tables, services.drift_history, another)
+    assert (is_measured, [one.passed for one in results], charts) == (False, [None], [])
 
 
 @pytest.mark.requirement("MON-1", "MON-5")

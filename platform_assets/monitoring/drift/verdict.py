@@ -41,10 +41,12 @@ def newest_verdict(history: DriftHistory, stream: Stream, reason: str = "") -> t
     if not alarmed:
         return True, f"no drift in {compared}"
     measured = history.measured_since(stream, min(batch.arrived_at for batch in alarmed))
-    columns = ", ".join(sorted({name for batch in alarmed for name in measured[batch.batch].alarm}))
+    # A batch is missing here if `upkeep` has deleted it since the first query.
+    columns = sorted({name for batch in alarmed if batch.batch in measured for name in measured[batch.batch].alarm})
+    where = f" in {', '.join(columns)}" if columns else ""
     return (
         False,
-        f"drift in {columns} in {len(alarmed):,} of {_batches(len(newest))}, first in {alarmed[0].name}: {compared}",
+        f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, first in {alarmed[0].name}: {compared}",
     )
 
 
