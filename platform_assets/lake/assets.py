@@ -48,12 +48,9 @@ def table_asset(
     """Return a decorator that turns a function into the asset of a table.
 
     The function's parameters are upstream assets (annotated `Frame` or `Expression`) and resources (annotated
-    `dg.ResourceParam[..]`). Its docstring is the asset's description. It returns one of these:
-
-    - a `Frame` or an `Expression`
-    - `Rows`: a frame or an expression, with metadata
-    - the result of `land`, for a table with an external source
-    - a `RowBatch` of one of the above, for a table that accumulates
+    `dg.ResourceParam[..]`). Its docstring is the asset's description. The function returns a `Frame`, an `Expression`,
+    `Rows` (a frame or an expression with metadata), or for an external source the result of `land`. For a table that
+    accumulates, it wraps any of these in a `RowBatch`.
 
     A step reads each upstream table at one pinned version, including the tables in `deps`.
 
