@@ -6,20 +6,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 import pytest
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -57,25 +55,24 @@ def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]
     if shutil.which("java") is None:
         pytest.skip("needs Java: apt-get install default-jre-headless")
     logs = tmp_path_factory.mktemp("spark")
-    master, pages, connect = free_port(), free_port(), free_port()
-    address = f"spark://{HOST}:{master}"
     with ExitStack() as started:
-        at = ["--host", HOST, "--port", str(master), "--webui-port", str(pages)]
+        at = ["--host", HOST, "--port", "0", "--webui-port", "0"]
         started.enter_context(_started("Master", ["org.apache.spark.deploy.master.Master", *at], logs))
-        wait_until(
-            lambda: _listens(master) and _listens(pages), lambda: f"Spark's master: {(logs / 'Master').read_text()}"
-        )
+        address = f"spark://{HOST}:{_port(logs / 'Master', 'sparkMaster')}"
         for number in range(WORKERS):
             worker = ["org.apache.spark.deploy.worker.Worker", "--host", HOST, "--webui-port", "0", "--cores", "2"]
             worker += ["--memory", "1400m", "--work-dir", str(logs / f"work{number}"), address]
             started.enter_context(_started(f"Worker{number}", worker, logs))
-        wait_until(lambda: _workers(pages) == WORKERS, lambda: f"Spark's workers: {(logs / 'Worker1').read_text()}")
-        options = {**driver_options(), "spark.connect.grpc.binding.port": str(connect), "spark.cores.max": "2"}
+        wait_until(
+            lambda: (logs / "Master").read_text().count("Registering worker ") == WORKERS,
+            lambda: f"Spark's master had its workers: {(logs / 'Master').read_text()}",
+        )
+        options = {**driver_options(), "spark.connect.grpc.binding.port": "0", "spark.cores.max": "2"}
         server = ["org.apache.spark.deploy.SparkSubmit", "--master", address, "--driver-memory", DRIVER_MEMORY]
         server += [word for name, value in options.items() for word in ("--conf", f"{name}={value}")]
         server += ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
         started.enter_context(_started("Connect", server, logs))
-        wait_until(lambda: _listens(connect), lambda: f"Spark Connect: {(logs / 'Connect').read_text()}")
+        connect = _port(logs / "Connect", "org.apache.spark.sql.connect.service.SparkConnectService$")
         yield Cluster(address, f"sc://{HOST}:{connect}")
 
 
@@ -114,11 +111,11 @@ def _started(name: str, command: Sequence[str], logs: Path) -> Iterator[None]:
             process.wait()
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex((HOST, port)) == 0
+def _port(log: Path, service: str) -> int:
+    """Return the port that a service chose, once its log names it.
 
-
-def _workers(pages: int) -> int:
-    with urlopen(f"http://{HOST}:{pages}/json/") as answer:
-        return str(answer.read()).count('"state" : "ALIVE"')
+    Spark chooses the port itself, so no other program can take it between the choice and the start.
+    """
+    line = re.compile(rf"Successfully started service '{re.escape(service)}' on port (\d+)\.")
+    wait_until(lambda: line.search(log.read_text()), lambda: f"Spark's {service} had started: {log.read_text()}")
+    return int(line.findall(log.read_text())[0])
