@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from platform_assets_tests.integration.upgrade_part import Facts
 
 pytestmark = [
-    pytest.mark.release,
+    pytest.mark.nightly,
     pytest.mark.slow,
     # The first test runs all parts. That takes 90 s on two idle cores, and several minutes on a busy machine.
     pytest.mark.timeout(900),
