@@ -118,7 +118,7 @@ def run() -> None:
 
 def _compare(names: list[str], rows: int, rounds: int) -> None:
     ways = [Way(name, ["benchmarks.distances", name, str(rows)]) for name in names]
-    compare(f"distances of {rows:,} rows, from arrays to a new array", ways, rounds, reference=FLOOR)
+    compare(f"distance formula on {rows:,} rows in memory", ways, rounds, reference=FLOOR)
 
 
 def _prepared(name: str, rows: int) -> Callable[[], object]:

@@ -110,7 +110,7 @@ def _nested(spec: ModelSpec, examples: pd.DataFrame) -> tuple[dict[str, Any], fl
     scores, flags = np.zeros(len(examples)), np.zeros(len(examples))
     seconds = []
     groups = examples["near_duplicates"]
-    # Assign groups to the outer folds at random, because the platform assigns them to the inner folds by their hash.
+    # The platform assigns groups to the inner folds by their hash, so assign them to the outer folds at random instead.
     for training, judging in GroupKFold(OUTER_FOLDS, shuffle=True, random_state=0).split(examples, groups=groups):
         start = time.process_time()
         fitted = fit(spec, examples.iloc[training], lambda _: None)

@@ -261,7 +261,10 @@ def wait_until_live(ours: Side) -> None:
 
 
 def _demand_key(live: Live, server: Server) -> None:
-    """Assert that the platform rejects a wrong key: its measured times must include the check of the key."""
+    """Assert that the platform rejects a wrong key.
+
+    If it accepted one, it would not check keys, and its measured times would not include this check.
+    """
     wrong = request("GET", f"/features/credit-risk/{live.numbers[0]}", headers={"Authorization": "Bearer wrong"})
     try:
         answer_to(server.port, wrong)

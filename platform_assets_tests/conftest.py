@@ -89,7 +89,7 @@ def started_browser() -> Iterator[Browser]:
     executable = shutil.which(CHROMIUM)
     if executable is None:
         pytest.skip(f"needs a browser: apt-get install {CHROMIUM}")
-    # Chromium refuses to start with its sandbox as root.
+    # As root, Chromium refuses to start with its sandbox.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, headless=True, args=arguments)
@@ -117,7 +117,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(mark)
         for mark, (name, where) in OPTIONAL.items():
             if item.get_closest_marker(mark) and os.environ.get(name) != "1":
-                item.add_marker(pytest.mark.skip(f"is a {mark} test (no apt package): {where}, or set {name}=1"))
+                item.add_marker(
+                    pytest.mark.skip(f"is a {mark} test (no apt package): {where}; to enable it, set {name}=1")
+                )
     # Run modules with slow tests first, so that all workers finish at about the same time. Of these modules, run the
     # integration tests first. Within a module, run slow tests first. Workers take modules in this order
     # (--no-loadscope-reorder). A worker takes its next module when it has two tests left.

@@ -92,7 +92,7 @@ def _serve() -> None:
     from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import make_server
 
-    # Serve only S3 without logging, because moto's service detection and logging take as long as the request itself.
+    # Serve only S3, and log only errors: moto's service detection and logging take as long as the request itself.
     server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -47,7 +47,7 @@ _EMPTY: list[str] = []
 _JOURNAL_ENTRIES: list[int] = []
 """Number of approval journal entries in a new database. They record the rules and policies that a migration writes."""
 _OWNER: list[URL] = []
-"""URL of the shared server with the login of the tables' owner. The list is empty until the server runs."""
+"""Holds the URL of the shared server with the login of the tables' owner. Empty until the server runs."""
 LONGEST_PAUSE_SECONDS = 0.5
 """Longest polling interval of `wait_until`."""
 OPEN_ONCE = """
@@ -319,7 +319,7 @@ def _used(connection: psycopg.Connection[Any], clones: Database) -> set[Purpose]
         lambda: not connection.execute(f"select {connected}".encode(), [[*names]]).fetchall(),
         f"all connections to {', '.join(names)} had ended",
     )
-    # `sessions` is up to date now, because PostgreSQL counts a session before removing it from pg_stat_activity.
+    # PostgreSQL counts a session before removing it from pg_stat_activity, so `sessions` is up to date now.
     found = connection.execute(
         "select datname from pg_stat_database where datname = any(%s) and sessions > 0", [[*names]]
     )

@@ -21,7 +21,7 @@ GENERATED = "`make docs` generates this page from the code."
 
 
 def reference_pages() -> dict[str, str]:
-    """Return the Markdown text of each page, by its path in the project."""
+    """Return the Markdown text of each page, keyed by the page's path in the project."""
     pages = {"commands": _commands(), "assets": _assets(), "http": _routes()}
     return {f"{FOLDER}/{name}.md": "\n".join(lines).rstrip() + "\n" for name, lines in pages.items()}
 

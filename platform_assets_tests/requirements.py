@@ -23,7 +23,7 @@ _REQUIREMENT = re.compile(r"^- ([A-Z]{3}-\d+) (.+(?:\n  .+)*)", re.MULTILINE)
 
 @cache
 def known_requirements() -> dict[str, str]:
-    """Return the text of each requirement in `docs/requirements.md` by its number, as one line."""
+    """Return the text of each requirement in `docs/requirements.md` as one line, keyed by its number."""
     return {number: " ".join(text.split()) for number, text in _REQUIREMENT.findall(PAGE.read_text())}
 
 

@@ -28,7 +28,7 @@ CREDIT_RISK = ["loans", "loan_features", "client_features", "credit_risk_model"]
 
 
 def table_of(printed: str) -> dict[str, list[str]]:
-    """Return the cells of each row of the summary table, by asset."""
+    """Return the rows of the summary table as lists of cells, keyed by asset."""
     rows = [line.strip("│").split("│") for line in printed.splitlines() if line.startswith("│")]
     return {name.strip(): [cell.strip() for cell in cells] for name, *cells in rows}
 

@@ -62,7 +62,7 @@ def test_a_job_has_minimal_permissions_and_pinned_actions(name: str, job: dict[s
 
 
 @pytest.mark.requirement("OPS-2")
-def test_workflow_lines_that_do_not_need_github_run_make_targets() -> None:
+def test_workflow_lines_run_make_targets_unless_they_need_github() -> None:
     lines = [step["run"] for _, job in jobs() for step in job.get("steps", ()) if "run" in step]
     targets = {target for line in lines for target in re.findall(r"^make ([a-z ]+)", line)}
     assert {name for names in targets for name in names.split()} <= set(
@@ -183,7 +183,7 @@ def test_a_deployment_is_refused_while_another_deployment_of_the_environment_run
 def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp_path: Path) -> None:
     shutil.copytree(DOCKER, tmp_path / "docker", ignore=shutil.ignore_patterns("secrets"))
     (tmp_path / "docker" / "secrets").mkdir()
-    # Replace Docker Compose with a script that records its project and fails.
+    # Replace Docker Compose with a script that records the project name and fails.
     called = tmp_path / "called"
     for name in ("docker", "docker-compose"):
         program = tmp_path / "bin" / name

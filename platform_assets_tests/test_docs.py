@@ -77,7 +77,7 @@ def command_line() -> TyperGroup:
 
 @cache
 def programs() -> dict[str, Any]:
-    """Return the command-line parser of each program by its name."""
+    """Return the command-line parsers of the programs, keyed by program name."""
     from dagster._cli import cli as dagster
     from dagster_dg_cli.cli import cli as dg
 

@@ -46,7 +46,7 @@ def load() -> dg.Definitions:
 
 
 def declared_tables() -> dict[str, TableSchema]:
-    """Return all tables that the domains and the monitoring declare in `schemas.py`, by name."""
+    """Return all tables that the domains and the monitoring declare in `schemas.py`, keyed by name."""
     tables: dict[str, TableSchema] = {}
     for module in (*modules_named("schemas", domains.__name__), daily_schemas):
         for value in vars(module).values():

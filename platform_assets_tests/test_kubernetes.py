@@ -1,6 +1,6 @@
 """The Kubernetes manifests run the same containers as docker/compose.yaml, with only the permissions that they need.
 
-`make infra` validates the manifests against the schemas of Kubernetes and checkov's rules.
+`make infra` validates the manifests against Kubernetes's schemas and checkov's rules.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ SETTINGS = dict(
 ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
 """Settings that only pods have. For example, pods share no volume, so their lake is in an object store."""
 PORTS = {"PLATFORM_DAGSTER_PORT", "PLATFORM_MLFLOW_PORT"}
-"""Settings that only containers have, because their ports on the machine can be changed."""
+"""Settings that only containers have: the ports of Dagster and MLflow on the machine, which a user can change.
+
+In development, links to Dagster and MLflow contain these ports. Pods have `PLATFORM_DAGSTER_URL` and
+`PLATFORM_MLFLOW_URL` for links instead.
+"""
 ONLY_COMPOSE = {"celery_broker_url"}
 """Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")
@@ -82,7 +86,7 @@ def with_run_jobs(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_a_pod_has_the_image_command_variables_and_secrets_of_its_container(name: str, overlay: str) -> None:
+def test_a_pod_has_the_secrets_and_variables_and_image_and_command_of_its_container(name: str, overlay: str) -> None:
     compose, pod = COMPOSE[name], pods(FOLDER / overlay)[name]
     [container] = pod["containers"]
     image = re.sub(r"\$\{REGISTRY:-\}|:\$\{TAG:-dev\}", "", compose["image"])
@@ -151,7 +155,7 @@ def test_the_service_is_updated_and_scaled_without_downtime() -> None:
     assert all_of("Deployment", folder)["daemon"]["spec"]["strategy"] == {"type": "Recreate"}
 
 
-def test_only_service_webserver_and_mlflow_are_reachable_from_other_namespaces() -> None:
+def test_only_the_service_the_webserver_and_mlflow_are_reachable_from_other_namespaces() -> None:
     policies = all_of("NetworkPolicy", FOLDER / "production")
     default = policies["default"]["spec"]
     assert (default["podSelector"], default["policyTypes"], "ingress" in default) == ({}, ["Ingress", "Egress"], False)

@@ -18,7 +18,7 @@ def test_a_timed_out_wait_shows_its_condition_and_the_last_state() -> None:
         wait_until(lambda: False, lambda: f"it ended; state: {next(states)}", 0)
 
 
-def test_a_timed_out_wait_for_champions_shows_the_state_of_models_that_have_none(
+def test_a_timed_out_wait_for_champions_shows_the_state_of_models_without_a_champion(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     states: dict[str, Any] = {"good": SimpleNamespace(live=True), "bad": ModelState(failure="its file is missing")}

@@ -27,7 +27,7 @@ def run_pytest(folder: Path, *, variables: dict[str, str] | None = None, **modul
     variables
         Additional environment variables.
     modules
-        Code of each test module by its name.
+        Code of the test modules, keyed by module name.
     """
     for name, code in modules.items():
         (folder / f"test_{name}.py").write_text(f"import os, pytest\n{code}\n")
@@ -88,7 +88,7 @@ def test_a_skipped_test_names_the_reason_and_the_package(tmp_path: Path) -> None
 @pytest.mark.parametrize(("mark", "where"), [("release", ".ci/run"), ("nightly", "the nightly workflow")])
 def test_release_and_nightly_tests_are_skipped_by_default(tmp_path: Path, mark: str, where: str) -> None:
     code, variable = f"@pytest.mark.{mark}\ndef test_a(): pass", f"{mark.upper()}_TESTS"
-    told = f"test_a - Skipped: is a {mark} test (no apt package): {where} runs it, or set {variable}=1"
+    told = f"test_a - Skipped: is a {mark} test (no apt package): {where} runs it; to enable it, set {variable}=1"
     assert told in run_pytest(tmp_path, example=code, variables={variable: ""})
     assert "1 passed" in run_pytest(tmp_path, example=code, variables={variable: "1"})
 

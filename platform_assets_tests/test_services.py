@@ -74,7 +74,9 @@ def test_settings_determine_the_key_store_and_whether_decisions_need_a_key(tmp_p
 
 
 @pytest.mark.requirement("PLT-4")
-def test_settings_determine_database_tracking_server_and_row_limit(tmp_path: Path, database_url: str) -> None:
+def test_settings_determine_the_row_limit_and_the_database_and_the_tracking_server(
+    tmp_path: Path, database_url: str
+) -> None:
     embedded = open_services(settings(tmp_path, mlflow_tracking_uri="http://mlflow:5000", max_bad_rows=0.2))
     assert embedded.mlflow_tracking_uri == "http://mlflow:5000"
     assert embedded.validator._max_bad_rows == 0.2

@@ -52,7 +52,7 @@ def test_a_source_is_set_by_its_variable(monkeypatch: pytest.MonkeyPatch, source
     assert Sources(load_settings()).given(source) == Source(source.variable, "file.csv")
 
 
-def test_a_secret_setting_whose_name_does_not_show_that_it_is_secret_is_refused() -> None:
+def test_the_name_of_a_secret_setting_must_show_that_it_is_secret() -> None:
     with pytest.raises(TypeError, match="PLATFORM_STOCKS_PIN in .* is a secret, but its name does not show it"):
         type("StocksSettings", (DomainSettings,), {"__annotations__": {"stocks_pin": SecretStr}, "stocks_pin": "x"})
 
@@ -228,7 +228,7 @@ def test_production_refuses_development_settings(
         (
             {"PLATFORM_API_KEYS": "a:read:0", "PLATFORM_PROXY_USER_HEADER": "X-User", "PLATFORM_PROXY_TRUSTED": "::1"}
             | {"PLATFORM_SIGN_IN_KEY": "pa_x"},
-            "only on a service with a database",
+            "sign-in without keys needs a service with a database",
         ),
     ],
 )

@@ -134,7 +134,7 @@ def comparisons(evidence: Mapping[str, Any]) -> list[Comparison]:
 
 
 def subgroups(evidence: Mapping[str, Any]) -> list[Subgroups]:
-    """Return the metrics of subgroups by column."""
+    """Return the metrics of subgroups, one item for each column."""
     found = []
     for column, values in _mapping(evidence, "subgroups").items():
         in_order = sorted(values.items(), key=lambda entry: numbers_in_order(str(entry[0])))

@@ -1,7 +1,7 @@
 """Jobs `decide`, `promote_model` and `rollback_model`, and the sensor that launches promotions.
 
-The ops only call the ledger and `approval/promotion.py`. No op waits for a person: a job launched before the decision
-fails, and its message names the fix.
+The ops only call the ledger and `approval/promotion.py`. No op waits for a person: a job fails if it is launched
+before the decision, and its message names the fix.
 """
 
 from collections.abc import Iterator, Mapping
@@ -95,7 +95,7 @@ def decision_job() -> dg.JobDefinition:
                 actor,
                 config.reason,
                 override=config.override,
-                # A re-executed run has the same root run, so it does not record the decision twice.
+                # Send the id of the first run, even from a re-execution, so that the decision is recorded once.
                 delivery=context.run.root_run_id or context.run_id,
             )
         context.log.info("%s is %s", request.called, request.state)
@@ -269,9 +269,9 @@ def decision_sensor(job: str) -> dg.SensorDefinition:
 
 
 def to_promote(ledger: Ledger, now: datetime) -> dict[str, int]:
-    """Return the requests whose promotion or rollback is not complete, by run key.
+    """Return the number of each request whose promotion or rollback is not complete, keyed by run key.
 
-    They are read from the ledger, because Dagster's storage may be lost. The run key contains the number of the
+    The requests are read from the ledger, because Dagster's storage may be lost. The run key contains the number of the
     attempt, because Dagster never launches two runs with the same run key. While MLflow is unreachable, a new attempt
     starts every `RETRY_SECONDS`.
 
@@ -308,7 +308,7 @@ def registry_check(model: str, key: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=key.split("/"),
         name="registry_equals_ledger",
-        description=f"MLflow's alias champion of {model} points to the approved version, which was not altered.",
+        description=f"MLflow's alias `champion` of {model} points to the approved version, which was not altered.",
     )
     def check(promoter: dg.ResourceParam[Promoter]) -> dg.AssetCheckResult:
         with plain_failures():

@@ -170,7 +170,7 @@ class Ledger(LedgerQueries):
             outcome = call(connection, "select platform.decide(%s, %s, %s, %s, %s, %s, %s, %s)", arguments)
             request = select_request(connection, number)
             history = select_events(connection, "request_id = %s", [number])
-        # Copy the heads even after a refusal, because deciding on an overdue request records that it expired.
+        # Copy the heads even if the decision was refused, because refusing an overdue request records its expiry.
         self.keep_heads()
         _demand_recorded(outcome, request, history, delivery)
         return request
@@ -256,7 +256,7 @@ class Ledger(LedgerQueries):
         return event
 
     def expire(self) -> list[Request]:
-        """Record the expiry of overdue pending requests, by the database's clock; return these requests."""
+        """Record the expiry of pending requests that are overdue by the database's clock; return these requests."""
         with self.reading() as connection:
             if connection.execute(_DUE.encode()).fetchone() == (False,):
                 return []

@@ -41,7 +41,7 @@ class Event:
     Attributes
     ----------
     sequence
-        Number of the event, counted from 1 over all requests without gaps.
+        Number of the event. The events of all requests are numbered together, from 1 and without gaps.
     request_id
         Number of the request.
     state

@@ -190,7 +190,7 @@ class Promoter:
         return altered(model, self._ledger, self._registry, self._artefacts)
 
     def erased(self, model: str) -> list[str]:
-        """Return one message for each version of a model that was trained on personal data erased later."""
+        """Return the versions of a model that were trained on personal data erased later, one message for each."""
         return [
             f"{model} version {version.version}: its training data included a person whose data "
             f"were erased ({version.tags[ERASED_TAG]}), so it cannot be reproduced"
@@ -199,13 +199,14 @@ class Promoter:
         ]
 
     def models(self) -> list[str]:
-        """Return the models in the ledger or the registry, by name."""
+        """Return the models in the ledger or the registry, sorted by name."""
         return sorted({*self._ledger.models(), *self._registry.names()})
 
     def audit(self) -> list[Finding]:
         """Return the alterations of the ledger.
 
-        A chain head in the registry's tags or the lake that the ledger does not contain also counts as an alteration.
+        The registry's tags and the lake contain copies of chain heads. A copied head that is not in the ledger also
+        counts as an alteration.
         """
         heads, missing = self._reconciler.heads(), []
         if self._read_heads is not None:

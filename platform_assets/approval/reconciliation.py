@@ -80,14 +80,14 @@ class Reconciler:
         shown, stranger = self._shown(model)
         found = f"version {shown.version}" if shown else stranger
         if champion is None:
-            return [f"{model}: the alias {CHAMPION} points to {found}, but no version was promoted"] if found else []
+            return [f"{model}: the alias `{CHAMPION}` points to {found}, but no version was promoted"] if found else []
         wanted = f"version {champion.version}, request {champion.request_id}"
         told = []
         if all(version.digest != champion.digest for version in there):
             told.append(f"{model}: the champion ({wanted}) was deleted from the registry")
         if shown is None or shown.digest != champion.digest:
             told.append(
-                f"{model}: the alias {CHAMPION} points to {found or 'no version'}, but the champion is {wanted}"
+                f"{model}: the alias `{CHAMPION}` points to {found or 'no version'}, but the champion is {wanted}"
             )
         else:
             tags = self._tags(champion)

@@ -136,4 +136,4 @@ def _counts(report: Mapping[str, Any]) -> str:
     told = f"{_several(report['rows'], 'row')} of {_several(report['requests'], 'request')}"
     lost = [f"{number(report[name])} {name}" for name in ("dropped", "failed") if report[name]]
     why = f" ({escaped(str(report['reason']))})" if report["reason"] else ""
-    return told + (f"; not scored: {', '.join(lost)}{why}" if lost else "")
+    return told + (f"; rows not scored: {', '.join(lost)}{why}" if lost else "")

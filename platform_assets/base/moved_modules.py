@@ -20,7 +20,10 @@ MOVED = {
     "platform_assets.core.number_estimators": "platform_assets.models.number_estimators",
     "platform_assets.core.text_estimators": "platform_assets.models.text_estimators",
 }
-"""Current path of each moved module by its former path. Never remove an entry: stored models contain former paths."""
+"""Maps the former path of each moved module to its current path.
+
+Never remove an entry: stored models contain former paths.
+"""
 
 
 class MovedModules(MetaPathFinder, Loader):

@@ -37,5 +37,5 @@ def clean(text: str) -> str:
     if not decomposed.isascii():
         decomposed = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     plain = decomposed.lower()
-    # Add a space at both ends, so that the expression also matches remains of entities there.
+    # `_NO_WORD` matches the remains of an entity only after a separator, so the text must begin with a space.
     return _NO_WORD.sub(" ", f" {_ADDRESS.sub(' ', plain)} ").strip()

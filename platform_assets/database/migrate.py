@@ -18,11 +18,12 @@ migrations into its own flat folder:
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
   A migration contains no GRANT, because `grant` later gives the service role rights on the rows of every table. In a
   table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
-  `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). Number rows with an
+  `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). To number rows, use an
   identity column, because the sequence of a serial column needs a right that the role does not get.
 
-Dagster's and MLflow's databases are migrated here too, because the embedded server may be reported ready only when all
-three databases can be used. One lock covers all migrations, because concurrent migrations corrupted MLflow's tables.
+Dagster's and MLflow's databases are migrated here too, because the embedded server must not be reported as ready
+before all three databases can be used. One lock covers all migrations, because concurrent migrations corrupted MLflow's
+tables.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ _READ_ONLY = {
 }
 """Tables that the service role may only read."""
 _LIBRARIES: tuple[Purpose, ...] = ("dagster", "mlflow")
-# Search no other schema, because the platform's role owns the libraries' databases and could define operators there,
-# which the owner's statements would then call.
+# Search no other schema. The platform's role owns the libraries' databases, so it could define operators in them, and
+# the owner's statements would then call those operators.
 _TRUST_NO_SCHEMA = b"set search_path = pg_catalog, pg_temp"
 
 
@@ -111,8 +112,8 @@ def migrate(
     Raises
     ------
     DatabaseError
-        A database is missing and the role may not create it, or a database is not in UTF-8, a right cannot be granted,
-        newer code made changes that this code cannot use, or the identifiers of a migration contradict its file name.
+        A database is missing and the role may not create it; a database is not in UTF-8; a right cannot be granted;
+        newer code made changes that this code cannot use; or the identifiers of a migration contradict its file name.
     """
     if owner is None or owner.role == database.role:
         owner = database
@@ -369,8 +370,8 @@ def _migrate_dagster(database: Database) -> None:
 
     # Opening the storage creates missing tables at the newest version.
     storage = DagsterPostgresStorage(database.psycopg2_url("dagster"), should_autocreate_tables=True)
-    # Run the steps of `dagster instance migrate`. The command itself would open the storage of this instance, which
-    # waits for this migration.
+    # Run the steps of `dagster instance migrate`. The command itself would open this instance's storage, which waits
+    # for this migration.
     storage._run_storage.upgrade()  # noqa: SLF001 - no public API
     storage._run_storage.migrate()  # noqa: SLF001 - no public API
     storage._event_log_storage.upgrade()  # noqa: SLF001 - no public API

@@ -1,8 +1,8 @@
 """Record which older code can use a migrated database, so that a rollback to the previous release is possible.
 
-Migrations make additions only, which older code ignores. `migrate` therefore records the revisions whose code can use
-the database. A migration that removes something sets `oldest_code`, the oldest revision whose code does not use the
-removed object.
+Migrations make additions only, which older code ignores. `migrate` therefore records the supported revisions: code at
+these revisions can use the database. A migration that removes something sets `oldest_code`, the oldest revision at
+which the code does not use the removed object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
-    """Return the revisions whose code can use a database; empty if no migration recorded them."""
+    """Return the supported revisions: code at these revisions can use the database. Empty if none were recorded."""
     if connection.execute("select to_regclass('platform.supported_revisions')").fetchone() == (None,):
         return frozenset()
     # Ignore rows whose `head` is no longer in the database because of a downgrade.
@@ -48,7 +48,9 @@ def can_use(wanted: frozenset[str], found: frozenset[str], supported: frozenset[
 
 
 def record_supported(owner: Database, branches: Iterable[Branch]) -> None:
-    """Record the revisions whose code can use a database that is now at the heads of these branches.
+    """Record the supported revisions after a migration to the heads of these branches.
+
+    Code at a supported revision can use the migrated database.
 
     Parameters
     ----------

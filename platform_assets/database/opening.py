@@ -1,8 +1,9 @@
 """Open the platform's databases: those at a URL, or those of the embedded server.
 
 Two roles are used. `open_database` connects as the platform's own role, which reads and writes rows and calls the
-ledger's functions. `open_owner` connects as the role that owns the tables, for migrations, the rules for decisions, and
-keys with the scope `approve`. `migrate.py` grants rights to both roles.
+ledger's functions. `open_owner` connects as the role that owns the tables. This role is used for migrations, the
+rules for decisions, keys with the scope `approve`, backups, restores and erasures. `migrate.py` grants rights to both
+roles.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def open_database(url: str, home: Path, *, migrated: bool = True) -> Database:
 
 
 def open_owner(url: str, home: Path) -> Database:
-    """Open the databases as the role that owns the platform's tables; only for migrations.
+    """Open the databases as the role that owns the platform's tables.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def grouped_bootstrap(
     Parameters
     ----------
     metrics
-        Function from row weights, shape (n,), to metrics by name. None gives every row the weight 1.
+        Function that takes row weights, shape (n,), or None for weights of 1, and returns metrics by name.
     rows
         Number of rows, n.
     groups

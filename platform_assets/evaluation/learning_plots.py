@@ -58,7 +58,7 @@ def fit_times(points: Points) -> bytes:
     exponents = {name: exponent(_sizes(curve), _seconds(curve)) for name, curve in large.items()}
     steepest = max(exponents, key=lambda name: exponents[name], default=None)
     number = f"grows fastest for {short_name(steepest)}" if steepest else "undefined"
-    below = "fastest fold; n^k: slope on the log-log axes, over the larger half of the sizes"
+    below = "fastest fold; in n^k, k is the slope on the log-log axes over the larger half of the sizes"
     with new_plot("Training time", number, below) as axes:
         for name, curve, style in _styled(curves):
             label = f"{short_name(name)}: n^{exponents[name]:.1f}"

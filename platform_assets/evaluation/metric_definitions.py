@@ -16,7 +16,7 @@ class Metric:
     description
         How the metric is computed. Edge cases follow scikit-learn unless stated otherwise.
     needs
-        Rows without which the metric is undefined, i.e. NaN.
+        What is missing if the metric is undefined (NaN). It completes the sentence "there are no ..".
     higher_is_better
         Whether higher values are better; None if neither direction is better.
     chance

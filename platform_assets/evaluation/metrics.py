@@ -26,7 +26,7 @@ METRICS: Mapping[str, Metric] = {
     "roc_auc": Metric(
         "ROC AUC",
         "Probability that a random positive row scores above a random negative row; ties count one half.",
-        "rows of both classes",
+        "rows of one of the classes",
         higher_is_better=True,
         chance=0.5,
     ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SKILL = "skill_over_"
-"""Prefix of the metric that compares a model with a baseline, followed by the baseline's column."""
+"""Prefix of a metric that compares a model with a baseline. The rest of its name is the baseline's column."""
 METRICS: Mapping[str, Metric] = {
     "mae": Metric("MAE", "Mean absolute error.", higher_is_better=False, in_unit=True),
     "rmse": Metric("RMSE", "Root of the mean squared error.", higher_is_better=False, in_unit=True),
@@ -68,7 +68,7 @@ def skill_named(name: str) -> Metric | None:
         return None
     return Metric(
         f"Skill over {baseline}",
-        f"1 minus the MAE divided by the MAE of {baseline}, on the rows for which {baseline} is known. 0: no better "
+        f"1 minus the ratio of the MAE to that of {baseline}, on the rows for which {baseline} is known. 0: no better "
         "than the baseline; 1: no error.",
         f"rows with {baseline}, or because its error is 0",
         higher_is_better=True,

@@ -117,9 +117,9 @@ class GroupSplit:
         group, share = recorded.get("group"), float(recorded.get("holdout_groups", 0))
         if group != self.group or share < self.holdout.groups:
             raise TrainingError(
-                f"its holdout was {share:g} of the groups by {group}, but the current holdout is "
-                f"{self.holdout.groups:g} by {self.group}, so it may have been trained on held-out examples; decide "
-                "without this comparison"
+                f"it held out a share of {share:g} of the values of {group}, but the current share is "
+                f"{self.holdout.groups:g} of the values of {self.group}, so it may have been trained on held-out "
+                "examples; decide without this comparison"
             )
         return in_holdout(examples[self.group], self.holdout.groups)
 
@@ -253,8 +253,9 @@ class StratifiedSplit:
                 f"seed {self.seed}, so it may have been trained on held-out examples; decide without this comparison"
             )
         groups = _Groups(self, examples, labels, "holdout")
-        # A group that has rows of both classes may have belonged to the other class when the version was trained. Its
-        # hash must therefore be below both boundaries.
+        # A group belongs to the class of most of its rows (1 in a tie). If it has rows of both classes, the other class
+        # may have had the majority when the version was trained. Treat such a group as held out only if its hash is
+        # below both boundaries.
         bound = [min(bounds) if both else bounds[label] for label, both in zip(groups.label, groups.both, strict=True)]
         below = np.array([at < end for at, end in zip(groups.positions, bound, strict=True)], dtype=np.bool_)
         return below[groups.codes]

@@ -58,8 +58,8 @@ class TimeSplit:
             raise TrainingError(f"TimeSplit.newest is {self.newest:g}; it must be a share above 0 and below 1")
         if self.gap < 0 or (self.window is not None and self.window < 1):
             raise TrainingError(
-                f"TimeSplit has a gap of {self.gap} and a window of {self.window} blocks; a gap must be 0 or above, "
-                "and a window 1 or above"
+                f"TimeSplit.gap is {self.gap} and TimeSplit.window is {self.window}; the gap must be 0 blocks or more, "
+                "and the window 1 block or more, or None"
             )
 
     @property
@@ -97,8 +97,8 @@ class TimeSplit:
         first = blocks.count - held
         if first - self.gap < 1:
             raise TrainingError(
-                f"{blocks.count} values of {self.block} are too few to hold out {held} with a gap of {self.gap}; load "
-                "more data"
+                f"{self.block} has {blocks.count} values, which are too few to hold out {held} with a gap of "
+                f"{self.gap}; load more data"
             )
         train, holdout = (
             np.flatnonzero(blocks.place < first - self.gap),
@@ -124,7 +124,7 @@ class TimeSplit:
         starts = [blocks.count - (count - fold) * window for fold in range(count)]
         if not window or starts[0] - self.gap < 1:
             raise TrainingError(
-                f"{blocks.count} values of {self.block} in the training set are too few for {count} folds with "
+                f"{self.block} has {blocks.count} values in the training set, which are too few for {count} folds with "
                 f"{window or 1} test blocks each and a gap of {self.gap}; load more data, or declare fewer folds"
             )
         return [

@@ -185,9 +185,8 @@ def _unchanged(
     """Return the current version, because the rows are unchanged. Commit new metadata if the inputs have changed.
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
-    Some inputs have no version number, such as a source file, which may be replaced and later restored. With such an
-    input, the commit is made even if the recorded inputs are equal, unless another run changed the table since the step
-    began.
+    An input without a version number, such as a source file, may be replaced and later restored. With such an input,
+    the commit is made even if the recorded inputs are equal, unless another run changed the table since the step began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)
@@ -315,8 +314,8 @@ def _refuse_other_shape(name: str, table: DeltaTable, staged: Staged, schema: Sc
         if lost:
             reason = f"columns {lost} of {name} are missing from the staged rows, or have another type"
             raise TableError(
-                f"{reason}. Publishing single partitions or a batch can only add columns; to drop or retype one, "
-                "publish the whole table, or delete it and load it again"
+                f"{reason}. Publishing single partitions or a batch can only add columns; to drop or retype a "
+                "column, publish the whole table, or delete it and load it again"
             )
 
 
@@ -336,7 +335,7 @@ def _add_plain_timestamps(table: DeltaTable) -> None:
 def _add_columns(table: DeltaTable, fields: list[Field]) -> None:
     from deltalake.exceptions import CommitFailedError
 
-    # delta-rs ignores the new columns of appended files, so they are added in a separate commit.
+    # delta-rs ignores the new columns of appended files, so these columns are added in a separate commit.
     with suppress(CommitFailedError):
         table.alter.add_columns(fields)
 

@@ -219,9 +219,9 @@ class TableStore:
         StaleError
             The rows to be replaced were made from newer inputs.
         TableError
-            Rows lie outside the given partitions, the columns or the partition column do not fit the table, another
-            program changed the table or set an unsupported feature, other writers committed first in every attempt,
-            the disk is full, or the store cannot be reached.
+            Rows lie outside the given partitions; the columns or the partition column do not fit the table; another
+            program changed the table or set an unsupported feature; other writers committed first in every attempt;
+            the disk is full; or the store cannot be reached.
         """
         return publish(self._location, Publication(name, staged, metadata or {}, partitions, lineage))
 

@@ -16,7 +16,7 @@ _CONTENTS, _FIRST_LINE, _ROWS = "different contents", "first line", "rows of key
 
 
 def doubled_keys(typed: ir.Table, schema: TableSchema) -> ir.Table:
-    """Return each key of two or more rows, with the columns that `without_duplicates` and `number_of_copies` need.
+    """Return each key that several rows have, with the columns that `without_duplicates` and `number_of_copies` need.
 
     The query reads all rows, so store its result before you use it several times.
     """

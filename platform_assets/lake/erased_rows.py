@@ -36,7 +36,7 @@ class SubjectColumn:
     column
         The column with the id, or with a text that contains it.
     is_text
-        Whether the column is a text that may contain the id, such as a row in quarantine.
+        Whether the column contains text in which the id may occur, such as the text of a quarantined row.
     """
 
     table: str

@@ -161,5 +161,5 @@ def _type_rule(column: Column) -> str:
 
 
 def reading_rules(schema: TableSchema) -> list[str]:
-    """The rules that a line or a value breaks if it cannot be read."""
+    """Return the names of the rules for reading: one for whole lines, and one for the values of each column."""
     return [READABLE, *(_type_rule(column) for column in schema.columns)]

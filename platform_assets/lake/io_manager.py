@@ -118,7 +118,7 @@ def _partitions(context: dg.OutputContext) -> Sequence[str]:
         return ()
     if PARTITION_BY not in _declared(context):
         name = _name(context.asset_key)
-        raise TableError(f"{name} is partitioned; its metadata must name the partition column as {PARTITION_BY}")
+        raise TableError(f"{name} is partitioned; set {PARTITION_BY} in its metadata to the partition column")
     return context.asset_partition_keys
 
 

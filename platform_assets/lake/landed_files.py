@@ -48,11 +48,11 @@ class LandedFiles:
         return self.tables.last_batch(self.schema.quarantine)
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
-        """Return the names of the files with rows in the table, by digest; if digests are given, only for these."""
+        """Return, by digest, the names of the files with rows in the table; if digests are given, only for these."""
         return self._files(self.schema.name, digests)
 
     def quarantined_files(self) -> dict[str, str]:
-        """Return the name of each file that has rows in the quarantine, by digest."""
+        """Return, by digest, the name of each file that has rows in the quarantine."""
         return self._files(self.schema.quarantine, None)
 
     def _files(self, table: str, digests: Collection[str] | None) -> dict[str, str]:

@@ -97,5 +97,5 @@ class Lineage:
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """Combine the inputs of two runs that made the same rows: the higher version number of each input in `new`."""
+    """Combine the inputs of two runs that made the same rows: each input in `new` with its higher version number."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

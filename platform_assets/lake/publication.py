@@ -28,8 +28,8 @@ class Publisher:
     metadata
         JSON values to store with each version.
     lineage
-        Function that returns the lineage of a table by its name; None to replace rows even if they were made from newer
-        inputs.
+        Function that takes the name of a table and returns its lineage. If it returns None, rows are replaced even if
+        they were made from newer inputs.
     """
 
     def __init__(

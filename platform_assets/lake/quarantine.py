@@ -78,7 +78,7 @@ class Sifted:
         return self.incoming.filter(self.incoming[RULES] == "").drop(LINE, RULES)
 
     def bad(self) -> ir.Table:
-        """The rows that break a rule: `source_line` and `broken_rules` only."""
+        """The rows that break a rule, with the columns `source_line` and `broken_rules` only."""
         return self.incoming.filter(self.incoming[RULES] != "").select(LINE, RULES)
 
     def bad_rows(self) -> int:

@@ -236,7 +236,7 @@ def _require_present(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[s
         why = "it belongs to the key" if column.source in key else "the target column is NOT NULL"
         place = values.is_null().index(True).as_py()
         raise SqlTargetError(
-            f"{_row(rows, key, place)} has no value in the column {column.source}, but {why}; correct the rows (rows "
+            f"{_row(rows, key, place)} has no value in the column '{column.source}', but {why}; correct the rows (rows "
             f"without a value in this chunk: {values.null_count:,})"
         )
 
@@ -364,7 +364,7 @@ def _refuse_first(rows: pa.RecordBatch, column: TargetColumn, key: Sequence[str]
         place = is_bad.index(True).as_py()
         value = rows.column(column.source)[place].as_py()
         raise SqlTargetError(
-            f"the target column {column.name} cannot store the value {str(value)[:80]!r} exactly "
+            f"the target column '{column.name}' cannot store the value {str(value)[:80]!r} exactly "
             f"({_row(rows, key, place)}; such values in this chunk: {bad:,}). It stores {_described(column.storage)}; "
             "correct the rows or the type of the column"
         )

@@ -36,7 +36,7 @@ class StepTables:
     inputs
         Names of the tables that the step reads.
     outputs
-        The store of each table that the step publishes, by name: `lake` or `online`.
+        The store (`lake` or `online`) of each table that the step publishes, by name of the table.
 
     Attributes
     ----------

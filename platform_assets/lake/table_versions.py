@@ -181,8 +181,8 @@ def commit_properties(committed: Mapping[str, Any]) -> CommitProperties:
     transactions = [Transaction(_BATCH, committed["batch"])] if "batch" in committed else []
     return CommitProperties(
         custom_metadata={_METADATA: committed},
-        # Record the version number as a transaction too: a table object returns the transactions of the version that
-        # it has opened, but its `history` also contains later commits.
+        # Record the version number as a transaction too, because `newest` reads the number from a table object that has
+        # opened a version. The object's transactions end at this version, but its `history` contains later commits too.
         app_transactions=[Transaction(_METADATA, committed["version"]), *transactions],
         # Do not let delta-rs retry, because the metadata describe the whole table: of two writers with the same base,
         # one must fail, even if they change different partitions.

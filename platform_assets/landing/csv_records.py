@@ -105,7 +105,8 @@ class CsvFile:
         Raises
         ------
         UnicodeDecodeError
-            The file is not in the stated encoding. If that is UTF-8, each invalid line is an `Unread` line instead.
+            The file is not in the stated encoding. This error is not raised for UTF-8. Instead, each invalid line
+            becomes an `Unread` line.
         """
         with closing(open_as_utf8(self.path, self.encoding)) as stream:
             stream.readline()
@@ -262,8 +263,8 @@ class _Splitter:
                     queue.popleft()
                 return fields, "", len(whole)
             break
-        # The end of the field is unknown, so only the first line is unreadable, and the next lines are read as records.
-        # A later line that ends a field with a quote is unreadable too, because it may be the rest of this record.
+        # It is unknown where the field ends. Report only its first line as unreadable, and read the next lines as
+        # records. If a later line closes a quoted field, report it as unreadable too, because it may end this record.
         self._open = self._next
         return [], OPEN_QUOTE, 1
 

@@ -122,7 +122,7 @@ class Sources:
 
     @property
     def size_limit(self) -> SizeLimit:
-        """Maximum size of a file's unpacked content, with the name of the setting."""
+        """Maximum size of a file's unpacked content, and the name of the variable that sets it."""
         return SizeLimit(self.settings.unpacked_max_bytes, variable("unpacked_max_bytes"))
 
     def demo_rows(self, source: DeclaredSource) -> int:

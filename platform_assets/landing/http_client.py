@@ -88,7 +88,8 @@ class Limits:
     attempts
         Largest number of attempts per request.
     first_wait_seconds
-        Wait before the first retry. It doubles with each retry. A random jitter of up to this time is added.
+        Wait before the first retry. The wait doubles with each retry. A random jitter of at most the first wait is
+        added.
     longest_wait_seconds
         Upper bound of the wait before a retry. A longer `Retry-After` overrides it.
     """

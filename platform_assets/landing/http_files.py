@@ -28,7 +28,8 @@ FRESH_SECONDS = 2
 """Age below which a file's time does not identify its version: web servers and some disks round times to seconds."""
 HEADERS = {"Accept-Encoding": "identity", "Cache-Control": "no-cache"}
 # Accept the encoding that a file was uploaded with, because object stores send it even if it was not requested.
-# `packed_files.py` later unpacks the file by its first bytes, so these encodings are not decoded here.
+# `packed_files.py` later detects the file's format from its first bytes and unpacks it, so these encodings are not
+# decoded here.
 _BY_FIRST_BYTES = frozenset({"", "identity", "gzip", "x-gzip", "zstd", "aws-chunked"})
 
 

@@ -63,7 +63,7 @@ class Landed:
     encoding
         Text encoding of a CSV file, else the format.
     origin
-        Names of the columns of `rows` that the platform added because several files landed together, such as the file
+        Names of the columns that the platform added to `rows` because several files landed together, such as the file
         and the line of a row. `source_line` then numbers the rows of all files.
     """
 

@@ -58,11 +58,11 @@ class LandedTable(Protocol):
         ...
 
     def files(self, digests: Collection[str] | None = None) -> dict[str, str]:
-        """Return the names of the files with rows in the table, by digest; if digests are given, only for these."""
+        """Return, by digest, the names of the files with rows in the table; if digests are given, only for these."""
         ...
 
     def quarantined_files(self) -> dict[str, str]:
-        """Return the name of each file that has rows in the quarantine, by digest."""
+        """Return, by digest, the name of each file that has rows in the quarantine."""
         ...
 
 
@@ -256,8 +256,8 @@ class Zone:
         Parameters
         ----------
         seconds
-            Time limit for reading files, after which the next scan continues. If listing the zone took longer than
-            this, reading may take as long as the listing did.
+            Time limit for reading files. The next scan continues with the remaining files. If listing the zone took
+            longer than this limit, reading may take as long as the listing did.
         clock
             Monotonic clock, in seconds.
 

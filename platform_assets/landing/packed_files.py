@@ -322,7 +322,10 @@ def _demand_all_bytes(archive: zipfile.ZipFile, packed: BinaryIO, called: str) -
 
 
 def _names_length(packed: BinaryIO, member: zipfile.ZipInfo) -> int:
-    """Return the length of a member's name and extra field in its local header, not in the central directory."""
+    """Return the total length of a member's name and extra field.
+
+    Read it from the member's local header, not from the central directory.
+    """
     packed.seek(member.header_offset + _LOCAL_HEADER - 4)
     name, extra = (int.from_bytes(packed.read(2), "little") for _ in range(2))
     return name + extra

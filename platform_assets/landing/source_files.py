@@ -167,7 +167,7 @@ def plain_errors(source: Source, done: str) -> Iterator[None]:
         fix = f"run `pip install 'platform-assets[{extra}]'`" if extra else str(error)
         raise SourceError(f"{source} needs a driver that is not installed; {fix}") from None
     except Exception as error:  # noqa: BLE001 - fsspec's drivers raise any error of their client libraries
-        # The driver's error may contain the password, so it must not become the cause that a log prints.
+        # Omit the cause: a log would print it, and the driver's error may contain the password.
         raise SourceError(f"{source} cannot be {done}: {_reason(error, source)}") from None
 
 

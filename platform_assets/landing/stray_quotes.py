@@ -1,4 +1,4 @@
-"""Stray quotes: distinguish a quoted field with line breaks from separate rows between two stray quotes."""
+"""Stray quotes: decide whether lines between two quotes are separate rows, or one field with line breaks."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ UTF_16 = "utf-16"
 MARKED = (UTF_8, UTF_16)
 """Encodings that can be recognised with certainty, by a byte order mark or by valid UTF-8."""
 UTF_8_SHARE = 0.95
-"""Share of the lines with non-ASCII bytes that must be valid UTF-8 for the file to be read as UTF-8."""
+"""Minimum share of valid UTF-8 lines among the lines with non-ASCII bytes, for the file to be read as UTF-8."""
 _PART = 1 << 17
 _SAMPLE = 1 << 16
 """Size of the sample of non-ASCII lines from which charset-normalizer detects the encoding, in bytes."""

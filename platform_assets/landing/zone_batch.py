@@ -74,9 +74,9 @@ class BatchRead:
     landed
         The rows of all files that could be read. Discard them when done.
     set_aside
-        Reason why the content of a file cannot be used, by digest.
+        Reason why the content of a file cannot be used; the keys are digests.
     released
-        Reason why a file cannot be read now, by digest.
+        Reason why a file cannot be read now; the keys are digests.
     """
 
     landed: Landed

@@ -1,8 +1,8 @@
 """Records of a landing zone's files in PostgreSQL: which contents have landed, and which files the zone lists.
 
 `landing_files` has one row for all files with the same content, and is authoritative. `landing_names` is a cache with a
-row per listed file: when its size and marks were first seen, and the digest of its content, so that an unchanged file
-is not read again.
+row per listed file: when its size and marks (see `Look`) were first seen, and the digest of its content, so that an
+unchanged file is not read again.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ class ZoneFiles:
             connection.execute(_DIGESTED, [names, digests, list(sizes), list(marks), self.zone])
 
     def note_problems(self, problems: Mapping[str, str]) -> None:
-        """Store why files cannot be read, by name."""
+        """Store why files cannot be read. `problems` maps their names to the reasons."""
         if not problems:
             return
         with self._writing() as connection:
@@ -347,7 +347,10 @@ class ZoneFiles:
                 connection.execute(_LOOK_AGAIN, given)
 
     def find_again(self, after: int) -> int:
-        """Mark the files of batches after `after` as found, because the lake lost their rows; return their number."""
+        """Mark files as found if their batch number is above `after`, and return the number of marked files.
+
+        The lake lost the rows of these files.
+        """
         with self._writing() as connection:
             return connection.execute(
                 "update platform.landing_files set state = 'found', batch = null, batch_at = null"
@@ -361,9 +364,9 @@ class ZoneFiles:
         Parameters
         ----------
         landed
-            Name of the file by digest.
+            Name of each file; the keys are digests.
         unusable
-            Name of the file by digest, for files with rows only in the quarantine.
+            Name of each file with rows only in the quarantine; the keys are digests.
         batch
             Number of the last batch in the lake.
         run

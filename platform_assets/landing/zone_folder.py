@@ -38,7 +38,7 @@ class Look:
     size
         Size in bytes.
     marks
-        Modification time, entity tag and other facts that change when the file is written.
+        Facts that change when the file is written, such as modification time and entity tag, by name.
     """
 
     size: int
@@ -54,7 +54,7 @@ class Listing:
     files
         Metadata of each file, by its path in the zone.
     problems
-        Why a file or a folder cannot be used, by its path.
+        Why a file or a folder cannot be used; the keys are paths.
     """
 
     files: dict[str, Look] = field(default_factory=dict)
@@ -211,14 +211,15 @@ def _problem_with(name: str) -> str | None:
 
 
 def _steady(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Return the marks without the size, which is a separate field of `Look`."""
+    """Return the facts for `Look.marks`: those of `marks_of`, without the size, which is a separate field."""
     marks = marks_of(facts)
     marks.pop("size", None)
     return marks
 
 
 def _is_listed(look: Look, facts: Mapping[str, Any]) -> bool:
-    # A listing of an object store has fewer marks than a query of a single file, so compare only the shared ones.
+    # A listing of an object store gives fewer of the facts in `Look.marks` than a query of a single file, so compare
+    # only the facts that both give.
     found = _steady(facts)
     shared = look.marks.keys() & found.keys()
     return look.size == facts.get("size") and all(look.marks[name] == found[name] for name in shared)

@@ -311,7 +311,7 @@ class ArtefactStore:
             secrets = [value for key, value in self._options.items() if _TELLING.search(key)]
             plain = redact(shown(re.sub(r"\x1b\[[0-9;]*m", "", str(error))), secrets)
             reason = " ".join(plain.replace("↳", " ").split())[:_LONGEST_REASON]
-            raise ArtefactError(f"{outcome}, in {where}: {reason}") from None
+            raise ArtefactError(f"{outcome} in {where}: {reason}") from None
 
 
 def _lost_its_blocks(error: BaseException) -> bool:

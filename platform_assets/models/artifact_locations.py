@@ -37,8 +37,8 @@ def follow_home(tracking_uri: str, root: Path) -> None:
     """Correct the paths of the platform's experiments, runs and model versions after PLATFORM_HOME was moved or copied.
 
     An experiment of the platform has the location `<home>/mlflow/<name>`; other experiments are not changed. A run's
-    paths change only if its files are below the new root. Files that are only at the old path are copied first, because
-    earlier releases wrote files of a copied home there.
+    paths change only if its files are below the new root. Files that are only at the old path are first copied below
+    the new root, because earlier releases wrote files of a copied home to the old path.
 
     Parameters
     ----------

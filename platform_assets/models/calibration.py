@@ -1,7 +1,7 @@
 """Classifier with Platt scaling: a sigmoid that was fitted on scores of examples outside the training set.
 
 scikit-learn's `CalibratedClassifierCV` needs out-of-fold predictions for every training row. The platform calibrates
-only on the newest rows of groups outside a fold's training set, because predictions are made for such rows.
+only on the newest rows of groups that are not in a fold's training set, because predictions are made for such rows.
 
 Do not move or rename these classes: stored models refer to them by path; see `STABLE_MODULES`.
 Import this module inside functions, because it imports scikit-learn.

@@ -124,7 +124,7 @@ class FittedModel:
             return self.outputs_unlimited(rows)
 
     def outputs_unlimited(self, rows: Frame | Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-        """Like `outputs`, but without a limit on threads; for threads that already called `keep_to_one_thread`."""
+        """Do the same as `outputs`, for a thread that has already called `keep_to_one_thread`. No limit is set here."""
         import numpy as np
 
         count = len(rows)
@@ -242,7 +242,7 @@ class FittedModel:
         return None
 
     def _filled_up(self, vectors: Vectors, beyond: int) -> Vectors:
-        """Append `beyond` valid rows to the vectors."""
+        """Pad the vectors with valid rows. `beyond` is the number of rows to append."""
         import numpy as np
         import pandas as pd
 

@@ -112,6 +112,6 @@ class MemoryRegistry:
             return named_digests([version for there in self._versions.values() for version in there])
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered model versions were trained on, by table."""
+        """Return the table versions on which the registered models were trained; see `ModelRegistry`."""
         with self._lock:
             return pinned(version.tables for there in self._versions.values() for version in there)

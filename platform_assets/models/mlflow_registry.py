@@ -55,7 +55,7 @@ PLOTS = "plots"
 """Name of the folder for the plots in a run's artifacts."""
 DESCRIPTION = (
     "Promoting a version here changes nothing: the service serves the version that was approved and promoted in the "
-    "platform (the service's page /approvals). The alias champion is a copy for display."
+    "platform (the service's page /approvals). The alias `champion` is a copy for display."
 )
 """Description of every registered model in MLflow."""
 RECORD = "record.json"
@@ -227,7 +227,7 @@ class MlflowRegistry:
         return found
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered model versions were trained on; see `ModelRegistry`."""
+        """Return the table versions on which the registered models were trained; see `ModelRegistry`."""
         return pinned(self._tables(found) for found in self._search())
 
     def named_artefacts(self) -> set[str]:

@@ -150,7 +150,7 @@ class IntervalOutput:
         """Return None."""
 
     def outcomes(self, found: Floats, threshold: float | None) -> Mapping[str, int]:  # noqa: ARG002 - as above
-        """Return the number of rows under the name `value`, because a regression model makes no decisions."""
+        """Return one outcome, `value`, with the number of rows. A regression model has no decisions to count."""
         return {"value": len(found)}
 
     def agrees(

@@ -199,7 +199,7 @@ class ModelRegistry(Protocol):
         Raises
         ------
         RegistryError
-            The version does not exist, or a tag has the prefix of a version's fields.
+            The version does not exist, or a tag begins with `PREFIX`, which is reserved.
         """
         ...
 
@@ -218,7 +218,7 @@ class ModelRegistry(Protocol):
         ...
 
     def pinned_tables(self) -> Mapping[str, set[int]]:
-        """Return the table versions that registered model versions were trained on, by table.
+        """Return the table versions on which the registered models were trained, by table name.
 
         The job `upkeep` does not delete these table versions.
 

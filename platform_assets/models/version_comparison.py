@@ -47,7 +47,7 @@ def differences(version: ModelVersion, digest: str, threshold: float | None, evi
     version
         Version in the registry.
     digest, threshold
-        The artefact's digest and the threshold in the approval request.
+        Digest of the artefact, and threshold. Both come from the approval request.
     evidence
         Evidence of the request, from `Evidence.as_json`. Keys that it does not contain are not compared, because
         older releases recorded fewer keys. Tags that only the version has are not compared, because promotion adds

@@ -187,7 +187,7 @@ def _join(tables: Sequence[PredictionTable]) -> sql.Composed:
 
 
 def _found(table: PredictionTable, number: int, matches: sql.Composable) -> sql.Composed:
-    """Return the query that joins labels with the predictions in one table. `matches` is the join condition."""
+    """Return the query that joins labels with the predictions of one table. `matches` is the join condition."""
     from psycopg import sql
 
     return sql.SQL(_FOUND).format(

@@ -105,7 +105,7 @@ def models(tables: TableStore, drift: DriftHistory, specs: Iterable[ModelSpec]) 
 
 
 def model(tables: TableStore, drift: DriftHistory, spec: ModelSpec) -> tuple[bool, list[Result], list[Chart]]:
-    """Return whether the job `monitor` has measured a model, the newest results of its checks, and its charts."""
+    """Return whether the job `monitor` has measured a model; the newest results of its checks; and its charts."""
     own = read_days(tables, MODEL_DAYS, spec.name, _since())
     new_rows = _new_rows(drift, spec)
     if own is None or own.empty:

@@ -124,7 +124,7 @@ def digest_of(path: Path) -> str:
 
 
 def listed(files: pafs.FileSystem, is_wanted: Callable[[str], bool], below: str = "") -> list[str]:
-    """Return the paths of the files below a folder for which `is_wanted` returns True, sorted."""
+    """Find all files below a folder. Return the paths for which `is_wanted` returns True, sorted."""
     import pyarrow.fs as pafs
 
     selector = pafs.FileSelector(below, recursive=True, allow_not_found=True)

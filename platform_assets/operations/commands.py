@@ -206,7 +206,7 @@ def upkeep(context: typer.Context) -> None:
 
 
 def removed_summary(found: int | Sequence[str] | Mapping[str, int]) -> str:
-    """Describe what a step of `upkeep` removed, without the zeros of a mapping."""
+    """Describe what a step of `upkeep` removed. Counts of 0 in a mapping are left out."""
     if isinstance(found, int):
         return str(found)
     if isinstance(found, Mapping):

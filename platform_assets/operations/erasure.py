@@ -125,7 +125,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
 
 
 def _schemas(kind: str) -> list[TableSchema]:
-    """Return the tables that contain persons of a kind: sources first, online tables last."""
+    """Return the tables with rows about persons of one kind, such as `client`: sources first, online tables last."""
     # A module may import another domain's module, so the same schema can be found in two modules.
     all_of_them = {schema.name: schema for schema in domains.table_schemas() if schema.subject}.values()
     found = [schema for schema in all_of_them if schema.subject and schema.subject.kind == kind]

@@ -171,7 +171,7 @@ class _Model:
         newest = known[max(known)] if known else 0
         new = newest - known.get(version.tables[first], newest)
         change = f"{abs(new):,} {'more' if new >= 0 else 'fewer'} rows"
-        found = f"{first} has {change} than at training time; retraining is due at {limit:,} more rows"
+        found = f"{first} has {change} than at training time; retraining is due at an increase of {limit:,}"
         fix = "" if new < limit else f"train again: the job train_{self.spec.name}"
         return Requirement("freshness", new < limit, found, fix)
 

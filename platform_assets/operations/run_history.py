@@ -2,8 +2,8 @@
 
 Runs that made an asset are kept with their asset events, because Dagster derives the state of assets from these events,
 and tables and models refer to these runs. The newest evaluation of each check is kept, because it is the state of the
-check. Runs with a run key are kept too, because a sensor must not launch them again. The log lines of these runs are
-removed.
+check. Runs with a run key are kept too, because a sensor must not launch them again. If a run that
+is kept is old, its log lines are removed.
 """
 
 from __future__ import annotations

@@ -218,7 +218,7 @@ class _Recorder:
     def _checks_not_made(self, event: dg.DagsterEvent) -> list[dg.AssetKey]:
         """Return the asset of a check that raised an error instead of returning a result; empty for other events."""
         key = self._checked.get(event.step_key or "")
-        # Ignore failed blocking checks. Their steps fail as well, although the checks returned a result.
+        # A blocking check that returns the result "failed" also fails its step. Ignore this step failure.
         return [key] if key in self._outcomes and event.is_step_failure and not self._outcomes[key].blocked else []
 
     def _record(self, outcome: Outcome, event: dg.DagsterEvent, timestamp: float) -> None:

@@ -173,8 +173,8 @@ class Supervisor:
         with self._log(server).open("ab") as log, self._mark(server).open("a+") as mark:
             # The server inherits the locked file, so the lock is held exactly as long as the server runs.
             fcntl.flock(mark, fcntl.LOCK_EX)
-            # Remove the id of an earlier process before the server can hold the lock. Otherwise, if this process is
-            # killed here, the next start would signal another process that has this id now.
+            # Remove the old process id before the server can hold the lock. Otherwise, if this process were killed
+            # before it writes the new id, the next start would signal any process that has the old id by then.
             mark.truncate(0)
             process = subprocess.Popen(  # noqa: S603 - the commands are our own
                 server.command,
@@ -196,7 +196,7 @@ class Supervisor:
             mark.seek(0)
             group, _, host = mark.read().partition(" ")
             error = PlatformError(
-                f"{server.name} of an earlier `platform-assets up` that was killed still runs; stop process "
+                f"an earlier `platform-assets up` was killed, but its {server.name} still runs; stop process "
                 f"{group or 'unknown'} on {host or 'this machine'} first"
             )
             # The home can be shared with other machines, on which the id names other processes.

@@ -52,7 +52,7 @@ def work(services: Services, queue: Queue, processes: int) -> None:
     configure_logging(load_settings().secrets(), logging.INFO)
     # Silence this logger at level INFO. It logs the arguments of each task, which describe the whole instance.
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
-    # Disable gossip and mingle. They exchange messages between workers, which the platform does not use.
+    # Disable gossip and mingle, because the platform does not use the messages that they exchange between workers.
     worker = app.Worker(
         hostname=f"{queue}-{os.getpid()}@{socket.gethostname()}",
         queues=[queue],

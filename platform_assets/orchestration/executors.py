@@ -1,4 +1,4 @@
-"""The executor of steps that PLATFORM_EXECUTOR selects, and a check that the extra it needs is installed."""
+"""The step executor that PLATFORM_EXECUTOR selects, and a check that an extra is installed."""
 
 from importlib.util import find_spec
 from typing import Literal

@@ -1,4 +1,4 @@
-"""The launcher of runs that PLATFORM_RUN_LAUNCHER selects. `dagster.yaml` names the class `PlatformLauncher`."""
+"""The run launcher that PLATFORM_RUN_LAUNCHER selects. `dagster.yaml` names the class `PlatformLauncher`."""
 
 from __future__ import annotations
 

@@ -84,7 +84,10 @@ class RunLocks:
         return cast("datetime", moment)
 
     def are_incomplete(self, grace: timedelta = LOCKS_ARE_BACK) -> bool:
-        """Return whether live processes may still lack their locks, because the server started within `grace`."""
+        """Return whether the database server started less than `grace` ago.
+
+        During this time, some live processes may not have taken their locks again yet.
+        """
         return datetime.now(UTC) - self.server_start() < grace
 
     def leave_to_parent(self) -> None:

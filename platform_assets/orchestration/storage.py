@@ -195,7 +195,8 @@ class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
         """Store an event with secrets masked. Take or release the run's lock when the run starts or ends."""
         kind = event.dagster_event_type
         if kind == DagsterEventType.RUN_START:
-            # Take the lock before storing the event, so that any started run without a lock is dead.
+            # Take the lock before storing the event. A run then never has the status STARTED before it has its lock, so
+            # a started run without a lock is dead.
             self.run_locks.take(event.run_id)
         # Skip the method of PostgresEventLogStorage. It would also notify listeners, but this Dagster version has none.
         super(PostgresEventLogStorage, self).store_event(self._redaction.of(event))

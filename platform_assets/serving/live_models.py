@@ -33,7 +33,7 @@ LOG = logging.getLogger(__name__)
 PACE_SECONDS = 3.0
 """Poll interval while notifications work; a safety net for lost notifications."""
 SWAP_SECONDS = 10.0
-"""Time after a promotion within which all processes of the service answer with the new version, if it can be loaded."""
+"""Longest time from a promotion until all processes of the service answer with the new version, if it can be loaded."""
 LONGEST_PAUSE_SECONDS = 60.0
 """Longest pause between two attempts to load a model."""
 _FIRST_PAUSE_SECONDS = 1.0

@@ -69,7 +69,8 @@ class RequestStatistics:
         self._connect = connect
         self._lock = threading.Lock()
         self._counts: dict[str, Counts] = {}
-        # The model that each route used last. A request that fails before it reaches a model is counted for that model.
+        # For each route, the model that was used last. A request that fails before it uses a model is counted for this
+        # model.
         self._models: dict[str, str] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

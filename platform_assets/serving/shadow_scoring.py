@@ -267,7 +267,7 @@ class Shadows:
             state.due = time.monotonic() + RETRY_SECONDS
             if state.failure is None:
                 LOG.warning("%s cannot be loaded: %s", shadow.called, _told(error))
-            state.failure = f"it cannot be loaded: {_told(error)}"
+            state.failure = f"the version cannot be loaded: {_told(error)}"
         else:
             state.model, state.failure = model, None
             LOG.info("%s scores the champion's requests until %s", shadow.called, shadow.until)
@@ -310,7 +310,7 @@ class Shadows:
                     self._score_part([row])
                 return
             # Keep only the part before the colon, because the rest could contain a value of the row.
-            failure = f"it cannot score a row: {_told(error).partition(': ')[0]}"
+            failure = f"the version cannot score a row: {_told(error).partition(': ')[0]}"
             if not state.has_failed:
                 LOG.warning("%s: %s", state.shadow.called, failure)
             with self._lock:

@@ -36,7 +36,7 @@ FIRST_REPORT = timedelta(minutes=1)
 LONGEST_GAP = timedelta(days=1)
 """Longest time between two reports, if rows were scored."""
 LAST_REPORT = timedelta(minutes=1)
-"""Time from `Shadow.until` to the last report about a shadow, so that all processes have written their rows."""
+"""Time from `Shadow.until` to the last report about a shadow. All processes have then written their rows."""
 _LOCK = "shadow reports"
 _ROWS_AT_ONCE = 10_000
 # Use one statement for all rows, because a statement for each row would cost more processor time.

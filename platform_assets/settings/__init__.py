@@ -123,7 +123,7 @@ class Settings(
         has_database = not self.bundle and not self.api_keys.get_secret_value()
         if not has_database and (self.oidc_issuer or self.proxy_user_header):
             raise ValueError(
-                "people can sign in without keys only on a service with a database; unset PLATFORM_OIDC_ISSUER and "
+                "sign-in without keys needs a service with a database; unset PLATFORM_OIDC_ISSUER and "
                 "PLATFORM_PROXY_USER_HEADER, or PLATFORM_BUNDLE and PLATFORM_API_KEYS"
             )
         return self

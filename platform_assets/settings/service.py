@@ -24,22 +24,22 @@ class ServiceSettings(SettingsGroup):
     dagster_url: Annotated[
         str,
         Field(
-            description="Address of Dagster's UI for links. If empty, links use the address under `make up`, and are "
-            "omitted in production."
+            description="Address of Dagster's UI for links. If empty, links contain the address that `make up` "
+            "uses. In production, they are then omitted."
         ),
     ] = ""
     mlflow_url: Annotated[
         str,
         Field(
-            description="Address of MLflow for links. If empty, links use the address under `make up`, and are "
-            "omitted in production."
+            description="Address of MLflow for links. If empty, links contain the address that `make up` "
+            "uses. In production, they are then omitted."
         ),
     ] = ""
     service_url: Annotated[
         str,
         Field(
-            description="Address of the service for links. If empty, links use the address under `make up`, and are "
-            "omitted in production."
+            description="Address of the service for links. If empty, links contain the address that `make up` "
+            "uses. In production, they are then omitted."
         ),
     ] = ""
     serve_workers: Annotated[

@@ -248,7 +248,7 @@ class BinaryClassification:
         return {"costs": self.costs.found(judged.labels, judged.scores, _threshold(judged))}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the model card's paragraph about costs, by its title; empty without assumed costs."""
+        """Return the model card's paragraph about costs, with its title as key; empty without assumed costs."""
         costs = record.get("costs")
         if not costs:
             return {}

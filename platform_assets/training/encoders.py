@@ -114,7 +114,7 @@ class Encoders:
 
 
 def encoders_in(spec: ModelSpec, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the digests of the encoders in the leaderboard of a training run, by name of the hyperparameter."""
+    """Return the encoders' digests from the leaderboard of a training run, with the hyperparameters' names as keys."""
     parameters = {one.encoder.parameter for one in spec.candidates if one.encoder}
     return {name: value for line in leaderboard for name, value in line["parameters"].items() if name in parameters}
 

@@ -94,7 +94,7 @@ def read_pinned_examples(tables: TableStore, spec: ModelSpec, version: ModelVers
     Raises
     ------
     TrainingError
-        The content of a table version differs from the recorded one, or the version was imported.
+        The content of a table version differs from the recorded one, or the model version was imported.
     TableError
         A table version does not exist.
     """

@@ -33,7 +33,10 @@ TEXTS = 2_000
 GRID = 80
 """Number of values per feature in the decision surface."""
 MARGIN = 0.25
-"""Margin of the decision surface around the held-out examples, as a share of their range."""
+"""Length by which the grid of the decision surface extends beyond the held-out examples on each side.
+
+The length is given as a share of the examples' range.
+"""
 FEWEST_TEXTS = 10
 """A word is explained if at least this many texts contain it. The effect of a rarer word is mostly noise."""
 

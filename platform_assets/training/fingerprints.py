@@ -31,8 +31,8 @@ def fingerprint_parts(spec: ModelSpec, table_digests: Mapping[str, str]) -> dict
     Parameters
     ----------
     spec
-        Declaration of the model. The digest of the code covers its functions and classes for examples, task, split
-        and candidates; see `code_digest`.
+        Declaration of the model. Its functions and classes for examples, task, split and candidates are included in
+        the digest of the code; see `code_digest`.
     table_digests
         Content digest of each input table, by table name.
     """

@@ -72,8 +72,8 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 def of_check(assessment: Assessment, demand: Criterion | NotWorse) -> dict[str, Any]:
     """Return the numbers of a check, which Dagster plots over time.
 
-    They are the value of the metric, the ends of its interval and, if a criterion tests it, the lower bound. Undefined
-    numbers are omitted.
+    They are the value of the metric and the ends of its interval. If a criterion tests the metric's lower bound, this
+    bound is included. Undefined numbers are omitted.
     """
     found = assessment.estimates if isinstance(demand, Criterion) else assessment.difference or {}
     estimate = found.get(demand.metric)

@@ -279,7 +279,7 @@ class Regression:
         return {"unit": self.unit, "interval_level": self.intervals.level}
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return the model card's paragraph about prediction intervals, by its title."""
+        """Return the model card's paragraph about prediction intervals, with its title as key."""
         by = f" for each {self.intervals.by}" if self.intervals.by else ""
         return {
             "Prediction intervals": f"{record['interval_level']:.0%} of the labels should lie within the intervals. "

@@ -191,7 +191,7 @@ class Task(Protocol):
         """Return additional numbers for the record, as JSON values."""
 
     def told_facts(self, record: Mapping[str, Any]) -> dict[str, str]:
-        """Return paragraphs of the model card about the numbers from `facts`, by title."""
+        """Return paragraphs of the model card about the numbers from `facts`, with their titles as keys."""
 
     def plots(self, judged: Judged, split: SplitRule) -> dict[str, bytes]:
         """Draw the plots and return them as PNG bytes by file name."""

@@ -24,7 +24,7 @@ SAME_SCORE = 1e-9
 Scores are not compared exactly, because the order of a summation affects the last bits.
 """
 REPRODUCED_TAG = "reproduced_at"
-"""Tag of a version: the time of the last `reproduce` if its model was identical, empty if its model differed."""
+"""Tag of a version: the time of the last `reproduce` if the retrained model was identical, and empty if it differed."""
 Subgroups = dict[str, dict[str, dict[str, "Estimate"]]]
 
 

@@ -95,7 +95,8 @@ class Keys:
         name, owner, scopes
             Name, owner and scopes of the new key.
         approver_secret
-            Key of an approver. The scope `approve` needs it if there is no connection as the owner role.
+            Key of an approver. Required for a new key with the scope `approve`, unless this process connects as the
+        owner role.
 
         Raises
         ------

@@ -52,7 +52,7 @@ class Gate:
 
 
 def scopes_of(gates: Sequence[Gate], method: str, template: str) -> list[str]:
-    """Return the scopes that a route accepts, by the template of its path; empty if the route has no gate."""
+    """Return the scopes that the route with this method and path template accepts; empty if it has no gate."""
     return [scope for gate in gates if method in gate.methods and gate.path.match(template) for scope in gate.scopes]
 
 

@@ -1,7 +1,7 @@
 """Turn exceptions into error responses: problem details, or a page for browsers.
 
-The response to an error that the client or the operator can fix shows the error's message. The response to an internal
-error shows only the request id.
+If the client or the operator can fix the error, the response shows the error's message. For an internal error, it
+shows only the request id.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class KeysError(PlatformError):
 
 
 class PersonRefused(KeysError):  # noqa: N818 - the name is the message
-    """A person whom a provider or a proxy has identified may not sign in."""
+    """The platform refuses the sign-in of a person whom a provider or a proxy has identified."""
 
     status = HTTPStatus.FORBIDDEN
     problem = "not-enrolled"

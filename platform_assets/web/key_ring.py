@@ -35,7 +35,7 @@ class Key:
     id
         First characters of the hash of the key; it distinguishes keys with the same name.
     created_at, revoked_at
-        Times with time zone. `created_at` is None if unknown, `revoked_at` if the key is not revoked.
+        Times with time zone. `created_at` is None if unknown. `revoked_at` is None if the key is not revoked.
     is_person
         Whether this is a person who signs in without a key. `name` is then the person's name at the provider or proxy.
     via

@@ -174,7 +174,7 @@ class _Exchange:
         self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send, problems: Problems
     ) -> None:
         self._method: str = scope["method"]
-        # Handle HEAD as GET. Copy the scope, because the server needs the method HEAD in the original to omit the body.
+        # Handle HEAD as GET, in a copy of the scope. The original keeps HEAD, so that the server omits the body.
         self.scope = {**scope, "method": "GET"} if self._method == "HEAD" else scope
         self._headers = headers
         self._receive, self._send = receive, send

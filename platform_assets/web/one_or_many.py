@@ -92,7 +92,7 @@ class NothingFound(BaseModel):
     error: Literal["not_found"] = "not_found"
 
     def problem(self) -> NotFound:
-        """Return the error for a request that has only this item. A subclass returns an error that names the item."""
+        """Return the error for a request for one item. A subclass returns an error that names the item."""
         return NotFound("There is no such item.")
 
 
@@ -227,7 +227,7 @@ async def respond(
     answers
         Function that returns one answer per item, in the order of the items.
     several
-        Model of the response to a list. Its only field is the list.
+        Model of the response to a request with a list of items. Its only field contains the list of answers.
     few
         Largest number of items that is answered on the event loop; more are answered in a thread. None: always in a
         thread.

@@ -113,5 +113,5 @@ class KeysFromSettings:
         self._sessions.pop(hashed(token), None)
 
     def list(self) -> list[Key]:
-        """Return all keys by name."""
+        """Return all keys, sorted by name."""
         return sorted(self._keys.values(), key=lambda key: key.name)

@@ -44,7 +44,7 @@ class TrustedProxy:
 
     @property
     def admits_all(self) -> bool:
-        """Whether a network contains all addresses."""
+        """Whether at least one of the networks contains all addresses."""
         return any(network.prefixlen == 0 for network in self.networks)
 
     def identity(self, request: Request) -> Identity | None:

@@ -37,7 +37,7 @@ class WorkerCalls:
         self._asking = {number: pair[0] for number, pair in enumerate(pairs, start=1)}
         self._asked = {number: pair[1] for number, pair in enumerate(pairs, start=1)}
         for channel in self._asking.values():
-            # Do not block when sending, because the channel of a worker that has died or hangs fills with questions.
+            # Do not block when sending: if a worker has died or hangs, questions fill its channel.
             channel.settimeout(0)
 
     def answer(self, number: int, found: Callable[[], bytes]) -> None:

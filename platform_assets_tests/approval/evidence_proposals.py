@@ -82,7 +82,7 @@ PROPOSAL = Proposal(
 
 
 def proposal(version: int = 1, **changes: Any) -> Proposal:
-    """Return a proposal with its own digest, for a new model unless `changes` contains `model`."""
+    """Return a proposal for a version, with the digest of that version. Its model is new unless `changes` names one."""
     named = {"model": f"model_{uuid.uuid4().hex[:8]}"} | changes
     return replace(PROPOSAL, version=version, digest=digest(version), **named)
 

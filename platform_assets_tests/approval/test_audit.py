@@ -261,7 +261,7 @@ def forge(owner_url: str, state: str, kind: str, actor: str = "platform", **othe
         ({"lifetime": timedelta(0)}, ("APPROVED", "approve", "anna"), "was decided after the request had expired"),
     ],
 )
-def test_an_event_with_correct_hashes_that_breaks_a_rule_is_found(
+def test_an_event_that_breaks_a_rule_is_found_despite_correct_hashes(
     written: Ledger, owner_url: str, proposed: dict[str, Any], event: tuple[str, ...], told: str
 ) -> None:
     written.open_request(proposal(3, champion=(2, f"{2:064x}"), **proposed))

@@ -422,7 +422,7 @@ def test_rollback_restores_the_previous_champion_and_audit_finds_a_moved_alias(m
     works.registry.set_alias(MODEL, CHAMPION, 2)
     done = desk.do("audit")
     assert (done.code, done.err) == (1, "")
-    assert done.out == f"{MODEL}: the alias champion points to version 2, but the champion is version 1, request 1\n"
+    assert done.out == f"{MODEL}: the alias `champion` points to version 2, but the champion is version 1, request 1\n"
 
 
 # export

@@ -138,7 +138,8 @@ def test_the_margin_of_a_criterion_is_parsed_from_its_message(
     passed: bool, difference: dict[str, Any] | None, standing: Standing
 ) -> None:
     told = keeps_up(NotWorse("recall", by=0.01), {"recall": Estimate(0.0, -0.02, 0.02)}).told
-    for message in (told, told.replace("interval's lower bound", "lower end")):  # the second as in earlier releases
+    # Messages of earlier releases contain "lower end" instead of "interval's lower bound".
+    for message in (told, told.replace("interval's lower bound", "lower end")):
         reason = {"name": NotWorse("recall").name, "passed": passed, "told": message}
         frozen = {"difference": difference and {"recall": difference}, "verdict": {"reasons": [reason]}}
         (found,) = outcomes(frozen)

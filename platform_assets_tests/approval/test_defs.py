@@ -334,7 +334,7 @@ def test_registry_check_fails_if_the_alias_was_moved_by_hand(office: Office) -> 
     office.works.registry.set_alias(MODEL, CHAMPION, 2)
     check = office.check()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    told = f"{MODEL}: the alias champion points to version 2, but the champion is version 1, request 1"
+    told = f"{MODEL}: the alias `champion` points to version 2, but the champion is version 1, request 1"
     assert (check.description, check.metadata["drift"].value) == (told, [told])
 
 

@@ -141,7 +141,10 @@ def decide(connection: psycopg.Connection[Any], number: int, secret: str | None,
 def test_texts_that_the_service_role_can_read_are_not_accepted_as_secrets(
     required: Ledger, role: psycopg.Connection[Any]
 ) -> None:
-    """Try to decide, with each text from the tables of keys and sessions as the secret. Also try a person's name."""
+    """Try each text as the secret of a decision.
+
+    The texts are those in the tables of keys and sessions, a person's name, the prefix of secrets, and an empty text.
+    """
     number = required.open_request(proposal(requested_by="anna")).id
     assert called(role, "sign_in", ANNA.secret, hashlib.sha256(b"token").hexdigest(), 60) in {True, False}
     required.decide(

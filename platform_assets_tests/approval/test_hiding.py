@@ -162,7 +162,7 @@ def test_the_token_of_an_ended_session_cannot_be_used_again(works: Works, role: 
 
 @pytest.mark.requirement("PRO-9")
 @pytest.mark.parametrize("name", ["x\x1b[2J", "x" * 201, "platform", "a b\n"])
-def test_invalid_key_names_and_null_for_is_person_are_refused(role: psycopg.Connection[Any], name: str) -> None:
+def test_a_key_with_an_invalid_name_or_a_null_person_flag_is_refused(role: psycopg.Connection[Any], name: str) -> None:
     for is_person in (None, False):
         added = called(role, "add_key", name, "eve", ["read"], sha256(name), None, is_person)
         # A person may not have the name `platform`, but a key may.
@@ -205,7 +205,7 @@ def test_no_two_keys_have_the_same_id(works: Works, role: psycopg.Connection[Any
 def test_a_person_can_sign_in_only_with_the_enrolled_name(
     role: psycopg.Connection[Any], database_url: str, enrolled: str, named: str, is_same: bool
 ) -> None:
-    """A provider can give two people names that case folding would equate, such as `strasse` and `straße`."""
+    """Two people at a provider can have names that case folding would equate, such as `strasse` and `straße`."""
     with owner_at(database_url) as owner:
         called(owner, "add_key", "sign-in", "the service", ["identify"], sha256("pa_vouching"), None)
         called(owner, "add_key", enrolled, "boss", ["approve"], sha256("nobody knows"), None, True)

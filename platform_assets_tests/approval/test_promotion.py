@@ -233,7 +233,7 @@ def test_the_next_action_updates_the_registry_after_an_interrupted_promotion(
         with pytest.raises(RegistryError, match="it is down"):
             works.promoter.promote(request)
         (told,) = works.promoter.drifted(MODEL)
-        assert "the alias champion points to version" in told
+        assert "the alias `champion` points to version" in told
         registry.down = False
         if complete == "promote":
             works.promoter.promote(request)

@@ -65,14 +65,14 @@ def test_moved_alias_and_deleted_champion_are_reported_and_repaired(mlflow_works
     works.train("first")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
     assert works.promoter.drifted(MODEL) == [
-        f"{MODEL}: the alias champion points to version 1, but no version was promoted"
+        f"{MODEL}: the alias `champion` points to version 1, but no version was promoted"
     ]
     assert len(works.promoter.reconcile(MODEL)) == 1
     assert champion(works) is None
     works.crown("second")
     client(works).set_registered_model_alias(MODEL, CHAMPION, "1")
     (told,) = works.promoter.drifted(MODEL)
-    assert "the alias champion points to version 1, but the champion is version 2, request 1" in told
+    assert "the alias `champion` points to version 1, but the champion is version 2, request 1" in told
     works.promoter.reconcile(MODEL)
     assert champion(works) == 2
     client(works).delete_registered_model_alias(MODEL, CHAMPION)

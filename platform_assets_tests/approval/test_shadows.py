@@ -211,7 +211,7 @@ def test_the_audit_finds_an_event_that_the_owner_added(
 
 
 @pytest.mark.requirement("PRO-9")
-def test_the_service_role_cannot_report_without_a_shadow_or_change_a_report(database_url: str, office: Office) -> None:
+def test_the_service_role_cannot_report_without_a_shadow_or_call_has_shadow(database_url: str, office: Office) -> None:
     with psycopg.connect(database_url, autocommit=True) as role:
         found = role.execute("select platform.report_shadow(%s, '{}')", [office.pending]).fetchone()
         assert found is not None
@@ -232,7 +232,8 @@ def test_the_description_of_a_shadow_contains_its_newest_report(office: Office) 
     assert section is not None
     lines = [*told_shadow(section)]
     assert lines[1] == (
-        f"  report {event.sequence} of {event.at:%Y-%m-%d %H:%M} UTC: 1,200 rows of 40 requests; not scored: 30 dropped"
+        f"  report {event.sequence} of {event.at:%Y-%m-%d %H:%M} UTC: 1,200 rows of 40 requests; "
+        "rows not scored: 30 dropped"
     )
     assert (
         "0.01 for half of the rows, 0.04 for 90 % of the rows, 0.2 for 99 % of the rows, 0.5 for all rows" in lines[3]
@@ -266,9 +267,9 @@ def test_an_unreadable_report_is_shown_as_unreadable(office: Office, report: dic
 def test_a_shadow_report_about_0_rows_is_shown(office: Office) -> None:
     shadow = office.shadows.start(MODEL, 2, 3, ANNA)
     empty: dict[str, Any] = {"rows": 0, "requests": 0, "mean_difference": None, "differences": {}, "disagreements": []}
-    lost = {"dropped": 0, "failed": 7, "reason": "it cannot score a row"}
+    lost = {"dropped": 0, "failed": 7, "reason": "the version cannot score a row"}
     office.shadows.report(office.pending, {**empty, **lost})
     section = shadow_section(shadow, office.ledger.request(office.pending), office.ledger.history(office.pending))
     assert section is not None
     [_, line] = told_shadow(section)
-    assert line.endswith("0 rows of 0 requests; not scored: 7 failed (it cannot score a row)")
+    assert line.endswith("0 rows of 0 requests; rows not scored: 7 failed (the version cannot score a row)")

@@ -104,7 +104,7 @@ def test_a_cleaner_transforms_a_column_without_fitting() -> None:
 
 
 @pytest.mark.parametrize("analyzer", ["word", "char", "char_wb"])
-def test_compact_tfidf_gives_the_same_results_as_scikit_learn_with_a_smaller_file(analyzer: str) -> None:
+def test_compact_tfidf_gives_the_results_of_scikit_learn_and_has_a_smaller_file(analyzer: str) -> None:
     import skops.io
     from sklearn.base import clone
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -197,7 +197,7 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False), sa.Column("whole", sa.BigInteger)
     )
     rows = pa.table({"id": [1, 2], "whole": [5.0, 5.5]})
-    with pytest.raises(SqlTargetError, match="target column whole cannot store the value '5.5' exactly .the row id=2;"):
+    with pytest.raises(SqlTargetError, match="column 'whole' cannot store the value '5.5' exactly .the row id=2;"):
         place.loader(key=["id"]).load(rows.to_reader())
     assert place.rows(table) == []
     assert counts(place.loader(key=["id"]).load(rows.slice(0, 1).to_reader())) == (1, 0, 0)
@@ -205,9 +205,9 @@ def test_a_value_that_the_column_cannot_store_is_refused(place: Place) -> None:
 
 def test_a_null_in_a_not_null_column_is_refused(place: Place) -> None:
     place.create()
-    with pytest.raises(SqlTargetError, match="the row id=460, .* has no value in the column name, but .*NOT NULL"):
+    with pytest.raises(SqlTargetError, match="the row id=460, .* has no value in the column 'name', but .*NOT NULL"):
         place.loader().load(demand(1, name=None).to_reader())
-    with pytest.raises(SqlTargetError, match="has no value in the column id, but it belongs to the key"):
+    with pytest.raises(SqlTargetError, match="has no value in the column 'id', but it belongs to the key"):
         place.loader().load(demand(1, id=None).to_reader())
 
 

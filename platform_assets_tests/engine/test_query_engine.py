@@ -16,7 +16,7 @@ from platform_assets.base.errors import TableError
 from platform_assets.engine.query_engine import Engine, as_frame
 
 
-def test_the_engine_sets_memory_threads_and_spill_folder(tmp_path: Path) -> None:
+def test_the_engine_limits_memory_and_threads_and_sets_the_spill_folder(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "scratch", "123MiB", 1)
     [(memory, threads, spill, zone)] = engine.sql(
         "SELECT current_setting('memory_limit'), current_setting('threads'),"

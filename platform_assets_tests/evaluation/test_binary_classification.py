@@ -103,7 +103,7 @@ def test_the_order_of_rows_does_not_matter(rows: list[tuple[int, float, int]], t
     assert str(measure(one[0], one[1], threshold, one[2])) == str(measure(other[0], other[1], threshold, other[2]))
 
 
-def test_calibration_bins_equal_those_of_scikit_learn_without_ties() -> None:
+def test_without_ties_the_calibration_bins_equal_those_of_scikit_learn() -> None:
     labels, scores, _ = scored(1_000, 10)
     share, mean = calibration_curve(labels, scores, n_bins=10, strategy="quantile")
     assert len(mean) == 10
@@ -187,7 +187,7 @@ def test_every_metric_has_a_label_and_a_description() -> None:
     assert all(metric.label and metric.description.endswith(".") for metric in METRICS.values())
 
 
-def test_higher_is_better_is_set_if_a_perfect_classifier_scores_higher() -> None:
+def test_the_attribute_higher_is_better_is_true_if_a_perfect_classifier_scores_higher() -> None:
     labels = np.array([0, 1] * 10)
     perfect, wrong = measure(labels, labels, 0.5), measure(labels, 1 - labels, 0.5)
     directions = {name: None if perfect[name] == wrong[name] else perfect[name] > wrong[name] for name in METRICS}

@@ -163,7 +163,7 @@ def test_invalid_declarations_are_rejected(act: Callable[[], Any], message: str)
             Criterion("roc_auc", at_most=0.99),
             Estimate(NAN, NAN, NAN),
             False,
-            "ROC AUC is undefined, because there are no rows of both classes; required: at most 0.99",
+            "ROC AUC is undefined, because there are no rows of one of the classes; required: at most 0.99",
         ),
     ],
 )

@@ -182,7 +182,7 @@ def test_the_split_of_a_worked_example_is_correct() -> None:
         pytest.param([-40_000, 1, 2, 3], 0.5, 2, id="early outlier"),
     ],
 )
-def test_the_share_of_rows_from_the_cut_date_on_is_nearest_to_the_requested_share(
+def test_the_share_of_rows_on_or_after_the_cut_date_is_nearest_to_the_requested_share(
     offsets: list[int], newest: float, cut: int
 ) -> None:
     held, other = NUMBERS_HELD_OUT[0], 5_000_000

@@ -53,7 +53,7 @@ def test_best_f1_chooses_the_highest_threshold_with_maximum_f1(rows: list[tuple[
 
 @pytest.mark.requirement("SEN-4")
 @given(ROWS, st.floats(0, 0.99))
-def test_bounding_false_alarms_chooses_the_lowest_threshold_under_the_bound(
+def test_bounding_false_alarms_chooses_the_lowest_threshold_within_the_bound(
     rows: list[tuple[int, float, int]], share: float
 ) -> None:
     labels, scores, _ = columns(rows)

@@ -203,7 +203,7 @@ def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> No
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
 @pytest.mark.requirement("MON-1", "MON-2", "MON-3", "ESI-6", "PRO-6")
-def test_a_fault_of_each_kind_is_detected_alerted_once_shown_and_closed_by_recovery(
+def test_each_kind_of_fault_is_detected_and_shown_and_alerted_once_and_closed_after_recovery(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "SHARE_OF_BAD_LINES", 0)

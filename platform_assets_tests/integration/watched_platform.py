@@ -111,7 +111,7 @@ class WatchedPlatform:
         (self.loans.parent / "hidden").rename(self._hidden)
 
     def look(self) -> None:
-        """Run the checks of Dagster's history, `serve` and `up` three times, and send the alerts that are due."""
+        """Three times, check Dagster's history, run the checks of `serve` and `up`, and send the due alerts."""
         for _ in range(3):
             self.history.look()
             self._outside.look()
@@ -178,7 +178,7 @@ class WatchedPlatform:
             return [positive for (positive,) in connection.execute(query, [request]).fetchall()]
 
     def pass_days(self, number: int) -> None:
-        """Make predictions, requests and measurements `number` days older."""
+        """Move predictions, requests and measurements `number` days into the past."""
         moves = [
             ("predictions", "at = at - {}"),
             ("request_statistics", "at = at - {}"),

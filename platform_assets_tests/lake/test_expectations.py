@@ -114,7 +114,7 @@ def frame(**columns: list[Any]) -> Frame:
 
 
 def which_hold(rows: ir.Table) -> ir.Table:
-    """Return for each line (row) and each rule (column, named by its index) whether the line satisfies the rule."""
+    """Return whether each line satisfies each rule: one row per line, and one column per rule, named by its index."""
     holds = [rule.holds(rows).fill_null(True) for rule in ROW_RULES if rule.holds]
     return rows.select("line", **{str(place): one for place, one in enumerate(holds)}).order_by("line")
 

@@ -1,4 +1,4 @@
-"""Land unusual files. Each gives its exact rows, or its rows without quarantined lines, or is refused.
+"""Land unusual files. The outcome is the exact rows, the rows without the quarantined lines, or a refusal of the file.
 
 `make fuzz` lands thousands of such files.
 """

@@ -95,7 +95,7 @@ def other(database_url: str, tmp_path: Path) -> Iterator[Shop]:
 
 
 def prices(**by_id: float | None) -> pa.Table:
-    """Return rows with prices by id: `prices(_1=2.5)`."""
+    """Return rows with the given ids and prices: `prices(_1=2.5)` is one row with id 1 and price 2.5."""
     ids = [int(name.removeprefix("_")) for name in by_id]
     return pa.table(
         {

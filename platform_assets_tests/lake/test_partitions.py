@@ -189,7 +189,10 @@ def test_the_metadata_of_a_plain_asset_can_name_its_partition_column(services: S
 @pytest.mark.parametrize(
     ("asset", "told"),
     [
-        (without_column, "grid/without_column is partitioned; its metadata must name the partition column as"),
+        (
+            without_column,
+            "grid/without_column is partitioned; set partition_expr in its metadata to the partition column",
+        ),
         (stray, "rows of partitions ['2026-03'] are staged, but only ['2026-01'] are to be replaced"),
     ],
 )

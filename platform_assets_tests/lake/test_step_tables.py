@@ -152,7 +152,7 @@ def publish_sales(shop: Shop, rows: list[tuple[int, str, float]]) -> None:
 
 
 def run_overtaken(shop: Shop, schema: TableSchema, work: Callable[[Expression], Expression]) -> str:
-    """Materialise a table with `work`, during which a newer run publishes. Return the error."""
+    """Materialise a table. While its function `work` runs, a newer run publishes. Return the error."""
     work.__doc__ = "Overtaken."
     work.__annotations__ = {"sales": Expression, "return": Expression}
     asset = table_asset(schema, owners=OWNERS)(work)

@@ -29,7 +29,7 @@ def test_vacuum_keeps_recent_versions_and_the_given_versions(lake: Lake) -> None
 
 @pytest.mark.requirement("PLT-10")
 def test_vacuum_removes_files_replaced_before_the_retention_period(folder_lake: Lake) -> None:
-    """Make the existing versions 2 hours 45 minutes older, and then publish a new version."""
+    """Age the existing versions by 2 hours 45 minutes, and then publish a new version."""
     for amount in range(3):
         folder_lake.publish(sales(amount))
     _age(Path(folder_lake.store.uri(NAME)), timedelta(hours=2, minutes=45))

@@ -102,7 +102,7 @@ def test_row_expectations_warn_in_a_source_and_block_in_a_derived_table() -> Non
 
 
 @pytest.mark.requirement("PLT-5", "PLT-6")
-def test_bad_rows_are_not_published_and_count_in_the_checks(engine: Engine, tmp_path: Path) -> None:
+def test_bad_rows_are_counted_by_the_checks_but_not_published(engine: Engine, tmp_path: Path) -> None:
     lines = [
         "1,2020-01-01,5",
         "2,2020-01-01,-5",

@@ -3,9 +3,9 @@
 A kill after one call has the same effect as a kill before the next call, because nothing is written between them.
 
 `main` runs in its own process, which opens neither an engine nor a table, because their threads would not survive a
-fork. For each kill, it forks twice: for the run that is killed and for the run after it. It prints one line per pair of
-runs, which ends with the names of the wrong results, or with `consistent`. The arguments are the URL of the database
-and a folder.
+fork. For each kill, it forks twice: for the run that is killed and for the run after it. For each pair of runs, it
+prints a line that ends with the names of the wrong results, or with `consistent`. The arguments are the URL of the
+database and a folder.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Fuse:
 
 
 class DyingConnection:
-    """A connection that counts statements and commits with a `Fuse`, which may kill the process."""
+    """A connection that counts its statements and commits with a `Fuse`, which may kill the process."""
 
     def __init__(self, connection: psycopg.Connection[Any], fuse: Fuse) -> None:
         self._connection = connection

@@ -195,7 +195,7 @@ def test_errors_show_names_from_the_archive_on_one_short_line(tmp_path: Path) ->
 
 
 def bomb(layers: int = 1) -> bytes:
-    """Return an archive that unpacks to one gigabyte of zeros per layer, and has about one megabyte per layer."""
+    """Return an archive of about one megabyte per layer. It unpacks to one gigabyte of zeros per layer."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
     described = tarfile.TarInfo("db")
     described.size = 1 << 30

@@ -134,7 +134,7 @@ def test_there_is_no_retry_if_retry_after_exceeds_the_time_limit(server: DemoSer
     assert len(server.requests) == 1
 
 
-def test_every_attempt_enters_the_context_manager_with_the_remaining_seconds(server: DemoServer) -> None:
+def test_every_attempt_enters_a_context_manager_that_is_given_the_remaining_seconds(server: DemoServer) -> None:
     turns: list[float] = []
 
     @contextmanager

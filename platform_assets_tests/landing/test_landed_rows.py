@@ -151,7 +151,7 @@ def test_utf_16_with_a_byte_order_mark_is_read(engine: Engine, tmp_path: Path) -
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_few_lines_not_in_utf_8_are_marked_unreadable_but_many_change_the_encoding(
+def test_a_few_lines_not_in_utf_8_are_marked_unreadable_but_with_many_the_file_is_read_as_cp1252(
     engine: Engine, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.csv"

@@ -88,7 +88,7 @@ def test_hidden_and_unfinished_files_are_ignored_but_files_with_odd_names_are_no
 
 
 @pytest.mark.requirement("SEN-1")
-def test_a_file_is_read_only_after_it_was_unchanged_for_the_settle_time(any_yard: Yard, open_yard: OpenYard) -> None:
+def test_a_file_is_not_read_until_it_was_unchanged_for_the_settle_time(any_yard: Yard, open_yard: OpenYard) -> None:
     yard = open_yard(any_yard.uri, yard_settle_seconds=30)
 
     def look() -> tuple[int, int]:
@@ -140,14 +140,14 @@ def test_a_run_on_an_empty_zone_loads_nothing(yard: Yard, instance: dg.DagsterIn
 
 
 @pytest.mark.requirement("PLT-6", "PLT-12")
-def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_set_aside(
+def test_bad_rows_are_quarantined_with_their_file_and_line_and_reason_and_bad_files_are_set_aside(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     yard.drop("good.txt", f"{HEADER}1,1\nheavy,1\n,1\n2,x\n3,1,9\n4,1\n")
     yard.drop("utf16.txt", parcel(8).encode("utf-16"))
     yard.drop("packed.txt", gzip.compress(parcel(9).encode()))
     yard.drop("all bad.txt", f"{HEADER}heavy,1\n")
-    yard.drop("no rows.txt", HEADER)
+    yard.drop("header.txt", HEADER)
     yard.drop("empty.txt", "")
     yard.drop("other separator.txt", "weight_kg;pieces\n1;1\n")
     yard.drop("binary.txt", b"\x00\xff\x00" * 99)
@@ -175,7 +175,7 @@ def test_bad_rows_are_quarantined_with_file_line_and_reason_and_bad_files_are_se
     reasons = {name: yard.file(name).reason for name, state in yard.states().items() if state == "set_aside"}
     assert reasons == {
         "all bad.txt": "none of its rows can be used; they are in the quarantine",
-        "no rows.txt": "no rows.txt has a header but no rows; it needs at least one row",
+        "header.txt": "header.txt has a header but no rows; it needs at least one row",
         "empty.txt": "empty.txt is empty; it needs a header and rows",
         "other separator.txt": "other separator.txt lacks the columns ['weight_kg', 'pieces']; it has "
         "['weight_kg;pieces']",
@@ -230,7 +230,7 @@ def test_equal_rows_are_kept_within_a_file_and_across_files(yard: Yard, instance
 
 
 @pytest.mark.requirement("SEN-1")
-def test_if_content_disappears_before_its_run_it_lands_when_it_is_written_again(
+def test_content_removed_before_its_run_is_landed_when_it_is_written_again(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -290,7 +290,7 @@ class SlowFolder(ZoneFolder):
 
 @pytest.mark.parametrize(("seconds", "listing", "found"), [(1, 0, [2, 4, 6, 7]), (1, 3, [4, 7, 7]), (5, 3, [6, 7])])
 @pytest.mark.requirement("PLT-9")
-def test_a_scan_reads_files_for_the_time_limit_or_as_long_as_the_listing_took_if_that_is_longer(
+def test_the_time_for_reading_files_is_the_maximum_of_the_time_limit_and_the_listing_time(
     yard: Yard, seconds: int, listing: int, found: list[int]
 ) -> None:
     for number in range(7):

@@ -20,7 +20,7 @@ def row(number: int, name: str = "", street: str = "") -> str:
 
 
 def split(folder: Path, *lines: str, header: str = HEADER) -> tuple[dict[int, str], dict[int, str]]:
-    """Return two dictionaries by line number: the first field of each row, and the reason for each unreadable line."""
+    """Return the first field of each row, and the reason for each unreadable line, both keyed by line number."""
     path = folder / "file.csv"
     path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8", newline="")
     rows: dict[int, str] = {}

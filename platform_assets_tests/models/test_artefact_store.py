@@ -99,7 +99,7 @@ def test_a_partly_written_file_is_not_listed_as_an_artefact(local: ArtefactStore
 
 def test_the_error_for_an_unwritable_folder_names_the_folder(local: ArtefactStore, folder: Path) -> None:
     folder.parent.write_text("a file where the lake should be")
-    with pytest.raises(ArtefactError, match=f"was not stored, in {folder}"):
+    with pytest.raises(ArtefactError, match=f"was not stored in {folder}"):
         local.save(a_model())
 
 
@@ -113,13 +113,13 @@ def test_a_malformed_digest_is_refused(local: ArtefactStore, digest: str) -> Non
 @pytest.mark.requirement("PLT-8")
 def test_errors_of_the_object_store_show_no_secrets(object_store: ObjectStore) -> None:
     nowhere = ArtefactStore("s3://never-made/lake", object_store.options)
-    with pytest.raises(ArtefactError, match="cannot be looked up, in s3://never-made/lake/models: .*NoSuchB") as caught:
+    with pytest.raises(ArtefactError, match="cannot be looked up in s3://never-made/lake/models: .*NoSuchB") as caught:
         nowhere.save(a_model())
     assert SECRET not in str(caught.value)
     lake = object_store.lake()
     with (
         running_object_store(behind=object_store.endpoint, refused=".skops") as bad_line,
-        pytest.raises(ArtefactError, match=f"was not stored, in {lake}/models: .*AccessDenied"),
+        pytest.raises(ArtefactError, match=f"was not stored in {lake}/models: .*AccessDenied"),
     ):
         ArtefactStore(lake, bad_line.options).save(a_model())
     assert ArtefactStore(lake, object_store.options).digests() == []

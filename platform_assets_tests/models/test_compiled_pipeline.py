@@ -34,7 +34,7 @@ NAMES = ("amount", "age", "years", "loans")
 
 
 def rows_like_loans(count: int, missing: Sequence[str] = ("amount", "years")) -> pd.DataFrame:
-    """Return columns of different magnitudes. In the columns `missing`, a fifth of the numbers is missing."""
+    """Return columns of different magnitudes. A fifth of the numbers is missing in each column named in `missing`."""
     random = np.random.default_rng(count)
     rows = pd.DataFrame(random.normal(size=(count, len(NAMES))) * [1e4, 40, 1, 1e-3], columns=list(NAMES))
     for name in missing:

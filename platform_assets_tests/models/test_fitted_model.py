@@ -114,7 +114,7 @@ def test_mappings_may_contain_any_type_of_number() -> None:
     assert list(vectors.columns) == ["income", "amount", "age"]
 
 
-def test_number_columns_as_the_first_step_does_not_change_the_scores() -> None:
+def test_the_transformer_number_columns_does_not_change_the_scores() -> None:
     rows = training_rows()
     assert model_of("matrix").scores(rows).tolist() == model_of("numbers").scores(rows).tolist()
     turned = rows[["age", "amount", "income"]]
@@ -253,7 +253,7 @@ def test_text_features_are_not_compared_with_a_range() -> None:
 
 
 @pytest.mark.parametrize("ranges", [None, {}])
-def test_outside_training_range_returns_none_without_training_ranges(
+def test_a_model_without_training_ranges_returns_none_for_outside_training_range(
     ranges: dict[str, tuple[float, float]] | None,
 ) -> None:
     model = dataclasses.replace(a_model(), training_ranges=ranges)

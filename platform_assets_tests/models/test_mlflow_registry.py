@@ -77,7 +77,7 @@ def free_port() -> int:
 
 
 @pytest.mark.requirement("PRO-1", "PLT-7")
-def test_a_registration_stores_the_run_its_files_and_the_version(
+def test_a_registration_stores_the_version_and_the_run_with_its_files(
     registry: MlflowRegistry, client: MlflowClient, root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     version = registry.register(registration(plots={"roc.png": PNG, "pr.png": PNG}))

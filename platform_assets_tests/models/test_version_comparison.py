@@ -50,9 +50,7 @@ pytestmark = pytest.mark.requirement("PRO-5", "PRO-9")
         ),
     ],
 )
-def test_each_difference_from_the_approval_requests_evidence_is_reported(
-    fields: dict[str, Any], expected: list[str]
-) -> None:
+def test_each_difference_from_the_approval_request_is_reported(fields: dict[str, Any], expected: list[str]) -> None:
     found = differences(replace(VERSION, **fields), VERSION.digest, VERSION.threshold, EVIDENCE)
     assert len(found) == len(expected)
     for line, start in zip(found, expected, strict=True):

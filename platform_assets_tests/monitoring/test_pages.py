@@ -83,7 +83,7 @@ def worker(services: Services) -> str:
 
 
 @pytest.mark.requirement("MON-1", "MON-2")
-def test_the_overview_shows_models_with_alarms_first_and_tables_with_alarms(app: FastAPI, people: People) -> None:
+def test_the_overview_lists_models_with_alarms_first_and_shows_tables_with_alarms(app: FastAPI, people: People) -> None:
     page = Visitor(app).sign_in(people.rita).see("/monitoring").text
     assert "Models with an alarm: 1 of " in page
     assert "Tables with an alarm: 1." in page
@@ -118,7 +118,7 @@ def test_the_page_of_a_model_shows_its_checks_charts_and_incidents(
 
 
 @pytest.mark.requirement("MON-1")
-def test_the_pages_show_drift_of_new_rows_without_a_run_of_monitor(
+def test_the_pages_show_drift_of_new_rows_even_if_monitor_has_not_run(
     services: Services, app: FastAPI, people: People
 ) -> None:
     known = PerformanceEstimate(None, None)
@@ -129,7 +129,10 @@ def test_the_pages_show_drift_of_new_rows_without_a_run_of_monitor(
     ]
     stream = Stream(MODEL, "sensor_maintenance/readings_incoming")
     services.drift_history.add(stream, 3, batches, ("training rows", {}), "run")
-    told = "warning, drift in heat in 1 of 2 batches, first in hot.txt: 120 rows in 2 batches, compared with version 3"
+    told = (
+        "warning, drift in heat in 1 of 2 batches, first in hot.txt; measured: "
+        "120 rows in 2 batches, compared with version 3"
+    )
     visitor = Visitor(app).sign_in(people.rita)
     page = visitor.see(PAGE).text
     assert f"<strong>new rows are as in training</strong>: {told} of {MODEL}" in page

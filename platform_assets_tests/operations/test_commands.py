@@ -105,5 +105,5 @@ def test_the_quarantine_summary_counts_rows_by_check(
     ("removed", "told"),
     [(3, "3"), ([], "0"), (["a", "b"], "a, b"), ({"loans": 0, "papers": 2}, "papers 2"), ({"loans": 0}, "0")],
 )
-def test_upkeep_names_what_a_step_removed_without_zeros(removed: Any, told: str) -> None:
+def test_upkeep_says_what_a_step_removed_and_omits_zero_counts(removed: Any, told: str) -> None:
     assert removed_summary(removed) == told

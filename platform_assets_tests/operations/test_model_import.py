@@ -172,7 +172,9 @@ def test_an_import_that_cannot_be_evaluated_opens_no_request_and_is_completed_la
 ) -> None:
     # The other environment held out fewer groups, so its training data may include examples of this holdout.
     others = replace(SPEC, split=GroupSplit("device", "day", Holdout(groups=0.9, newest=0.4)))
-    with pytest.raises(TrainingError, match=r"version 1 cannot be evaluated here: its holdout was 0\.3 of the groups"):
+    with pytest.raises(
+        TrainingError, match=r"version 1 cannot be evaluated here: it held out a share of 0\.3 of the values"
+    ):
         here.imports(folder, others)
     assert here.ledger.requests(SPEC.name) == []
     found = here.imports(folder)

@@ -128,7 +128,7 @@ def test_after_a_kill_the_next_start_stops_the_servers_that_still_run(tmp_path: 
 
 @contextmanager
 def leftover(folder: Path, name: str, host: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server that ignores SIGTERM, as an earlier supervisor on `host` left it."""
+    """Run a server that ignores SIGTERM, and record it as if an earlier supervisor on `host` had started it."""
     (folder / "logs").mkdir()
     with (folder / "logs" / f"{name}.pid").open("a+") as mark:
         fcntl.flock(mark, fcntl.LOCK_EX)
@@ -163,8 +163,8 @@ def test_a_leftover_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: 
 
 
 def test_a_leftover_on_another_machine_is_refused_and_no_process_with_its_id_is_signalled(tmp_path: Path) -> None:
-    with leftover(tmp_path, "web", "elsewhere") as process, server_on_a_used_port() as server:
-        with pytest.raises(PlatformError, match=f"still runs; stop process {process.pid} on elsewhere first"):
+    with leftover(tmp_path, "web", "other-host") as process, server_on_a_used_port() as server:
+        with pytest.raises(PlatformError, match=f"still runs; stop process {process.pid} on other-host first"):
             Supervisor([server], tmp_path / "logs", print).run()
         assert process.poll() is None
 

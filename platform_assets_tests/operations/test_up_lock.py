@@ -26,7 +26,9 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.mark.requirement("PLT-12")
-def test_a_second_up_from_another_home_on_the_same_database_is_refused(tmp_path: Path, database: Database) -> None:
+def test_a_second_up_command_with_another_home_but_the_same_database_is_refused(
+    tmp_path: Path, database: Database
+) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     with DatabaseClaim(database, one) as first:
         first.keep()
@@ -62,7 +64,7 @@ def test_the_database_lock_is_taken_again_after_a_restart_unless_another_process
 
 
 @pytest.mark.requirement("PLT-12")
-def test_the_error_of_a_second_up_on_a_home_names_the_first_process(tmp_path: Path) -> None:
+def test_the_error_of_a_second_up_command_with_the_same_home_names_the_first_process(tmp_path: Path) -> None:
     with only_one_up(tmp_path, SERVERS):
         with pytest.raises(PlatformError) as error, only_one_up(tmp_path, SERVERS):
             pytest.fail("two of them run")

@@ -73,7 +73,7 @@ def test_a_failed_run_ends_the_backfill_and_the_next_backfill_continues(instance
     assert ranges(runs) == [("1", "2"), ("3", "4")]
     assert [run.failure for run in runs] == [None, "no data for day 3"]
     broken.clear()
-    # A backfill of a different range in between must not change where the failed backfill resumes.
+    # A backfill of a different range, run in between, must not change where the failed backfill resumes.
     assert backfill(job, instance, "day 1", "day 2")
     made.clear()
     runs.clear()

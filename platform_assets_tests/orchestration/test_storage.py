@@ -72,7 +72,7 @@ def dagsters_command(*arguments: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.requirement("PLT-3")
-def test_the_dagster_command_uses_the_platforms_history_without_dagster_home(
+def test_the_dagster_command_uses_the_platforms_history_even_if_dagster_home_is_not_set(
     instance: dg.DagsterInstance, tmp_path: Path, warm: WarmParent
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)

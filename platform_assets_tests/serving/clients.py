@@ -65,7 +65,7 @@ class Client:
         return bool(self.answers) and (self.answers[-1].status, self.answers[-1].version) == (status, version)
 
     def answered(self) -> dict[str, float]:
-        """Return when each prediction was received, by request id."""
+        """Return when each prediction was received, keyed by request id."""
         return {one.request_id: one.answered_at for one in self.answers if one.status == 200}
 
     def _run(self) -> None:

@@ -104,7 +104,7 @@ def described(address: str) -> dict[str, Any]:
 
 
 @pytest.mark.requirement("CRE-4", "PRO-8")
-def test_a_prediction_request_without_a_champion_gets_503_with_the_approval_page(before: tuple[str, Any]) -> None:
+def test_the_503_for_a_prediction_request_without_a_champion_names_the_approval_page(before: tuple[str, Any]) -> None:
     answer, ready, listed = before[1]
     assert answer.status_code == 503
     assert answer.headers["content-type"] == "application/problem+json"

@@ -71,7 +71,7 @@ def count(database: Database) -> int:
 
 
 @pytest.mark.requirement("SRV-1", "MON-1")
-def test_each_prediction_is_a_row_with_caller_features_score_and_version(database: Database) -> None:
+def test_each_prediction_gets_a_row_with_the_caller_the_features_the_score_and_the_version(database: Database) -> None:
     log = PredictionLog(sink_of(database))
     log.add(
         answers(

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 LOST_SECONDS = 2.0
-"""Maximum age of predictions that may be lost when a process that logs after responding is killed.
+"""Maximum age of the predictions that are lost if a process that logs after responding is killed.
 
-Predictions are usually stored after about 0.2 s, but later on a busy machine.
+Predictions are usually stored after about 0.2 s. On a busy machine, this takes longer.
 """
 
 
@@ -98,7 +98,7 @@ class Deployment:
         )
 
     def messages(self, text: str) -> list[str]:
-        """Return the messages that contain this text from the log of the workers."""
+        """Return the messages in the workers' log that contain this text."""
         return [str(line["message"]) for line in self.one.log() if text in str(line["message"])]
 
 

@@ -203,15 +203,15 @@ def test_a_row_that_cannot_be_scored_is_reported_without_its_values_and_other_ro
     assert [row.item for row in desk.store.rows] == [0, 2]
     assert desk.counts() == (2, 0, 1)
     [lost] = desk.store.losses
-    assert (lost.failed, lost.reason) == (1, "it cannot score a row: a value does not fit its feature's type")
+    assert (lost.failed, lost.reason) == (1, "the version cannot score a row: a value does not fit its feature's type")
     assert desk.shadows.state()["breakage"].has_failed
 
 
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (ArtefactError("the file was altered"), "it cannot be loaded: the file was altered"),
-        (MemoryError("of client 7"), "it cannot be loaded: MemoryError"),
+        (ArtefactError("the file was altered"), "the version cannot be loaded: the file was altered"),
+        (MemoryError("of client 7"), "the version cannot be loaded: MemoryError"),
     ],
 )
 def test_an_unloadable_shadow_is_reported_and_does_not_affect_answers(desk: Desk, found: Exception, told: str) -> None:

@@ -73,7 +73,7 @@ def test_a_report_summarises_scores_and_lost_rows_without_naming_subjects(office
         office.row("r-4", 0.9, 0.6),
         replace(office.row("r-0", 0.8, 0.3), at=NOW - timedelta(seconds=1)),
     ]
-    office.store.write(batch, rows[:4], {office.shadow: Losses(30, 2, "it cannot score a row: x")})
+    office.store.write(batch, rows[:4], {office.shadow: Losses(30, 2, "the version cannot score a row: x")})
     # A repeated write adds only the rows that are not stored yet.
     office.store.write(batch, rows, {office.shadow: Losses(5)})
     with office.database.pooled() as connection:
@@ -82,7 +82,7 @@ def test_a_report_summarises_scores_and_lost_rows_without_naming_subjects(office
         assert event is not None
         assert record_report(connection, office.shadows, office.shadow, event) is None
     assert (report["rows"], report["agreeing"], report["requests"]) == (6, 3, 5)
-    assert (report["dropped"], report["failed"], report["reason"]) == (35, 2, "it cannot score a row: x")
+    assert (report["dropped"], report["failed"], report["reason"]) == (35, 2, "the version cannot score a row: x")
     assert (report["first"], report["last"]) == ("2026-03-01T11:59:59Z", "2026-03-01T12:00:00Z")
     assert report["mean_difference"] == pytest.approx((0.1 + 0.1 + 0 - 0.5 - 0.3 - 0.5) / 6)
     assert report["differences"]["0.5"] == pytest.approx(0.2)

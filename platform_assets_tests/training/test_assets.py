@@ -330,5 +330,5 @@ def test_the_training_job_refreshes_the_tables_and_their_downstream_assets(works
         ({"dagster/sensor_name": ""}, "user"),
     ],
 )
-def test_launched_by_is_read_from_the_tags_of_the_run(tags: dict[str, str], expected: str) -> None:
+def test_the_launcher_of_a_run_is_read_from_its_tags(tags: dict[str, str], expected: str) -> None:
     assert launched_by(tags) == expected

@@ -1,4 +1,4 @@
-"""Fitting: cross-validation with shared preprocessing, calibration and threads."""
+"""Fitting: calibration, threads, and cross-validation with shared preprocessing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared pipelines: names of the steps and transformation of rows."""
+"""Shared pipelines: how they transform rows, and how their steps are named."""
 
 from __future__ import annotations
 

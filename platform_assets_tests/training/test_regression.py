@@ -57,7 +57,7 @@ def test_the_best_candidate_is_fitted_with_intervals_from_earlier_folds() -> Non
 
 
 @pytest.mark.requirement("ESI-7", "PLT-7", "PRO-2")
-def test_a_regression_is_retrained_compared_with_the_champion_and_reproduced(bench: Bench) -> None:
+def test_a_regression_is_retrained_reproduced_and_compared_with_the_champion(bench: Bench) -> None:
     publish(bench, loads(50))
     first = bench.train(RIDGE)
     assert first.version.threshold is None
@@ -84,7 +84,7 @@ def test_a_regression_is_retrained_compared_with_the_champion_and_reproduced(ben
         replace(LOAD, split=TimeSplit("at", "day", newest=0.25, gap=1)),
     ],
 )
-def test_changes_to_intervals_and_split_change_the_fingerprint_of_a_regression(changed: ModelSpec) -> None:
+def test_the_fingerprint_of_a_regression_depends_on_its_intervals_and_its_split(changed: ModelSpec) -> None:
     assert fingerprint_parts(changed, {})["parameters"] != fingerprint_parts(LOAD, {})["parameters"]
 
 
@@ -138,7 +138,7 @@ def test_training_that_cannot_succeed_is_refused_with_the_reason(bench: Bench) -
     with pytest.raises(TrainingError, match="somewhere/load_model: the 264 training examples of fold 1 of 3 all have"):
         bench.train(RIDGE)
     publish(bench, loads(3))
-    with pytest.raises(TrainingError, match="2 values of day in the training set are too few for 3 folds"):
+    with pytest.raises(TrainingError, match="day has 2 values in the training set, which are too few for 3 folds"):
         bench.train(RIDGE)
     publish(bench, loads(30))
     with pytest.raises(TrainingError, match="decision_surface is only for classifiers"):

@@ -383,7 +383,7 @@ STRATIFIED = replace(
 
 
 @pytest.mark.requirement("SEN-2", "SEN-4", "SEN-7", "PLT-11")
-def test_training_with_a_stratified_split_records_the_split_the_costs_and_the_learning_curve(bench: Bench) -> None:
+def test_training_with_a_stratified_split_records_the_learning_curve_and_the_costs_and_the_split(bench: Bench) -> None:
     bench.publish(readings())
     training = bench.train(STRATIFIED)
     record, labels = training.record, readings()["broken"]

@@ -1,4 +1,4 @@
-"""Strict parsing of requests: duplicate fields, numbers such as NaN and encodings other than UTF-8 are refused."""
+"""Strict parsing of requests: duplicate fields, encodings other than UTF-8, and numbers such as NaN are refused."""
 
 from __future__ import annotations
 

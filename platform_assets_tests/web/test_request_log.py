@@ -209,7 +209,7 @@ def test_lines_of_concurrent_requests_stay_buffered_during_a_database_query(
     asyncio.run(served())
 
 
-def test_the_meanwhile_context_manager_is_entered_only_for_the_lifespan_scope() -> None:
+def test_the_middleware_enters_its_context_manager_only_for_the_lifespan_scope() -> None:
     entered: list[str] = []
     asked: list[str] = []
 

@@ -241,7 +241,7 @@ def test_without_groups_only_enrolled_people_sign_in(
         assert (response.status_code, "is not enrolled" in response.text) == (403, True)
 
 
-def test_revoking_the_services_sign_in_key_ends_sessions_and_prevents_new_ones(
+def test_revoking_the_sign_in_key_of_the_service_ends_sessions_and_prevents_new_ones(
     services: Services, signing: dict[str, Any]
 ) -> None:
     keys = keys_of(services)

@@ -28,7 +28,7 @@ class Crew:
     folder: Path
 
     def pids(self) -> dict[int, int]:
-        """Return each worker's process id, by worker number. A replacement overwrites the id of its predecessor."""
+        """Return the process ids, keyed by worker number. A replacement overwrites the id of its predecessor."""
         return {int(file.name): int(file.read_text().split()[0]) for file in self.folder.glob("[0-9]")}
 
     def log(self) -> str:
@@ -76,7 +76,7 @@ def test_a_killed_worker_is_replaced_and_a_signal_to_the_supervisor_ends_all_wor
     assert f"worker 2 (process {first[2]}) was killed by SIGKILL; starting a replacement now" in crew.log()
 
 
-def test_make_up_waits_longer_than_the_service_needs_to_stop_its_workers() -> None:
+def test_the_command_make_up_waits_longer_than_the_service_needs_to_stop_its_workers() -> None:
     assert SECONDS_TO_FINISH < STOP_SECONDS < PATIENCE_SECONDS
 
 

@@ -95,7 +95,8 @@ class ServerFolder:
     def former_port(self) -> int | None:
         """Port of the last server. The next server reuses it, so that processes with the old address can reconnect.
 
-        None in a copy of the folder, because clients could confuse two servers with the same passwords.
+        None in a copy of the folder. The copy has the same passwords, so on the same port, clients could mistake one
+        server for the other.
         """
         try:
             folder, port = json.loads(self._former_port_file.read_text())

@@ -139,7 +139,8 @@ def _start_watcher(folder: ServerFolder, watcher_lock: int) -> int:
     with folder.log.open("ab") as log:
         offset = log.tell()
         command = [sys.executable, "-m", WATCHER, str(folder.path), str(watcher_lock)]
-        # The watcher forks and returns at once, so that the watcher is not a child of this process.
+        # The started process forks and exits at once. Its child is the watcher, so the watcher is not a child of this
+        # process.
         started = subprocess.run(  # noqa: S603 - our own program
             command,
             stdin=subprocess.DEVNULL,

@@ -41,7 +41,7 @@ _TERM = re.compile(r'(?P<field>au|ti|jr|all):(?:"(?P<phrase>[^"]*)"|(?P<word>[^\
 
 @dataclass(frozen=True)
 class SamplePaper:
-    """An invented paper. Its fields are the texts of a feed."""
+    """An invented paper, with the values that its entry in a feed contains."""
 
     id: str
     title: str

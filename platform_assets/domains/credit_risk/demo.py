@@ -140,7 +140,7 @@ def _loans(random: np.random.Generator, rows: int) -> Columns:
 
 
 def _clients_of_loans(random: np.random.Generator, rows: int) -> NDArray[Any]:
-    """Return the client number of each loan, counted from 0, in ascending order."""
+    """Return the client number of each loan, as a sorted array. Client numbers start at 0."""
     import numpy as np
 
     sizes = 1 + (MOST_LOANS * random.beta(1.0, 2.0, rows)).astype(int)

@@ -149,8 +149,8 @@ class Esios:
         """
         params = {
             "start_date": _text(month.start),
-            # The end is inclusive. If it were the start of the last hour, the mean of that hour would cover only its
-            # first quarter.
+            # The end is inclusive, and an hour has four quarter-hourly values. If the end were the start of the last
+            # hour, the mean of that hour would contain only the first of these values.
             "end_date": _text(month.end - LAST_MOMENT),
             "time_trunc": "hour",
             # By default, the API returns the sum of the four quarter-hourly values of an hour.

@@ -133,7 +133,7 @@ def _lags(profiles: ir.Table) -> ir.Table:
     by_day = ibis.window(group_by=profiles.local_hour, order_by=profiles.local_day)
     by_type = ibis.window(group_by=[profiles.day_type, profiles.local_hour], order_by=profiles.local_day)
     is_early = profiles.local_hour < CUT_OFF
-    # Skip the day before if it has the same type, because it is not over at the cut-off.
+    # The day before is not over at the cut-off. Skip it if it has the same type as the day itself.
     has_type_before = profiles.day_type == profiles.day_type.lag(1).over(by_day)
     older = [profiles.mw.lag(number).over(by_type) for number in (1, 2, 3, 4)]
     same = [ibis.ifelse(has_type_before, *pair) for pair in zip(older[1:], older[:-1], strict=True)]

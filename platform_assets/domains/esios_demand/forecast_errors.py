@@ -23,7 +23,7 @@ FEWEST_DAYS = 7
 LARGEST_BIAS = 0.02
 """Largest bias, as a share of the mean demand."""
 LOWEST_COVERAGE, HIGHEST_COVERAGE = 0.8, 0.97
-"""Bounds of the coverage of the intervals over the recent days. The aim is 0.9."""
+"""Smallest and largest coverage of the intervals, over the period of the checks. The aim is 0.9."""
 NAIVE = ("naive_d7_mw", "naive_d1_mw")
 COPIED = ("datetime_utc", "local_hour", "is_holiday", "demand_mw", "updated_at")
 """Columns of `demand_features` that the errors need."""

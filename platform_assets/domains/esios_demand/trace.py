@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LAGS = tuple(timedelta(days=number) for number in (1, 2, 7, 8, 9, 14))
-"""Some features are the demand in the same hour of an earlier day. These are their lags.
+"""Lags of the traced demand: whole days before the forecast hour. Some features equal the demand at one of these lags.
 
 Other features also use other hours of the last weeks. The trace does not list those hours.
 """

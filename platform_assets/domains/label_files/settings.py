@@ -16,8 +16,8 @@ class LabelFilesSettings(DomainSettings):
         str,
         Field(
             description="Folder to load label files from: a path, or any fsspec URI of a folder. Default: "
-            "`landing/labels` in `PLATFORM_HOME` (empty at first) if `PLATFORM_SOURCES=demo`; if it is `live`, no "
-            "folder, so no label files are loaded."
+            "if `PLATFORM_SOURCES=demo`, the folder `landing/labels` in `PLATFORM_HOME`, which is empty at first; if "
+            "`live`, no folder, so no label files are loaded."
         ),
     ] = ""
     labels_settle_seconds: Annotated[

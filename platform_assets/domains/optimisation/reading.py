@@ -28,7 +28,10 @@ PIECE = 1 << 17
 LARGE = 4
 """Factor for the batch size of the first pass. Larger batches are faster, and the table takes no memory yet."""
 FEWEST_PIECES = 64
-"""Minimum number of batches of a CSV file in the first pass. Small files need a smaller factor for this."""
+"""Minimum number of batches of a CSV file in the first pass.
+
+For a small file, batches are made smaller to reach this number, but not smaller than `PIECE` bytes.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,8 @@ class TableFile:
     unread
         Lines read so far that could not be parsed as rows.
     jumps
-        Row index and line number of the first row, and of each row that does not start on the line after the previous
-        row's start, for example because the previous row spans several lines.
+        Row index and line number of the first row, and of each row whose line number is not one more than that of the
+        previous row, for example because the previous row spans several lines.
     """
 
     names: list[str]

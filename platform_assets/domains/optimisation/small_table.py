@@ -75,8 +75,8 @@ class SmallTable:
     unread
         Lines of the CSV file that could not be parsed as rows.
     jumps
-        Row index and line number of the first row, and of each row that does not start on the line after the previous
-        row's start, for example because the previous row spans several lines.
+        Row index and line number of the first row, and of each row whose line number is not one more than that of the
+        previous row, for example because the previous row spans several lines.
     """
 
     columns: tuple[SmallColumn, ...]

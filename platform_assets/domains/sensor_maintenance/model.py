@@ -182,7 +182,7 @@ MODEL = ModelSpec(
             target="95 %, with at most 15 % needless inspections, within two quarters after promotion",
         ),
         technical_kpi="Lower bound of recall on held-out readings; false-positive rate; share of readings out of range",
-        label="`label` 1: the device needs maintenance. This is an assumption, as the source does not explain it.",
+        label="`label` 1: the device needs maintenance. This is assumed, as the source does not explain the label.",
         objective=(
             "Each candidate minimises its own loss, and its scores are then calibrated. Candidates are ranked by "
             "average precision. The threshold is the lowest with a false-positive rate of at most 15 % on out-of-fold "

@@ -28,8 +28,8 @@ class SensorMaintenanceSettings(DomainSettings):
         str,
         Field(
             description="Folder to load files with new readings from: a path, or any fsspec URI of a folder. Default: "
-            "with `PLATFORM_SOURCES=demo` the folder `landing/sensor_maintenance` in `PLATFORM_HOME`, with sample "
-            "files; with `live` no folder, so no readings are loaded."
+            "if `PLATFORM_SOURCES=demo`, the folder `landing/sensor_maintenance` in `PLATFORM_HOME`, which contains "
+            "sample files; if `live`, no folder, so no readings are loaded."
         ),
     ] = ""
     sensor_path_pattern: Annotated[

@@ -163,7 +163,7 @@ MODEL = ModelSpec(
         business_kpi=Kpi(
             name="share of relevant sentences among those that analysts read",
             owner="head of media monitoring",
-            target="70 %, with 75 % of relevant sentences read, within a quarter after promotion",
+            target="70 % within a quarter after promotion, while analysts read 75 % of all relevant sentences",
         ),
         technical_kpi="F1 with its interval, and Brier score, on held-out groups of near-duplicates",
         label=(

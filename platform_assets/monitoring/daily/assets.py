@@ -89,7 +89,8 @@ def watched_tables(definitions: dg.Definitions) -> list[WatchedTable]:
 
 
 def _days_per_check(models: Sequence[ModelSpec], watched: Sequence[WatchedTable], settings: Settings) -> float:
-    # Each model has a stream of requested rows. A model with a table of new rows also has a stream of these new rows.
+    # Each model has a stream of the rows in its prediction requests. A model with a table of new rows also has a stream
+    # of these new rows.
     streams = len(models) + sum(spec.incoming is not None for spec in models)
     checks = len(models) * len(MODEL_CHECKS) + len(watched) * len(TABLE_CHECKS)
     return days_per_check(settings.false_alarm_days, settings.drift_false_alarm_days, streams, checks)

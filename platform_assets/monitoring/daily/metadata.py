@@ -20,12 +20,12 @@ _MOST_VALUES = 20
 
 
 def of_series(days: Frame, check: Check, known: Mapping[str, Series]) -> dict[str, Any]:
-    """Return the newest values of a check's series, and a plot of each series that has no columns.
+    """Return the newest values of a check's series, and a plot of each series that is not measured by column.
 
     Parameters
     ----------
     days
-        Measurements of one model or table.
+        Daily measurements of one model or table, one row per day, series and column.
     check
         The check.
     known

@@ -42,6 +42,7 @@ FIRST_LOOK = timedelta(days=90)
 """Number of days of the prediction log that the first measurement of a model covers."""
 _LOOK_BACK = timedelta(days=30)
 _REQUESTED = "requested rows"
+"""Name for the rows of a model's prediction requests, which are read from the prediction log."""
 _AGREEMENT = ("accuracy", "interval_coverage")
 """Holdout metrics: the share of labels that equal the decision, and the share that lie in the prediction interval.
 
@@ -124,9 +125,10 @@ def measure_model(
 
 
 def _drift(sources: ModelSources, spec: ModelSpec, when: When) -> Iterator[tuple[date, Point]]:
-    """Measure the drift of requested rows. Then yield stored measurements, each with its day.
+    """Measure the drift of the rows in prediction requests. Then yield stored measurements, each with its day.
 
-    The stored measurements are the drift and the estimated performance, both of requested rows and of new rows.
+    The stored measurements are the drift and the estimated performance. They exist for the rows in prediction requests
+    and, if the model has a table of new rows, for its rows.
     """
     rows = logged_rows(sources.connect, spec, when.today - FIRST_LOOK, when.today)
     if rows.num_rows:
@@ -163,7 +165,7 @@ def _days_since_alarm(measured: MeasuredDay, before: Mapping[str, int]) -> dict[
 def _of_day(measured: MeasuredDay, of_rows: str, opened: Collection[str]) -> Iterator[Point]:
     for feature, drift in measured.drift.items():
         point = Point("drift", drift.effect, f"{feature}, {of_rows}", rows=measured.rows)
-        # Test the requested rows only, because the table of new rows has its own check.
+        # Test only the rows in prediction requests, because the table of new rows has its own check.
         if of_rows == _REQUESTED:
             judgement: dict[str, Any] = {
                 "evidence": drift.evidence,
@@ -198,7 +200,7 @@ def _agreement(
 ) -> list[Point]:
     found = sources.labels.joined(spec, champion.version, champion.request_id)
     if not len(found.labels):
-        # Return a point with a missing value. Without this point, an alarm about the previous champion would stay open.
+        # Return a measurement with a missing value. Without it, an alarm about the previous champion would stay open.
         return [Point("agreement", math.nan, told=f"no prediction of version {champion.version} has a label yet")]
     every = Proxy(0, math.nan, math.nan)
     if champion.threshold is not None:

@@ -1,8 +1,9 @@
 """Agreement of a champion's predictions with their labels, and evidence that the champion is worse than on the holdout.
 
 The test is a betting test, which is valid even if labels arrive late and in batches. For each new label, it bets that
-predictions disagree with labels more often than on the holdout. The capital that the bets have won is the evidence, as
-in `monitoring/drift/evidence.py`.
+predictions disagree with labels more often than on the holdout. The capital that the bets have won is the test
+statistic, called evidence, as in `monitoring/drift/evidence.py`. Its unit is days, because the alarm threshold is the
+mean number of days between two false alarms.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Disagreements:
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence, in days, that the share of disagreements is above the tolerated share.
+    """Return the evidence that the share of disagreements is above the tolerated share. Its unit is days.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def after_day(capital: Floats, wrong: Floats, right: Floats, tolerated: float) -
 
     stakes = np.array(STAKES) / tolerated
     gains = wrong[..., None] * np.log1p(stakes * (1 - tolerated)) + right[..., None] * np.log1p(-stakes * tolerated)
-    # Each day's bets start with an additional capital of 1, so add it (log 1 = 0) before the gains.
+    # Before each day's bets, add a capital of 1. Its logarithm is 0.
     after: Floats = np.logaddexp(capital, 0.0) + gains
     return after
 
@@ -90,7 +91,10 @@ def total(capital: Floats) -> Floats:
 
 
 def tolerated_share(low: float) -> float:
-    """Return the largest share of disagreements that does not count as worse than on the holdout.
+    """Return the tolerated share of disagreements. Above it, the champion counts as worse than on the holdout.
+
+    It is the upper bound of the confidence interval of the share of disagreements on the holdout, plus `FLOOR`. It is
+    at most `1 - FLOOR`.
 
     Parameters
     ----------
@@ -101,7 +105,7 @@ def tolerated_share(low: float) -> float:
 
 
 def agreement_points(found: LabelledPredictions, threshold: float | None, every: Proxy) -> list[Point]:
-    """Return points that describe how often the predictions agree with their labels.
+    """Return measurements of how often the predictions agree with their labels.
 
     A decision agrees with its label if the two are equal. A predicted value agrees with its label if its prediction
     interval contains the label. If no prediction intervals are stored, only the calibration gap is returned.
@@ -144,7 +148,7 @@ def agreement_points(found: LabelledPredictions, threshold: float | None, every:
 def judged_agreement(
     points: list[Point], earlier: Sequence[Disagreements], tolerated: float, days: float
 ) -> list[Point]:
-    """Test the agreement, and return the points with the result added to the point of the series `agreement`.
+    """Test the agreement. Add the result to the measurement of the series `agreement`, and return all measurements.
 
     Parameters
     ----------
@@ -162,7 +166,7 @@ def judged_agreement(
     found = evidence([*earlier, now], tolerated)
     told = (
         f"{now.disagreeing:,} of {now.labelled:,} labelled predictions disagree with their label; a share of up to "
-        f"{tolerated:.1%} does not count as worse than on the holdout"
+        f"{tolerated:.1%} does not count as worse than the share on the holdout"
     )
     judgement: dict[str, Any] = {"evidence": found, "threshold": days, "is_open": found >= days, "told": told}
     return [replace(point, **judgement) if point.series == "agreement" else point for point in points]

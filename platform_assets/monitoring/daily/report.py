@@ -19,7 +19,7 @@ def told(alarmed: Frame, rows: Frame, known: Mapping[str, Series]) -> str:
     Parameters
     ----------
     alarmed
-        Newest measurements of the check with an open alarm.
+        The rows of `rows` that have an open alarm.
     rows
         All newest measurements of the check.
     known

@@ -20,8 +20,10 @@ _COLUMNS = (
         "Transform of `value` (e.g. its logarithm), which is compared with earlier values; null if not compared.",
     ),
     Column("noise", "float64", "Minimum standard deviation that is assumed for `judged`; null if not compared."),
-    Column("evidence", "float64", "Evidence that the value has changed; see docs/monitoring.md.", "days"),
-    Column("threshold", "float64", "Evidence at which an alarm is raised; null if the value is not checked.", "days"),
+    Column("evidence", "float64", "Test statistic for a change of the value; see docs/monitoring.md.", "days"),
+    Column(
+        "threshold", "float64", "Smallest `evidence` that raises an alarm; null if the value is not checked.", "days"
+    ),
     Column("alarm", "boolean", "Whether an alarm was raised on this day."),
     Column("is_open", "boolean", "Whether an alarm that was raised on this day or earlier is still open."),
     Column("told", "string", "Explanation of the value or alarm; empty if there is none."),

@@ -51,12 +51,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Point:
-    """A measured value of a series.
+    """A measurement: a value of a series, with the inputs or the result of its test.
 
     Attributes
     ----------
     series, column
-        Name of the series, and the measured column; the column is empty if the series has no columns.
+        Name of the series, and the measured column; the column is empty if the series is not measured by column.
     value, low, high
         The value, and the lower and upper bound of its 95 % interval; NaN if unknown.
     rows
@@ -66,8 +66,9 @@ class Point:
     noise
         Minimum standard deviation that the test assumes for `judged`; NaN if the value is not tested in this way.
     evidence, threshold, is_open
-        Result of another test of the value: the evidence, the evidence at which an alarm is raised, and whether an
-        alarm is open.
+        Result of another test of the value: the test statistic, its smallest value that raises an alarm,
+        and whether an alarm is open. The first two are in days, because the threshold is derived from the mean
+        number of days between two false alarms.
     told
         Explanation, for display.
     """

@@ -67,7 +67,7 @@ class WatchedTable:
 
 @dataclass(frozen=True)
 class Before:
-    """The previous measurement of a table, as points by series and column."""
+    """The previous measurements of a table, by series and column."""
 
     points: Mapping[tuple[str, str], Point]
 
@@ -100,7 +100,7 @@ def measure_table(
     table, version
         The table and its newest version.
     before
-        The previous measurement.
+        The previous measurements.
     now
         Current time, with time zone.
 
@@ -129,10 +129,10 @@ def _age(at: datetime, now: datetime) -> Point:
 
 
 def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
-    """Return the number of rows as a point.
+    """Return the measurement of the number of rows.
 
-    The test uses the number of added rows if each run adds rows to the table. Otherwise it uses the ratio of the number
-    of rows to the previous number.
+    If each run adds rows to the table, the number of added rows is tested. Otherwise the ratio of the number of rows to
+    the previous number is tested.
     """
     earlier = before.value("rows")
     if math.isnan(earlier):
@@ -145,7 +145,7 @@ def _rows(rows: int, before: Before, *, accumulates: bool) -> Point:
 
 
 def _columns(rows: ir.Table, version: str, before: Before) -> Point:
-    """Return the number of columns as a point whose explanation lists their names and types."""
+    """Return the measurement of the number of columns. Its explanation lists the columns' names and types."""
     found = ", ".join(f"{name} {kind}" for name, kind in sorted(rows.schema().items()))
     earlier = before.points.get((COLUMNS, ""))
     is_new = earlier is not None and earlier.told.partition(": ")[2] != found
@@ -153,7 +153,7 @@ def _columns(rows: ir.Table, version: str, before: Before) -> Point:
 
 
 def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]:
-    """Yield the statistics of each column as points. `_changed` then computes their changes for the test."""
+    """Yield the measurements of each column. `_changed` then computes their changes for the test."""
     measures: dict[str, Any] = {}
     for place, name in enumerate(names):
         column = rows[name]
@@ -185,7 +185,7 @@ def _of_columns(rows: ir.Table, names: list[str], count: int) -> Iterator[Point]
 
 
 def _changed(point: Point, before: Before) -> Point:
-    """Return the point with `judged` set to the change since the previous measurement."""
+    """Return the measurement with `judged` set to the change since the previous one."""
     earlier = before.value(point.series, point.column)
     if math.isnan(earlier) or math.isnan(point.value):
         return replace(point, judged=math.nan, noise=math.nan)

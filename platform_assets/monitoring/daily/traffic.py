@@ -118,7 +118,7 @@ def plain_database_errors(connect: Callable[[], AbstractContextManager[Connectio
 
 
 def _of_predictions(parts: Sequence[Sequence[Any]]) -> list[Point]:
-    """Return the points of a day.
+    """Return the measurements of a day.
 
     Parameters
     ----------

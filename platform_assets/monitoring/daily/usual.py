@@ -52,7 +52,8 @@ class Judged:
     Attributes
     ----------
     evidence
-        Evidence after each day, in days, (days, series).
+        Test statistic after each day, (days, series). Its unit is days, because the threshold is the mean number of
+        days between two false alarms.
     alarm
         True if the evidence reached the threshold on the day, (days, series).
     is_open

@@ -2,7 +2,9 @@
 
 The test is a betting test. `rulers.py` converts the values of a column to scores between 0 and 1, whose means over the
 training rows are known. For each new value, the test bets that the mean of a score lies outside its tolerated range.
-The capital that the bets have won is the evidence. docs/monitoring.md explains how the budget is computed.
+The capital that the bets have won is the test statistic, called evidence. Its unit is days: each batch adds the
+days since the previous batch, at most `LONGEST_PAUSE`, to the capital. Without drift, the expected capital after t days
+is therefore at most t. docs/monitoring.md explains how the budget is computed.
 
 Sources: Waudby-Smith and Ramdas, 2024, https://arxiv.org/abs/2010.09686, for bets on means of bounded values; Shin,
 Ramdas and Rinaldo, "E-detectors", 2023, https://arxiv.org/abs/2203.03532, for adding capital with each batch.
@@ -50,9 +52,10 @@ class Found:
     effect
         Distance between the distributions of the batch and of the training rows, from 0 to 1.
     evidence
-        Capital after the batch, in days; at most e^700, to avoid an overflow.
+        Test statistic after the batch: the capital that the bets have won, in days (see the docstring of the module).
+        It is at most e^700, to avoid an overflow.
     threshold
-        Capital at which an alarm is raised.
+        Smallest evidence that raises an alarm.
     told
         Description of the deviation with the most evidence.
     """
@@ -173,8 +176,8 @@ def tolerances(ruler: Ruler, error: float) -> tuple[Floats, Floats]:
     ruler
         Scores, and their means over the training rows.
     error
-        Probability that at least one range does not contain its score's mean. It is divided among the scores by their
-        weights.
+        Probability that at least one range does not contain its score's mean. It is divided among the scores in
+        proportion to their weights.
     """
     import numpy as np
     from scipy import stats

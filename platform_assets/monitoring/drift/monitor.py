@@ -177,8 +177,8 @@ class DriftMonitor:
     ) -> Iterator[MeasuredBatch]:
         """Yield a measurement for each day on which batches arrived.
 
-        No drift test is run for a day. Its measurement takes over the evidence of its last batch, and has an alarm for
-        each column with an alarm in any of its batches.
+        Drift tests run on single batches, not on days. The measurement of a day therefore contains the evidence of the
+        day's last batch, and an alarm for each column that has an alarm in any of the day's batches.
         """
         import ibis
 
@@ -233,8 +233,9 @@ class _Comparison:
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
         for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            # A batch that became visible late gets no budget, because a batch with a later arrival time already got
-            # the budget of these days.
+            # The budget of a batch is the time since the latest arrival that was measured before, at most
+            # `LONGEST_PAUSE`. The first batch gets `LONGEST_PAUSE`. A batch that became visible late may have arrived
+            # before that latest arrival. It gets no budget, because other batches already got this time.
             pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
             previous = arrived_at if previous is None else max(arrived_at, previous)
             days = pause / timedelta(days=1)

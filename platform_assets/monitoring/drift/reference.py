@@ -84,10 +84,10 @@ class Reference:
 
 
 def read_reference(tables: TableStore, artefacts: ArtefactStore, spec: ModelSpec, version: ModelVersion) -> Reference:
-    """Read the training rows of a version from the table versions that it was trained on.
+    """Read the rows with which new rows are compared, from the table versions that the model version was trained on.
 
-    The model was fitted on its training rows, so its probabilities for them are more extreme than for new rows. The
-    probabilities of new rows are therefore compared with the probabilities of holdout rows.
+    The features of new rows are compared with the training rows. The probabilities of new rows are compared with those
+    of the holdout rows, because the probabilities of the training rows are more extreme: the model was fitted on them.
 
     Raises
     ------

@@ -4,7 +4,7 @@ The scores of a number are:
 
 - its rank among the training rows
 - the distance of this rank from the median rank
-- for each tenth of the training values, 1 if the number is in this tenth, else 0
+- for each tenth (decile) of the training values, 1 if the number is in this tenth, else 0
 - 1 if the number is missing, else 0
 
 A text or boolean has a score for each category: 1 if the value belongs to the category, else 0.
@@ -120,7 +120,12 @@ class NumberRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return the numeric scores (the rank, and its distance from the median rank), and the tenth as the code."""
+        """Return the scores and codes of values.
+
+        The numeric scores are the rank and its distance from the median rank. The code is the index of the tenth
+        (decile) of the training values in which the number lies. The code of a missing value is the next index after
+        the last tenth.
+        """
         import numpy as np
 
         ranks = ranks_among(self._sorted, values)
@@ -158,7 +163,7 @@ class CategoryRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Any) -> tuple[Floats, Places]:
-        """Return an empty array, because there are no numeric scores, and each value's category index as the code."""
+        """Return the category index of each value as its code. There are no numeric scores, so their array is empty."""
         import numpy as np
         import pandas as pd
 
@@ -218,7 +223,7 @@ class JointRuler(Ruler):
         self._compute_means(values)
 
     def scores(self, values: Floats) -> tuple[Floats, Places]:
-        """Return two arrays: the ranks of the components and of the distance as numeric scores, and no codes."""
+        """Return the ranks of the components and of the distance as numeric scores. The array of codes is empty."""
         import numpy as np
 
         placed = self._placed(values)
@@ -248,7 +253,7 @@ class JointRuler(Ruler):
 def ranks_among(known: Floats, values: Floats) -> Floats:
     """Return each value's rank: the share of the sorted known values that are smaller; NaN for NaN.
 
-    Known values that are equal to the value count half.
+    If known values equal the value, half of them count as smaller.
     """
     import numpy as np
 

@@ -57,8 +57,8 @@ def drift_sensor(
 
 def last_launch(instance: dg.DagsterInstance, job: str, sensor: str) -> tuple[str, datetime] | None:
     """Return the alarm and the launch time of the sensor's last run; None if the sensor launched no run."""
-    # Read them from the stored runs, not from a cursor. If a launch fails before its run is stored, the sensor then
-    # launches the job again.
+    # Read them from the stored runs, not from a cursor, so that the sensor launches the job again if a launch failed
+    # before its run was stored.
     launched = dg.RunsFilter(job_name=job, tags={"dagster/sensor_name": sensor})
     for record in instance.get_run_records(launched, limit=1):
         return record.dagster_run.tags.get(ALARM_TAG, ""), record.create_timestamp.astimezone(UTC)

@@ -46,7 +46,10 @@ def newest_verdict(history: DriftHistory, stream: Stream, reason: str = "") -> t
     where = f" in {', '.join(columns)}" if columns else ""
     return (
         False,
-        f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, first in {alarmed[0].name}: {compared}",
+        (
+            f"drift{where} in {len(alarmed):,} of {_batches(len(newest))}, first in {alarmed[0].name}; "
+            f"measured: {compared}"
+        ),
     )
 
 

@@ -107,7 +107,7 @@ def _mail(sender: str, receiver: str, notice: Notice) -> EmailMessage:
     message = EmailMessage()
     domain = sender.rpartition("@")[2]
     message["From"], message["To"], message["Subject"] = sender, receiver, notice.subject
-    # Set Message-ID, so that mail clients drop duplicates, and References, so that they group an incident's emails.
+    # Mail clients use Message-ID to drop duplicates, and References to group an incident's emails.
     message["Message-ID"] = f"<{notice.key}@{domain}>"
     message["References"] = f"<{notice.thread}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 Event = Literal["opened", "reopened", "escalated", "closed"]
 LEASE = timedelta(minutes=2)
-"""Time for which a message is reserved for one attempt. If the process is killed, another process then sends it."""
+"""Time for which a message is reserved for one attempt.
+
+If the process is killed, another process sends the message after this time.
+"""
 _LONGEST_PAUSE = timedelta(hours=1)
 _MOST_ATTEMPTS = 100
 """Maximum number of attempts. With pauses of up to an hour, the attempts extend over four days."""
@@ -74,10 +77,10 @@ def write(
 
 
 def queue_opened(connection: Connection, incident: int, opening: int, destinations: Iterable[Destination]) -> None:
-    """Store messages that an incident was opened or reopened.
+    """Store the messages about the opening or reopening of an incident.
 
-    A message about the last closure is deleted first if no process has tried to send it yet. Its receiver then gets no
-    new message, because the receiver does not know that the incident was closed.
+    First, messages about the last closure are deleted if no process has tried to send them yet. The receivers of the
+    deleted messages get no new message, because they were not told about this closure.
     """
     uninformed = _delete_unsent(connection, incident, "closed")
     event: Event = "opened" if opening == 1 else "reopened"
@@ -85,7 +88,7 @@ def queue_opened(connection: Connection, incident: int, opening: int, destinatio
 
 
 def queue_closed(connection: Connection, incident: int, opening: int, wait: timedelta) -> None:
-    """Store messages that an incident was closed, for each receiver whose newest message is not about a closure."""
+    """Store a message about an incident's closure for each receiver whose newest message is not about a closure."""
     rows = connection.execute(
         "select destination from (select distinct on (destination) destination, event"
         " from platform.incident_messages where incident = %s order by destination, id desc) newest"
@@ -103,8 +106,8 @@ def cancel_unsent(connection: Connection, incident: int) -> None:
 def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
     """Delay the unsent messages of an incident until the time `until`.
 
-    Messages that are due later than `until` are not changed. The exception is messages that were delayed until
-    `earlier` because of an earlier silence: they become due at `until`, even if this is sooner.
+    `earlier` is the end of the previous silence. A message that is due exactly then was delayed by that silence. It
+    becomes due at `until`, even if this is sooner. Any other message that is due later than `until` keeps its time.
     """
     connection.execute(
         "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"

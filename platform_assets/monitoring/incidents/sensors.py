@@ -160,7 +160,7 @@ def late_data(assets: list[history.Freshness]) -> Findings:
 
 
 def _repaired_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, incidents: Incidents) -> Findings:
-    """Find incidents of failed runs that were deleted, or whose work a later run has done."""
+    """Find incidents of failed runs if the run was deleted, or if a later run has done its work."""
     found = Findings()
     for incident in incidents.list():
         if incident.kind == kinds.RUN_FAILED:

@@ -89,8 +89,8 @@ class Watch:
         for findings in all_findings:
             report(findings, self._incidents)
         self._delivery.deliver()
-        # Stop calling the switch only if the daemon is dead, because most messages are then not sent. For other
-        # problems, the messages about their incidents suffice.
+        # While the daemon is dead, most messages are not sent. Therefore do not call the dead man's switch during this
+        # time, so that the switch raises an alarm. For all other problems, the messages about their incidents suffice.
         is_alive = not any(
             one.cause.startswith(kinds.DAEMON_SILENT) for found in all_findings for one in found.problems
         )

@@ -123,7 +123,7 @@ class SourceRows:
 def _lines(
     behind: RowsBehind, landed: Landed, answer: Mapping[str, Any]
 ) -> dict[tuple[Any, ...], tuple[int, dict[str, Any]]]:
-    """Return the line number and the unconverted values of each key's first line in a source file, by key."""
+    """Return the first line of each key in a source file: by key, the line's number and its unconverted values."""
     key = behind.table.key
     rows = behind.rows(typed_rows(landed.rows, behind.table), answer)
     keys = rows.select(*key, LINE).order_by(LINE).to_pyarrow().to_pylist()

@@ -225,7 +225,7 @@ def test_the_watcher_ends_when_its_server_dies(embedded_home: Path) -> None:
 
 
 @linux
-def test_a_forked_child_does_not_keep_the_server_of_its_killed_parent_running(embedded_home: Path) -> None:
+def test_the_server_of_a_killed_process_ends_even_if_a_forked_child_survives(embedded_home: Path) -> None:
     with user(embedded_home, script=FORKING_USER) as process:
         child = int(first_line(process))
         process.kill()
@@ -298,7 +298,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
-@pytest.mark.skipif(os.geteuid() != 0, reason="tests that root can start the server: run the tests as root")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root must start the server: run the tests as root")
 def test_root_starts_the_server_as_an_unprivileged_user_even_in_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)

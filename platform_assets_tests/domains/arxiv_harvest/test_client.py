@@ -52,7 +52,7 @@ def test_a_search_without_results_succeeds(arxiv: Arxiv, server: DemoServer) -> 
         (700, 501, [("0", "500"), ("500", "1")]),
     ],
 )
-def test_several_pages_are_read_up_to_the_requested_number(
+def test_several_pages_are_read_to_get_up_to_the_requested_number_of_results(
     papers: int, most: int, asked: list[tuple[str, str]]
 ) -> None:
     with demo.server(numbered(papers)) as server, quick_client(server) as arxiv:

@@ -138,7 +138,7 @@ def test_years_on_the_job_are_null_without_a_job_on_the_loan_date(
 
 
 @pytest.mark.requirement("CRE-1")
-def test_car_flag_client_id_loan_date_and_label_are_copied_from_the_loan() -> None:
+def test_car_flag_and_client_id_and_loan_date_and_label_are_copied_from_the_loan() -> None:
     loans = [loan(1, "2019-01-10", client=7, car="Y"), loan(2, "2019-01-11", client=8, car="N", status=1)]
     assert compute(loans) == [
         Row(1, 7, day("2019-01-10"), 0, None, 38, 9, 1, 0),

@@ -123,7 +123,7 @@ def test_a_correction_replaces_the_value_and_keeps_the_earlier_version(
 
 
 @pytest.mark.requirement("ESI-5", "ESI-6")
-def test_a_late_hour_is_added_by_the_next_run(services: Services, series: demo.DemoSeries) -> None:
+def test_an_hour_that_was_missing_is_added_by_the_next_run(services: Services, series: demo.DemoSeries) -> None:
     late = FEBRUARY.start + 5 * HOUR
     series.missing.add(late)
     check = Loaded(services, FEBRUARY.key).checks["every_hour_is_present"]
@@ -160,7 +160,9 @@ def test_a_repeated_hour_fails_the_run_and_nothing_is_published(
 
 
 @pytest.mark.requirement("ESI-5")
-def test_implausible_values_jumps_and_flat_lines_cause_warnings(services: Services, series: demo.DemoSeries) -> None:
+def test_implausible_values_and_jumps_and_flat_lines_cause_warnings(
+    services: Services, series: demo.DemoSeries
+) -> None:
     series.quarter_hourly = False
     series.changed |= {FEBRUARY.start + 40 * HOUR: 45_001, FEBRUARY.start + 50 * HOUR: 14_999}
     series.changed |= {FEBRUARY.start + number * HOUR: 25_000 for number in range(100, 106)}

@@ -124,7 +124,7 @@ def test_the_compact_table_has_the_values_of_the_file(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.requirement("OPT-2", "PLT-1")
-def test_the_metadata_show_the_columns_the_size_comparison_and_the_encoding(run: Run) -> None:
+def test_the_metadata_show_the_encoding_and_the_columns_and_compare_sizes(run: Run) -> None:
     metadata = run(compact_table).metadata
     assert metadata["encoding"] == "cp1252"
     assert "| latitude " in metadata["columns"]

@@ -417,8 +417,8 @@ def test_reading_takes_little_more_memory_than_the_table(tmp_path: Path) -> None
         [sys.executable, "-c", READ, str(some), str(many)], check=True, stdout=subprocess.PIPE, text=True
     )
     size, of_python, of_arrow = map(int, done.stdout.split())
-    # Python (with numpy) and Arrow may reach their peaks at different times, but the sum is an upper bound. The 2 MiB
-    # allow for the parts of the file that are in memory during the read, which are large compared with this table.
+    # Python (with numpy) and Arrow may reach their peaks at different times, but the sum is an upper bound. Parts of
+    # the file are in memory during the read, and are large compared with this table. The 2 MiB allow for them.
     assert of_python + of_arrow < 1.3 * size + 2**21
     assert size < 0.2 * many.stat().st_size
 

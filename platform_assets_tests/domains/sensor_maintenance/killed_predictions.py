@@ -63,7 +63,7 @@ class Fuse:
 
 
 def dropped(number: int) -> list[str]:
-    """Return the names of the files that the child with this number lands."""
+    """Return the names of the files that the child process with this number writes and loads."""
     return [f"pump_{number}/20260301T0{minute}00Z.txt" for minute in (1, 2)]
 
 

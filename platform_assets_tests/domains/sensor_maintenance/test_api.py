@@ -143,7 +143,7 @@ def test_the_error_for_an_invalid_body_names_the_field(client: TestClient, name:
 
 
 @pytest.mark.requirement("SRV-1")
-def test_each_route_requires_a_key_and_predictions_require_the_scope_predict(
+def test_each_route_requires_a_key_but_only_new_predictions_require_the_scope_predict(
     client: TestClient, people: People
 ) -> None:
     def statuses(secret: str) -> tuple[int, int]:

@@ -61,13 +61,13 @@ def became(*rows: tuple[str, str]) -> list[int | str]:
     [
         ([("a fire", YES), ("a song", NO)], [1, 0]),
         ([("a fire", MAYBE)], [UNDECIDED]),
-        # Equal words: the first sentence is used.
+        # If sentences have the same words and the same label, only the first one is used.
         ([("a fire", YES), ("a fire", YES), ("A  Fire! http://t.co/x", YES)], [1, REPEAT, REPEAT]),
         ([("a song", NO), ("b", YES), ("a song ", NO)], [0, 1, REPEAT]),
-        # Different labels: no sentence is used.
+        # If sentences have the same words but different labels, none of them is used.
         ([("a fire", YES), ("a fire", NO)], [CONFLICTING] * 2),
         ([("a fire", YES), ("a fire", YES), ("@me a FIRE", NO)], [CONFLICTING] * 3),
-        # An undecided sentence does not conflict with a label, and does not make a later equal sentence a repeat.
+        # Undecided sentences are ignored when conflicts and repeats are determined.
         ([("a fire", MAYBE), ("a fire", YES), ("a fire", YES)], [UNDECIDED, 1, REPEAT]),
         ([("a fire", YES), ("a fire", NO), ("a fire", MAYBE)], [CONFLICTING, CONFLICTING, UNDECIDED]),
         ([("a fire", MAYBE), ("a fire", MAYBE)], [UNDECIDED] * 2),

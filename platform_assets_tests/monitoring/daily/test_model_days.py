@@ -181,7 +181,7 @@ def test_disagreeing_labels_raise_an_alarm_and_a_promotion_clears_it(service: Se
 
 
 @pytest.mark.requirement("MON-1")
-def test_a_champion_older_than_its_models_policy_allows_raises_an_alarm(service: Service) -> None:
+def test_a_champion_older_than_the_monitoring_policy_allows_raises_an_alarm(service: Service) -> None:
     service.promote()
     old = NOW + WATCHED.monitoring.max_champion_age + timedelta(days=1)
     judged = newest(service.measure(old), MODEL_SERIES)

@@ -57,7 +57,7 @@ def test_a_champion_that_disagrees_with_its_labels_raises_an_alarm() -> None:
     assert by_name["agreement"].is_open
     assert by_name["agreement"].told == (
         "30 of 30 labelled predictions disagree with their label; "
-        "a share of up to 12.5% does not count as worse than on the holdout"
+        "a share of up to 12.5% does not count as worse than the share on the holdout"
     )
     assert by_name["calibration_gap"].value == pytest.approx(0.9)
 

@@ -73,7 +73,7 @@ def test_the_check_warns_and_shows_both_distributions(station: Station, instance
     hot = checked(station, instance)
     assert (hot.passed, hot.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert hot.description == (
-        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, first in hot.csv: "
+        f"drift in {JOINT}, heat, {PROBABILITY} in 1 of 1 batch, first in hot.csv; measured: "
         "100 rows in 1 batch, compared with version 1 of breakage_model"
     )
     metadata: dict[str, Any] = {name: value.value for name, value in hot.metadata.items()}

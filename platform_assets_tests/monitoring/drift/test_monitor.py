@@ -182,7 +182,7 @@ def test_two_concurrent_measurements_measure_each_batch_once(station: Station) -
     assert station.rows(f"select count(*) from platform.drift_batches where unit = '{BATCH}'") == [(3,)]
 
 
-def test_measuring_a_batch_that_becomes_visible_late_adds_no_elapsed_time(station: Station) -> None:
+def test_a_batch_that_becomes_visible_late_does_not_increase_the_elapsed_time(station: Station) -> None:
     station.arrive(batch("first.csv"), batch("newest.csv", days=0.9))
     station.measure()
     before = station.rows("select max(statistic) from platform.drift where batch like '%newest.csv'")

@@ -52,7 +52,7 @@ class Desk:
 
 
 def desk(database: Database, routes: dict[str, list[str]], smtp: str = "", pause: timedelta = timedelta(0)) -> Desk:
-    """Return the database's incident store, and the delivery of its messages by these routes."""
+    """Return the incident store of the database, and a delivery that sends its messages by these routes."""
     found = Routes(routes, mails=bool(smtp))
     incidents = Incidents(database.pooled, found, Windows(timedelta(hours=1), timedelta(hours=24)), ["sesame"])
     post = Post(found, smtp, "platform@example.org", "https://runs.example", pause)

@@ -66,7 +66,7 @@ class WebhookServer(http.server.ThreadingHTTPServer):
 
     @property
     def told(self) -> list[str]:
-        """State and cause of the incident of each received message."""
+        """For each received message: state and cause of its incident."""
         return [f"{one['state']} {one['event']} {one['subject']}" for one in self.received]
 
 

@@ -97,7 +97,7 @@ def test_messages_to_an_unreachable_receiver_stay_unsent_and_do_not_delay_other_
 
 
 @pytest.mark.requirement("MON-3", "ESI-6")
-def test_messages_go_to_their_owners_routes_or_else_to_the_default_route(
+def test_messages_go_to_the_routes_of_the_owners_or_else_to_the_default_route(
     database: Database, hook: WebhookServer
 ) -> None:
     with mail_server("451 try later") as box, webhook() as default:

@@ -136,7 +136,7 @@ def test_a_schedule_is_reported_as_silent_if_it_was_not_evaluated_when_due(
     assert (state.name, state.silent_since) == ("nightly", late)
 
 
-def test_a_sensor_that_fails_for_two_minutes_is_reported_but_an_unreachable_code_location_does_not_count(
+def test_a_sensor_is_reported_after_two_minutes_of_failures_other_than_an_unreachable_code_location(
     plant: Plant,
 ) -> None:
     now = datetime.now(UTC)

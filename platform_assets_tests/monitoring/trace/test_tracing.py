@@ -151,7 +151,7 @@ def sha256(file: Path) -> str:
 
 
 def lines_of(source: Path, client: int) -> dict[int, dict[str, str]]:
-    """Return a client's lines of a CSV file, by line number."""
+    """Return a client's lines of a CSV file, keyed by line number."""
     with source.open(newline="") as file:
         rows = csv.DictReader(file)
         return dict((rows.line_num, row) for row in rows if row["id"] == str(client))  # noqa: C402 - the number changes
@@ -217,7 +217,7 @@ def test_the_error_for_an_unknown_id_says_which_id_to_give(shop: Shop, request_i
     assert "Give the X-Request-ID of a response" in problem(response)["detail"]
 
 
-def test_one_of_a_requests_answers_can_be_selected_by_number(shop: Shop) -> None:
+def test_an_answer_of_a_request_can_be_selected_by_number(shop: Shop) -> None:
     clients = [int(one) for one in shop.services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:12]]
     request = shop.predict(*clients)
     first = shop.trace(request)
@@ -231,7 +231,7 @@ def test_one_of_a_requests_answers_can_be_selected_by_number(shop: Shop) -> None
 
 
 @pytest.mark.requirement("PRO-4")
-def test_a_trace_shows_the_shadows_score_next_to_each_answer(shop: Shop) -> None:
+def test_a_trace_shows_the_score_of_the_shadow_next_to_each_answer(shop: Shop) -> None:
     services = shop.services
     clients = [int(one) for one in services.tables.read(LOAN_FEATURES.name)["client_id"].unique()[:2]]
     assert shop.trace(shop.predict(*clients))["answers"][0]["shadows"] == []

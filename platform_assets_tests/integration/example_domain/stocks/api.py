@@ -62,7 +62,7 @@ class UnknownShare(NothingFound):
     symbol: Symbol
 
     def problem(self) -> NotFound:
-        """Return the error for a request for this share alone."""
+        """Return the error for a request for one share."""
         return NotFound(f"Unknown share {self.symbol}: the source has no prices for it.")
 
 
