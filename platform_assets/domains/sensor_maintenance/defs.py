@@ -5,20 +5,26 @@ import dagster as dg
 from platform_assets.base.frames import Expression
 from platform_assets.domains.sensor_maintenance import features, schemas
 from platform_assets.domains.sensor_maintenance.model import MODEL
+from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
 from platform_assets.domains.sensor_maintenance.sources import HISTORY, INCOMING, read_history
 from platform_assets.engine.query_engine import Engine
 from platform_assets.engine.row_batch import RowBatch
 from platform_assets.lake.assets import online_check, table_asset
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets.lake.landed_files import LandedFiles
+from platform_assets.lake.online_tables import OnlineTables
+from platform_assets.lake.validation import conform
 from platform_assets.landing.declared_sources import Sources
 from platform_assets.landing.landed_rows import Landed
 from platform_assets.landing.landing_zone import LandingZones
 from platform_assets.landing.sensors import files_landed_sensor, source_changed_sensor
+from platform_assets.orchestration.failures import plain_failures
 from platform_assets.serving.assets import predictions_asset, waits_for_champion
 from platform_assets.serving.batch_predictions import BatchPredictions
 
 OWNERS = ["team:maintenance"]
+MOST_SHOWN = 20
+"""Maximum number of silent devices in the metadata of the check."""
 
 
 @table_asset(schemas.READINGS_HISTORY, owners=OWNERS)
@@ -53,6 +59,29 @@ def devices(predictions: Expression) -> Expression:
 
 
 devices_are_current = online_check(schemas.DEVICES, schemas.PREDICTIONS, features.newest_per_device)
+
+
+@dg.asset_check(
+    asset=devices,
+    name="devices_are_reporting",
+    description="No device has stopped sending readings while other devices continued. The limit is "
+    "`PLATFORM_SENSOR_SILENT_HOURS`. A device that is silent for 30 days counts as out of service.",
+)
+def devices_are_reporting(
+    sources: dg.ResourceParam[Sources], online: dg.ResourceParam[OnlineTables], engine: dg.ResourceParam[Engine]
+) -> dg.AssetCheckResult:
+    """Find the silent devices, and show those with the longest silence."""
+    hours = sources.settings_of(SensorMaintenanceSettings).sensor_silent_hours
+    with plain_failures():
+        newest = conform(engine.as_expression(online.read(schemas.DEVICES.name)), schemas.DEVICES)
+        silent = features.silent_devices(newest, hours).to_pyarrow().to_pylist()
+    told = [f"{one['device']}: no reading since {one['newest_reading']:%Y-%m-%d %H:%M} UTC" for one in silent]
+    return dg.AssetCheckResult(
+        passed=not silent,
+        description=f"silent devices: {len(silent):,}; {told[0]}" if silent else None,
+        metadata={"silent_devices": len(silent), "longest_silence": dg.MetadataValue.json(told[:MOST_SHOWN])},
+    )
+
 
 predict_sensor_maintenance = dg.define_asset_job(
     "predict_sensor_maintenance",

@@ -35,7 +35,10 @@ The drift makes the sample data raise a drift alarm. With only 24 readings, drif
 """
 DRIFT = 3.0
 """Shift of the drifting device's last reading, in standard deviations. The shift grows linearly from 0."""
-FIRST_DAY = datetime(2026, 1, 5, 6, tzinfo=UTC)
+SILENT, SILENT_DAYS = 2, 5
+"""Number of the device that has stopped sending readings, and by how many days its file is older than the others."""
+NEWEST_DAY = datetime(2026, 1, 11, 6, tzinfo=UTC)
+"""Start of the day that the newest files contain. Each device's readings begin as many minutes later as its number."""
 ROWS = 1_500
 """Number of rows, the same as in the real history.
 
@@ -88,7 +91,7 @@ def generate(path: Path, rows: int, seed: int = SEED) -> Path:
 def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
     """Write files with new readings, as devices deliver them, and return their paths.
 
-    One line is deliberately invalid, and the readings of one device drift.
+    One line is deliberately invalid, the readings of one device drift, and another device has stopped sending.
 
     Parameters
     ----------
@@ -102,7 +105,7 @@ def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
     random = np.random.default_rng(seed)
     written = []
     for device in range(1, DEVICES + 1):
-        start = FIRST_DAY + timedelta(days=device)
+        start = NEWEST_DAY + timedelta(minutes=device) - timedelta(days=SILENT_DAYS if device == SILENT else 0)
         count = DRIFTING_PER_DAY if device == DRIFTING else PER_DAY
         readings = two_moons(random, random.integers(0, 2, size=count))
         if device == DRIFTING:

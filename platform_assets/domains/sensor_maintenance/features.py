@@ -1,4 +1,4 @@
-"""Identity of a reading, and the newest prediction for each device, as Ibis expressions."""
+"""Identity of a reading, the newest prediction for each device, and silent devices, as Ibis expressions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 DECIMALS = 9
 """Number of decimals to which a reading is rounded before its identity is computed."""
+RETIRED_HOURS = 30 * 24
+"""A device that has sent no reading for this time counts as out of service, and no longer as silent."""
 
 
 def reading(readings: ir.Table) -> ir.StringColumn:
@@ -59,3 +61,33 @@ def newest_per_device(predictions: ir.Table) -> ir.Table:
     newest_first = ibis.window(group_by=predictions.device, order_by=[ibis.desc(one) for one in order])
     placed = predictions.mutate(place=ibis.row_number().over(newest_first))
     return placed.filter(placed.place == 0).select(column.name for column in DEVICES.columns)
+
+
+def silent_devices(devices: ir.Table, hours: float) -> ir.Table:
+    """Return the devices that stopped sending readings while others continued, the longest silence first.
+
+    The newest reading of a device is compared with the newest reading of all devices, not with the clock. If all files
+    are late, no device is therefore silent. If the time of a reading is later than its prediction, because the device's
+    clock is wrong, the time of the prediction is used. Devices without times of readings are not examined.
+
+    Parameters
+    ----------
+    devices
+        One row per device, with the columns of `schemas.DEVICES`.
+    hours
+        A device is silent if its newest reading is older by more than this time, and by at most `RETIRED_HOURS`.
+
+    Returns
+    -------
+    ir.Table
+        The columns `device`, `newest_reading` (timestamp, UTC) and `hours` (int64): the length of the silence.
+    """
+    import ibis
+
+    timed = devices.filter(devices.recorded_at.notnull())
+    timed = timed.select("device", newest_reading=ibis.least(timed.recorded_at, timed.predicted_at))
+    seconds = timed.newest_reading.max().over(ibis.window()).epoch_seconds() - timed.newest_reading.epoch_seconds()
+    timed = timed.mutate(seconds=seconds)
+    silent = timed.filter(timed.seconds > hours * 3600, timed.seconds <= RETIRED_HOURS * 3600)
+    found = silent.select("device", "newest_reading", hours=(silent.seconds / 3600).floor().cast("int64"))
+    return found.order_by(found.newest_reading, found.device)

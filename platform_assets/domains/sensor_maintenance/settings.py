@@ -48,6 +48,15 @@ class SensorMaintenanceSettings(DomainSettings):
         ),
     ] = 10.0
 
+    sensor_silent_hours: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Hours after which a device that sends no readings, while other devices do, fails the check "
+            "`devices_are_reporting`.",
+        ),
+    ] = 48.0
+
     @field_validator("sensor_path_pattern")
     @classmethod
     def _pattern(cls, text: str) -> str:

@@ -13,7 +13,12 @@ import pandas as pd
 from pydantic import SecretStr
 
 from platform_assets.definitions import resources
-from platform_assets.domains.sensor_maintenance.defs import devices, predictions, readings_incoming
+from platform_assets.domains.sensor_maintenance.defs import (
+    devices,
+    devices_are_reporting,
+    predictions,
+    readings_incoming,
+)
 from platform_assets.domains.sensor_maintenance.model import MODEL
 from platform_assets.domains.sensor_maintenance.schemas import PREDICTIONS, READINGS
 from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
@@ -97,16 +102,26 @@ class Plant:
 
     def run(self, *assets: dg.AssetsDefinition) -> dict[str, Any]:
         """Materialise `assets` (by default all assets of the domain), and return the metadata of the predictions."""
-        with empty_instance() as instance:
-            given = resources(lambda: self.services)
-            result = dg.materialize(ALL, selection=[*(assets or ALL)], resources=given, instance=instance)
-            events = result.get_asset_materialization_events()
+        events = self._materialise(*(assets or ALL)).get_asset_materialization_events()
         return {
             name: value.value
             for event in events
             if event.asset_key == dg.AssetKey(PREDICTIONS.name.split("/"))
             for name, value in event.materialization.metadata.items()
         }
+
+    def evaluation(self, check: str) -> dg.AssetCheckEvaluation:
+        """Materialise all assets of the domain with the checks of the devices, and return one check's evaluation."""
+        result = self._materialise(*ALL, devices_are_reporting)
+        [found] = [one for one in result.get_asset_check_evaluations() if one.check_name == check]
+        return found
+
+    def _materialise(self, *assets: dg.AssetsDefinition) -> dg.ExecuteInProcessResult:
+        with empty_instance() as instance:
+            given = resources(lambda: self.services)
+            return dg.materialize(
+                [*dict.fromkeys((*ALL, *assets))], selection=[*assets], resources=given, instance=instance
+            )
 
     def in_lake(self, *columns: str) -> list[tuple[Any, ...]]:
         """Return the given columns of the predictions in the lake, sorted by row."""

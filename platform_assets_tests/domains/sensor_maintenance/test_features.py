@@ -1,4 +1,4 @@
-"""Tests of the digest that identifies a reading, the model's examples, and the newest decision for each device."""
+"""Tests of the digest of a reading, the model's examples, the newest decision for each device, and silent devices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import ibis
 import pandas as pd
 import pytest
 
-from platform_assets.domains.sensor_maintenance.features import newest_per_device, reading
+from platform_assets.domains.sensor_maintenance.features import newest_per_device, reading, silent_devices
 from platform_assets.domains.sensor_maintenance.schemas import DEVICES, PREDICTIONS
 from platform_assets_tests.domains.sensor_maintenance.histories import demo_history, examples_of
 from platform_assets_tests.queries import Query
@@ -89,3 +89,36 @@ def test_the_newest_decision_is_selected_for_each_device(
         found = newest(decided(*row) for row in order)
         assert {row["device"]: (row["file_digest"], row["line"]) for row in found} == expected
         assert all([*row] == [column.name for column in DEVICES.columns] for row in found)
+
+
+silent = Query(
+    ibis.schema({column.name: column.type for column in DEVICES.columns}), lambda devices: silent_devices(devices, 48)
+)
+
+
+@pytest.mark.requirement("MON-2")
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        # The limit is exclusive, and silence is counted up to the newest reading of any device.
+        ({"p": (0, 1), "q": (48, 49)}, []),
+        ({"p": (0, 1), "q": (48.01, 49)}, [("p", 48)]),
+        # The longest silence comes first. After 30 days, a device is no longer reported.
+        ({"p": (720, 721), "q": (600, 601), "r": (0, 1)}, [("r", 720), ("q", 120)]),
+        ({"p": (720.01, 721), "q": (600, 601), "r": (0, 1)}, [("q", 120)]),
+        # A clock that is ahead does not make the other devices silent.
+        ({"p": (0, 1), "q": (900, 10)}, []),
+        # Devices without times are not examined.
+        ({"p": (None, 1), "q": (None, 500)}, []),
+        ({"p": (0, 1), "q": (None, 500), "r": (100, 101)}, [("p", 100)]),
+        ({}, []),
+    ],
+)
+def test_a_device_is_silent_if_others_sent_readings_since(
+    times: dict[str, tuple[float | None, float]], expected: list[tuple[str, int]]
+) -> None:
+    rows = [decided(device, "a", 2, *hours) for device, hours in times.items()]
+    found = silent({name: row[name] for name in (column.name for column in DEVICES.columns)} for row in rows)
+    assert [(row["device"], row["hours"]) for row in found] == expected
+    recorded = {row["device"]: row["recorded_at"] for row in rows}
+    assert all(row["newest_reading"] == recorded[row["device"]] for row in found)

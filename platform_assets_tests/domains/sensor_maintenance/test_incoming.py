@@ -77,7 +77,7 @@ def test_the_first_run_loads_the_sample_files_with_the_time_of_each_reading(serv
     assert table["recorded_at"].nunique() == len(table) == PER_DAY * (DEVICES - 1) + DRIFTING_PER_DAY - 1
     [bad] = opened.tables.read(f"{NAME}_quarantine").to_dict("records")
     assert (bad["file_name"], bad["line"], bad["broken_rules"]) == (
-        f"device_{DEVICES:02}/20260111T060000Z.txt",
+        f"device_{DEVICES:02}/20260111T060600Z.txt",
         25,
         "sensor_2_is_a_number, sensor_2_is_present",
     )

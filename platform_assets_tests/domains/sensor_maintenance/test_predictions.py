@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from platform_assets.domains.sensor_maintenance import demo
 from platform_assets.domains.sensor_maintenance.defs import (
     readings_incoming,
     sensor_maintenance_files_landed,
@@ -238,6 +239,18 @@ def test_the_newest_decision_is_stored_for_each_device(plant: Plant) -> None:
     rows = plant.services.online.read(DEVICES.name).to_pylist()
     found = {row["device"]: (row["file_name"], row["line"], row["needs_maintenance"]) for row in rows}
     assert found == {"pump_1": (NEW, 3, False), "pump_2": ("pump_2/20260301T090000Z.txt", 2, True)}
+
+
+@pytest.mark.requirement("MON-2", "OPS-4")
+def test_a_check_reports_the_silent_device_of_the_sample_data_until_it_sends_a_reading(plant: Plant) -> None:
+    plant.promote(2.0)
+    demo.write_incoming(plant.services.settings.home / "zone")
+    result = plant.evaluation("devices_are_reporting")
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.ERROR
+    assert result.description == "silent devices: 1; device_02: no reading since 2026-01-07 05:02 UTC"
+    plant.drop("device_02/20260112T060000Z.txt", (1.0, 0.0))
+    assert plant.evaluation("devices_are_reporting").passed
 
 
 @pytest.mark.slow
