@@ -3,6 +3,7 @@
 import dagster as dg
 
 from platform_assets.base.frames import Expression
+from platform_assets.base.printable_text import escaped
 from platform_assets.domains.sensor_maintenance import features, schemas
 from platform_assets.domains.sensor_maintenance.model import MODEL
 from platform_assets.domains.sensor_maintenance.settings import SensorMaintenanceSettings
@@ -25,6 +26,8 @@ from platform_assets.serving.batch_predictions import BatchPredictions
 OWNERS = ["team:maintenance"]
 MOST_SHOWN = 20
 """Maximum number of silent devices in the metadata of the check."""
+LONGEST_NAME = 100
+"""Number of characters after which the check truncates the name of a device, which can be any text."""
 
 
 @table_asset(schemas.READINGS_HISTORY, owners=OWNERS)
@@ -75,11 +78,14 @@ def devices_are_reporting(
     with plain_failures():
         newest = conform(engine.as_expression(online.read(schemas.DEVICES.name)), schemas.DEVICES)
         silent = features.silent_devices(newest, hours).to_pyarrow().to_pylist()
-    told = [f"{one['device']}: no reading since {one['newest_reading']:%Y-%m-%d %H:%M} UTC" for one in silent]
+    told = [
+        f"{escaped(one['device'])[:LONGEST_NAME]}: no reading since {one['newest_reading']:%Y-%m-%d %H:%M} UTC"
+        for one in silent[:MOST_SHOWN]
+    ]
     return dg.AssetCheckResult(
         passed=not silent,
         description=f"silent devices: {len(silent):,}; {told[0]}" if silent else None,
-        metadata={"silent_devices": len(silent), "longest_silence": dg.MetadataValue.json(told[:MOST_SHOWN])},
+        metadata={"silent_devices": len(silent), "longest_silence": dg.MetadataValue.json(told)},
     )
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from platform_assets.domains.sensor_maintenance.schemas import DEVICES, READINGS
+from platform_assets.domains.sensor_maintenance.settings import RETIRED_HOURS
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 DECIMALS = 9
 """Number of decimals to which a reading is rounded before its identity is computed."""
-RETIRED_HOURS = 30 * 24
-"""A device that has sent no reading for this time counts as out of service, and no longer as silent."""
+MOST_AHEAD_HOURS = 24
+"""A reading that is later than its prediction by more than this time has no influence on other devices.
+
+Smaller differences are common, for example if a device writes local time without an offset.
+"""
 
 
 def reading(readings: ir.Table) -> ir.StringColumn:
@@ -68,7 +72,12 @@ def silent_devices(devices: ir.Table, hours: float) -> ir.Table:
 
     The newest reading of a device is compared with the newest reading of all devices, not with the clock. If all files
     are late, no device is therefore silent. If the time of a reading is later than its prediction, because the device's
-    clock is wrong, the time of the prediction is used. Devices without times of readings are not examined.
+    clock is wrong, the time of the prediction is used. If it is later by more than `MOST_AHEAD_HOURS`, other devices
+    are not compared with it, unless all clocks are that wrong. Otherwise, one wrong clock would make all devices silent
+    when predictions are made days after the readings.
+
+    A device is not examined if the time of its newest reading is unknown, or if the device itself is unknown, so that
+    its readings have the name of their file.
 
     Parameters
     ----------
@@ -84,10 +93,17 @@ def silent_devices(devices: ir.Table, hours: float) -> ir.Table:
     """
     import ibis
 
-    timed = devices.filter(devices.recorded_at.notnull())
-    timed = timed.select("device", newest_reading=ibis.least(timed.recorded_at, timed.predicted_at))
-    seconds = timed.newest_reading.max().over(ibis.window()).epoch_seconds() - timed.newest_reading.epoch_seconds()
-    timed = timed.mutate(seconds=seconds)
+    known = devices.filter(devices.recorded_at.notnull(), ~devices.device.identical_to(devices.file_name))
+    timed = known.select(
+        "device",
+        newest_reading=ibis.least(known.recorded_at, known.predicted_at),
+        is_plausible=known.recorded_at <= known.predicted_at + ibis.interval(hours=MOST_AHEAD_HOURS),
+    )
+    newest = ibis.coalesce(
+        timed.newest_reading.max(where=timed.is_plausible).over(ibis.window()),
+        timed.newest_reading.max().over(ibis.window()),
+    )
+    timed = timed.mutate(seconds=newest.epoch_seconds() - timed.newest_reading.epoch_seconds())
     silent = timed.filter(timed.seconds > hours * 3600, timed.seconds <= RETIRED_HOURS * 3600)
     found = silent.select("device", "newest_reading", hours=(silent.seconds / 3600).floor().cast("int64"))
     return found.order_by(found.newest_reading, found.device)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FIELDS: dict[str, Kind] = {"device": "text", "recorded_at": "time"}
 """Fields that `sensor_path_pattern` can contain, with their types."""
 
+RETIRED_HOURS = 30 * 24
+"""A device that has sent no reading for this time counts as out of service, and no longer as silent."""
+
 
 class SensorMaintenanceSettings(DomainSettings):
     """Locations of the labelled readings, and of the files with new readings."""
@@ -52,8 +55,10 @@ class SensorMaintenanceSettings(DomainSettings):
         float,
         Field(
             gt=0,
+            lt=RETIRED_HOURS,
             description="Hours after which a device that sends no readings, while other devices do, fails the check "
-            "`devices_are_reporting`.",
+            "`devices_are_reporting`. Must be less than 720, because a device that is silent for 30 days counts as out "
+            "of service.",
         ),
     ] = 48.0
 

@@ -108,6 +108,14 @@ silent = Query(
         ({"p": (720.01, 721), "q": (600, 601), "r": (0, 1)}, [("q", 120)]),
         # A clock that is ahead does not make the other devices silent.
         ({"p": (0, 1), "q": (900, 10)}, []),
+        ({"p": (0, 500), "q": (9000, 500), "r": (40, 500)}, []),
+        ({"p": (0, 500), "q": (9000, 500), "r": (100, 500)}, [("p", 100)]),
+        # A clock that is ahead by at most a day still shows that others are silent. So do clocks that are all ahead.
+        ({"p": (0, 1), "q": (84, 60)}, [("p", 60)]),
+        ({"p": (0, 1), "q": (84.01, 60)}, []),
+        ({"p": (9000, 1), "q": (9100, 100)}, [("p", 99)]),
+        # A device whose clock is ahead can be silent too.
+        ({"p": (900, 10), "q": (100, 101)}, [("p", 90)]),
         # Devices without times are not examined.
         ({"p": (None, 1), "q": (None, 500)}, []),
         ({"p": (0, 1), "q": (None, 500), "r": (100, 101)}, [("p", 100)]),
@@ -120,5 +128,14 @@ def test_a_device_is_silent_if_others_sent_readings_since(
     rows = [decided(device, "a", 2, *hours) for device, hours in times.items()]
     found = silent({name: row[name] for name in (column.name for column in DEVICES.columns)} for row in rows)
     assert [(row["device"], row["hours"]) for row in found] == expected
-    recorded = {row["device"]: row["recorded_at"] for row in rows}
-    assert all(row["newest_reading"] == recorded[row["device"]] for row in found)
+    newest_of = {row["device"]: min(row["recorded_at"], row["predicted_at"]) for row in rows if row["recorded_at"]}
+    assert all(row["newest_reading"] == newest_of[row["device"]] for row in found)
+
+
+@pytest.mark.requirement("MON-2")
+def test_readings_of_an_unknown_device_are_never_silent() -> None:
+    rows = [decided(device, "a", 2, hour, 200) for device, hour in {"p": 0, "1.csv": 0, "q": 100}.items()]
+    given = [{name: row[name] for name in (column.name for column in DEVICES.columns)} for row in rows]
+    names = {"p": "p/1.csv", "1.csv": "1.csv", "q": "q/1.csv"}
+    found = silent({**row, "file_name": names[row["device"]]} for row in given)
+    assert [row["device"] for row in found] == ["p"]

@@ -101,3 +101,13 @@ def test_a_bad_pattern_is_refused_when_settings_are_read(monkeypatch: pytest.Mon
     monkeypatch.setenv("PLATFORM_SENSOR_PATH_PATTERN", "{device}/{time}.txt")
     with pytest.raises(SettingsError, match=r"PLATFORM_SENSOR_PATH_PATTERN: {time} is not a field; the fields are "):
         read_settings(SensorMaintenanceSettings)
+
+
+@pytest.mark.parametrize(
+    ("hours", "reason"),
+    [("0", "greater than 0"), ("nan", "less than 720"), ("720", "less than 720"), ("inf", "less than 720")],
+)
+def test_an_impossible_limit_of_silence_is_refused(monkeypatch: pytest.MonkeyPatch, hours: str, reason: str) -> None:
+    monkeypatch.setenv("PLATFORM_SENSOR_SILENT_HOURS", hours)
+    with pytest.raises(SettingsError, match=f"PLATFORM_SENSOR_SILENT_HOURS: .*{reason}"):
+        read_settings(SensorMaintenanceSettings)

@@ -253,6 +253,16 @@ def test_a_check_reports_the_silent_device_of_the_sample_data_until_it_sends_a_r
     assert plant.evaluation("devices_are_reporting").passed
 
 
+def test_a_check_escapes_and_shortens_the_name_of_a_silent_device(plant: Plant) -> None:
+    plant.promote(2.0)
+    plant.drop("pump_1\n\x1b[2J" + "x" * 200 + "/20260301T090000Z.txt", (1.0, 0.0))
+    plant.drop("pump_2/20260311T090000Z.txt", (2.0, 0.0))
+    result = plant.evaluation("devices_are_reporting")
+    told = "pump_1\\n\\x1b[2J" + "x" * 85 + ": no reading since 2026-03-01 09:00 UTC"
+    assert result.description == f"silent devices: 1; {told}"
+    assert result.metadata["longest_silence"].value == [told]
+
+
 @pytest.mark.slow
 @pytest.mark.nightly
 @pytest.mark.timeout(1_800)
