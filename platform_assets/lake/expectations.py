@@ -104,6 +104,18 @@ def has_a_word(column: str) -> Expectation:
     )
 
 
+def has_at_most(column: str, characters: int) -> Expectation:
+    """No value of the column is longer than the given number of characters."""
+    return Expectation(
+        f"{column}_has_at_most_{characters}_characters",
+        f"No {column} is longer than {characters} characters.",
+        "ExpectColumnValueLengthsToBeBetween",
+        {"column": column, "max_value": characters},
+        (column,),
+        lambda t: t[column].length() <= characters,
+    )
+
+
 def is_paired_with(column: str, other: str, pairs: Mapping[Any, Any]) -> Expectation:
     """If neither column is null, `column` has the value that `pairs` gives for the value of `other`."""
     return Expectation(

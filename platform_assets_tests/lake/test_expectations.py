@@ -24,6 +24,7 @@ from platform_assets.lake import expectations as helpers
 from platform_assets.lake.expectations import (
     Expectation,
     has_a_word,
+    has_at_most,
     has_rows,
     is_after,
     is_at_least,
@@ -83,6 +84,7 @@ ROW_RULES = [
     is_present_unless("x", "i", 0),
     is_present_unless("s", "j", 1),
     has_a_word("s"),
+    has_at_most("s", 2),
     is_paired_with("j", "s", {"F": 0, "M": 1}),
     *is_either("x", "s"),
 ]
@@ -97,7 +99,8 @@ rows = st.lists(
             | st.sampled_from([-1e-300, -0.0, 5e-324, 100.0, 100.00000000000001, float("inf"), -float("inf")]),
             "d": dates,
             "e": dates,
-            "s": st.none() | st.sampled_from(["F", "M", "f", "", " ", "\u00a0\n", "?!", "\u6570", "_"]),
+            "s": st.none()
+            | st.sampled_from(["F", "M", "f", "", " ", "\u00a0\n", "?!", "\u6570", "_", "\U0001f40d\u6570", "FMF"]),
         }
     ),
     max_size=20,
@@ -135,6 +138,7 @@ def test_every_helper_for_expectations_is_compared_with_great_expectations() -> 
         "ExpectColumnPairValuesAToBeGreaterThanB",
         "ExpectColumnValuesToBeUnique",
         "ExpectColumnValuesToMatchRegex",
+        "ExpectColumnValueLengthsToBeBetween",
         "ExpectColumnPairValuesToBeInSet",
         "ExpectTableRowCountToBeBetween",
     }

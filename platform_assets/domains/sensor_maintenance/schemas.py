@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from platform_assets.lake.expectations import has_rows, is_one_of, is_present, is_unique, is_within
+from platform_assets.lake.expectations import has_at_most, has_rows, is_one_of, is_present, is_unique, is_within
 from platform_assets.lake.landed_files import FILE_COLUMNS, LANDED_AT_COLUMN
 from platform_assets.lake.schemas import Column, TableSchema
 from platform_assets.serving.stored_predictions import prediction_table
 
 UNIT = "unknown unit"  # the source gives no unit; the labelled readings are standardised
+LONGEST_DEVICE = 200
+"""Maximum number of characters of a device's name: the limit for subjects of labels. Names are keys in PostgreSQL."""
 HIGHEST_READING = 1e6
 """Largest absolute value of a reading. Up to this value, a float64 keeps the 9 decimals that identify a reading."""
 
@@ -59,7 +61,7 @@ READINGS_INCOMING = TableSchema(
     key=("file_digest", "line"),
     source=True,
     accumulates=True,
-    expectations=(is_present("device"), *READING_EXPECTATIONS),
+    expectations=(is_present("device"), has_at_most("device", LONGEST_DEVICE), *READING_EXPECTATIONS),
 )
 
 PREDICTIONS = prediction_table(

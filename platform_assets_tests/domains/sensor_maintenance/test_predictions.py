@@ -152,10 +152,13 @@ def test_bad_lines_and_damaged_files_do_not_stop_other_files(plant: Plant) -> No
     plant.promote(2.0)
     plant.drop(NEW, (1.0, 0.0), ("error", 0.0), (2.0, 0.0))
     plant.drop(OLD, ("error", "error"))
-    (plant.services.settings.home / "zone" / "junk.txt").write_bytes(bytes(range(256)))
+    zone = plant.services.settings.home / "zone"
+    (zone / "junk.txt").write_bytes(bytes(range(256)))
+    # PostgreSQL cannot index such a long name.
+    (zone / "long.csv").write_text(f"device,sensor_1,sensor_2\n{'x' * 10_000},1,2\npump_3,1,2\n")
     plant.run()
-    assert plant.in_lake("file_name", "line") == [(NEW, 2), (NEW, 4)]
-    assert plant.states() == {NEW: "processed", OLD: "set_aside", "junk.txt": "set_aside"}
+    assert plant.in_lake("file_name", "line") == [("long.csv", 3), (NEW, 2), (NEW, 4)]
+    assert plant.states() == {NEW: "processed", OLD: "set_aside", "junk.txt": "set_aside", "long.csv": "processed"}
 
 
 @pytest.mark.requirement("SEN-6")
@@ -255,7 +258,7 @@ def test_a_check_reports_the_silent_device_of_the_sample_data_until_it_sends_a_r
 
 def test_a_check_escapes_and_shortens_the_name_of_a_silent_device(plant: Plant) -> None:
     plant.promote(2.0)
-    plant.drop("pump_1\n\x1b[2J" + "x" * 200 + "/20260301T090000Z.txt", (1.0, 0.0))
+    plant.drop("pump_1\n\x1b[2J" + "x" * 150 + "/20260301T090000Z.txt", (1.0, 0.0))
     plant.drop("pump_2/20260311T090000Z.txt", (2.0, 0.0))
     result = plant.evaluation("devices_are_reporting")
     told = "pump_1\\n\\x1b[2J" + "x" * 85 + ": no reading since 2026-03-01 09:00 UTC"
