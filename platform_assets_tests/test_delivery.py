@@ -209,7 +209,9 @@ def test_a_deployment_does_not_replace_the_containers_of_another_environment(tmp
 
 @pytest.mark.requirement("OPS-1", "PLT-4")
 def test_the_environments_have_valid_settings(tmp_path: Path) -> None:
-    for file in (DOCKER / "environments").glob("*.env"):
+    files = list((DOCKER / "environments").glob("*.env"))
+    assert {file.stem for file in files} == {"development", "staging", "production"}
+    for file in files:
         given = dict(line.split("=", 1) for line in file.read_text().splitlines() if not line.startswith("#"))
         url = {"PLATFORM_DATABASE_URL": "postgresql://platform_app@database/platform"}
         command = [

@@ -185,7 +185,9 @@ def test_pages_fit_the_screen_and_have_enough_contrast(  # noqa: PLR0917 - fixtu
         look("list")
         page.goto(f"{address}/approvals/{challenger}")
         look("request")
-        for figure in page.locator("details.wide .figure").all():
+        figures = page.locator("details.wide .figure").all()
+        assert figures
+        for figure in figures:
             box = figure.bounding_box()
             assert box is not None, "the table of subgroups is collapsed"
             assert width is DESK or box["x"] + box["width"] <= width["width"], figure.inner_text()

@@ -16,6 +16,10 @@ pytestmark = pytest.mark.requirement("REL-2")
 HEADLINE = "officials say a home in the north was quarantined"
 words = st.sampled_from(["a", "fire", "in", "the", "north", "0", "é"])
 texts = st.lists(st.lists(words, max_size=6).map(" ".join), max_size=14)
+# Each of these texts is similar only to the next one, so a text can merge the groups of its neighbours. Random texts
+# hardly ever do.
+CHAIN = [" ".join("abcdefghijkl"[first : first + 5]) for first in range(8)]
+chains = st.tuples(st.permutations(CHAIN), st.integers(0, 8)).map(lambda one: (one[0][: one[1]], one[0][one[1] :]))
 
 
 def by_brute_force(given: list[str]) -> list[set[int]]:
@@ -44,8 +48,9 @@ def test_groups_equal_those_of_brute_force(drawn: list[str]) -> None:
 
 
 @settings(max_examples=50)
-@given(texts, texts)
-def test_appended_texts_can_merge_groups_but_never_divide_them(before: list[str], more: list[str]) -> None:
+@given(st.tuples(texts, texts) | chains)
+def test_appended_texts_can_merge_groups_but_never_divide_them(drawn: tuple[list[str], list[str]]) -> None:
+    before, more = drawn
     old, new = near_duplicates(before), near_duplicates(before + more)
     joined: dict[str, set[str]] = {}
     for one, other in zip(old, new, strict=False):

@@ -150,6 +150,7 @@ def test_every_helper_for_expectations_is_compared_with_great_expectations() -> 
 @example([{"i": EXACT, "j": EXACT + 1, "x": None, "d": None, "e": None, "s": None}])
 @example([{"i": EXACT + 1, "j": EXACT, "x": 0.0, "d": LOW, "e": LOW, "s": ""}, {"i": None, "j": None, "x": None}])
 @example([{"i": None, "j": None, "x": None, "d": None, "e": None, "s": None}] * 2)
+@example([{"i": 0, "j": 0, "x": 1.0, "d": HIGH, "e": LOW, "s": "F"}, {"i": 1, "j": 1, "x": 1.0, "d": LOW, "s": "M"}])
 def test_expectations_and_predicates_agree_on_every_row(drawn: list[dict[str, Any]]) -> None:
     rows, rules = table(drawn), [*ROW_RULES, is_unique("i"), has_rows(2)]
     judged = judge(as_frame(rows), rules, ("line",))

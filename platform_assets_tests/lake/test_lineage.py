@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from platform_assets.engine.query_engine import Engine
@@ -102,11 +102,19 @@ class Run:
 
 @pytest.mark.requirement("PLT-7")
 @settings(max_examples=8)
-@given(turns=st.lists(st.integers(0, 2), min_size=12, max_size=18))
-def test_older_rows_never_replace_newer_rows_in_any_interleaving_of_runs(engine: Engine, turns: list[int]) -> None:
+@given(spells=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 6)), min_size=3, max_size=8))
+# In these examples, the first run has read the inputs of a table when another run publishes that table.
+@example(spells=[(0, 3), (1, 8)]).via("halves")
+@example(spells=[(0, 5), (2, 8)]).via("parts")
+@example(spells=[(0, 7), (1, 8)]).via("sum")
+def test_older_rows_never_replace_newer_rows_in_any_interleaving_of_runs(
+    engine: Engine, spells: list[tuple[int, int]]
+) -> None:
+    """A spell is a number of halves that one run executes before the next run continues."""
     world = World(TableStore(MEMORY, engine), engine)
     runs = [Run(world, part) for part in ("a", "b", "a")]
     newest: dict[tuple[str, str, str], int] = {}
+    turns = [run for run, halves in spells for _ in range(halves)]
     for turn in [*turns, *([0, 1, 2] * 8)]:
         published = runs[turn].go_on()
         if published is None or (version := world.store.current(published)) is None:

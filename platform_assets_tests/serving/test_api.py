@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,11 @@ from schemathesis.specs.openapi import checks
 
 from platform_assets.app import application
 from platform_assets.domains.credit_risk.model import MODEL
+from platform_assets.domains.esios_demand.issued_forecasts import IssuedForecasts
 from platform_assets.domains.sensor_maintenance.model import MODEL as SENSORS
 from platform_assets.domains.sentence_relevance.model import MODEL as SENTENCES
 from platform_assets_tests.approval.evidence_proposals import proposal
+from platform_assets_tests.domains.esios_demand.test_forecast_errors import issued
 from platform_assets_tests.domains.sensor_maintenance.plant import Plant
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import keys_of, served, wait_until_live
@@ -83,7 +86,7 @@ def before(services: Services, models: tuple[FittedModel, FittedModel], key: str
 @pytest.fixture(scope="module")
 def key(services: Services) -> str:
     """A key with all scopes."""
-    return keys_of(services).add("all", "all", {"read", "predict", "label", "approve"})
+    return keys_of(services).add("all", "all", {"read", "predict", "label", "trace", "approve"})
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +153,43 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
         "POST /predictions/credit-risk",
         "POST /predictions/sentence-relevance",
     } <= set(asked)
+
+
+@pytest.mark.requirement("SRV-1")
+def test_successful_responses_match_the_openapi_description(address: str, key: str, services: Services) -> None:
+    """Random requests to these routes fail, because they name no existing client, request or prediction."""
+    pending = services.ledger.open_request(proposal()).id
+    [plot, *_] = services.ledger.request(pending).plot_digests
+    IssuedForecasts(lambda: services.database).add(issued(date(2017, 3, 25)), {})
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {key}"
+    session.post(f"{address}{PREDICTIONS}", json={"client_id": CLIENTS[0]}, headers={"X-Request-ID": "known"})
+    wait_until(lambda: services.prediction_log.queued == 0, "the prediction was logged")
+    known: dict[tuple[str, str], dict[str, Any]] = {
+        ("GET", "/features/credit-risk/{client_id}"): {"path_parameters": {"client_id": CLIENTS[0]}},
+        ("GET", "/forecasts/demand"): {"query": {"date": "2017-03-25"}},
+        ("GET", "/trace/{request_id}"): {"path_parameters": {"request_id": "known"}},
+        ("POST", "/labels/{model}"): {
+            "path_parameters": {"model": MODEL.name},
+            "body": {"label": 1, "observed_at": datetime.now(UTC).isoformat(), "request_id": "known"},
+        },
+        # The sample papers contain papers on helium.
+        ("POST", "/arxiv"): {"body": {"title": "helium"}},
+        ("POST", "/queries"): {"body": {"query_timestamp_start": "2026-01-01T00:00:00"}},
+        ("GET", "/results"): {},
+        ("GET", "/approvals/{id}/plots/{name}"): {"path_parameters": {"id": pending, "name": plot}},
+        ("POST", "/approvals/{id}/decision"): {
+            "path_parameters": {"id": pending},
+            "body": {"decision": "approve", "reason": "Its recall is high."},
+        },
+    }
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    for (method, path), given in known.items():
+        case = schema[path][method].Case(**given, media_type="application/json" if "body" in given else None)
+        response = case.call(session=session)
+        assert response.status_code == (201 if path == "/arxiv" else 200), response.text
+        assert response.content != b"[]"
+        case.validate_response(response, checks=CONFORMS)
 
 
 @pytest.mark.release

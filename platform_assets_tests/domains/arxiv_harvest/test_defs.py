@@ -66,6 +66,7 @@ def test_the_check_of_a_harvest_fails_if_all_searches_fail(database_url: str, tm
     [check] = result.get_asset_check_evaluations()
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert metadata["failed_searches"] == SEARCHES
+    assert len(metadata["failures"]) == SEARCHES
     assert all("arXiv returned HTTP 404" in reason for reason in metadata["failures"].values())
 
 

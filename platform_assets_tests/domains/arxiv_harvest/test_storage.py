@@ -100,10 +100,13 @@ def test_a_failed_write_stores_nothing_and_leaves_no_gap_in_the_numbers(
 
 def test_stored_rows_cannot_be_changed(stored: Searches, own_services: Services) -> None:
     stored.store(search(paper(1)))
-    for table in ("queries", "papers", "results"):
-        for statement in (f"delete from arxiv_harvest.{table}", f"update arxiv_harvest.{table} set id = id"):
-            with own_services.database.connect("platform") as connection, pytest.raises(psycopg.Error):
-                connection.execute(statement.encode())
+    for table, column in (("queries", "status"), ("papers", "title"), ("results", "position")):
+        for change in (f"delete from arxiv_harvest.{table}", f"update arxiv_harvest.{table} set {column} = {column}"):
+            with (
+                own_services.database.connect("platform") as connection,
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+            ):
+                connection.execute(change.encode())
 
 
 @pytest.mark.requirement("ARX-4")

@@ -185,7 +185,7 @@ def test_a_champion_older_than_the_monitoring_policy_allows_raises_an_alarm(serv
     service.promote()
     old = NOW + WATCHED.monitoring.max_champion_age + timedelta(days=1)
     judged = newest(service.measure(old), MODEL_SERIES)
-    assert judged.loc[judged["check"] == "champion_is_recent", "is_open"].all()
+    assert judged.loc[judged["check"] == "champion_is_recent", "is_open"].tolist() == [True]
 
 
 @pytest.mark.requirement("MON-1", "MON-2")

@@ -172,7 +172,8 @@ def test_a_table_that_is_older_than_usual_is_reported_as_late(lake: Lake) -> Non
     lake.publish(readings())
     lake.history = pd.DataFrame(ages)
     lake.measure(NOW + timedelta(hours=4))
-    assert newest(lake.measure(NOW + timedelta(days=5)), TABLE_SERIES).query("series == 'age'")["is_open"].all()
+    judged = newest(lake.measure(NOW + timedelta(days=5)), TABLE_SERIES)
+    assert judged.loc[judged["series"] == "age", "is_open"].tolist() == [True]
 
 
 @pytest.mark.requirement("MON-2")
