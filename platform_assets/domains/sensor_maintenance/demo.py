@@ -112,11 +112,12 @@ def write_incoming(folder: Path, seed: int = SEED + 1) -> list[Path]:
             readings += np.linspace(0, DRIFT, count)[:, None]
         values = readings.round(9).tolist()
         times = [(start + timedelta(days=number / count)).isoformat() for number in range(count)]
-        lines: list[list[Any]] = [[time, *pair] for time, pair in zip(times, values, strict=True)]
+        name = f"device_{device:02}"
+        lines: list[list[Any]] = [[name, time, *pair] for time, pair in zip(times, values, strict=True)]
         if device == DEVICES:
             lines[-1][-1] = "error"
-        path = folder / f"device_{device:02}" / f"{start:%Y%m%dT%H%M%SZ}.txt"
-        written.append(write_csv(path, ("recorded_at", *COLUMNS[:-1]), lines))
+        path = folder / name / f"{start:%Y%m%dT%H%M%SZ}.txt"
+        written.append(write_csv(path, ("device", "recorded_at", *COLUMNS[:-1]), lines))
     return written
 
 

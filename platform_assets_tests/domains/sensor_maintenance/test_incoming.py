@@ -73,7 +73,7 @@ def test_the_first_run_loads_the_sample_files_with_the_time_of_each_reading(serv
     result = run(opened)
     assert result.success, failure(result)
     table = opened.tables.read(NAME)
-    assert table["file_digest"].nunique() == DEVICES
+    assert set(table["device"]) == {f"device_{number:02}" for number in range(1, DEVICES + 1)}
     assert table["recorded_at"].nunique() == len(table) == PER_DAY * (DEVICES - 1) + DRIFTING_PER_DAY - 1
     [bad] = opened.tables.read(f"{NAME}_quarantine").to_dict("records")
     assert (bad["file_name"], bad["line"], bad["broken_rules"]) == (
