@@ -116,6 +116,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in {"browser", "real_data"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(mark)
         for mark, (name, where) in OPTIONAL.items():
+            # Skip the test, because it takes minutes and another command runs it.
             if item.get_closest_marker(mark) and os.environ.get(name) != "1":
                 item.add_marker(
                     pytest.mark.skip(f"is a {mark} test (no apt package): {where}; to enable it, set {name}=1")

@@ -258,6 +258,7 @@ def _locks(file: IO[str], seconds: float = 0.0) -> bool:
         except BlockingIOError:
             if time.monotonic() >= deadline:
                 return False
+            # Poll, because `flock` cannot wait with a time limit.
             time.sleep(POLL_SECONDS)
         else:
             return True

@@ -144,7 +144,7 @@ def test_invalid_state_transitions_are_refused(postgres_server: Database) -> Non
             @rule(data=st.data(), why=st.sampled_from(["because", " ", None]))
             def step(self, data: st.DataObject, why: str | None) -> None:
                 number = data.draw(st.sampled_from(sorted(self.states)))
-                # Most random steps are invalid, so half of the steps are valid ones, if there are any in this state.
+                # Random steps are mostly invalid, so draw valid ones half of the time if this state has any.
                 steps = st.tuples(st.sampled_from(sorted(STEPS)), st.sampled_from(State))
                 if valid := [(kind, after) for kind, before, after in TRANSITIONS if before == self.states[number]]:
                     steps = st.sampled_from(valid) | steps

@@ -157,7 +157,7 @@ def test_all_responses_match_the_openapi_description(address: str, key: str, mod
 
 @pytest.mark.requirement("SRV-1")
 def test_successful_responses_match_the_openapi_description(address: str, key: str, services: Services) -> None:
-    """Random requests to these routes fail, because they name no existing client, request or prediction."""
+    """Valid requests are sent, because random ones to most of these routes never succeed."""
     pending = services.ledger.open_request(proposal()).id
     [plot, *_] = services.ledger.request(pending).plot_digests
     IssuedForecasts(lambda: services.database).add(issued(date(2017, 3, 25)), {})

@@ -72,9 +72,9 @@ def silent_devices(devices: ir.Table, hours: float) -> ir.Table:
 
     The newest reading of a device is compared with the newest reading of all devices, not with the clock. If all files
     are late, no device is therefore silent. If the time of a reading is later than its prediction, because the device's
-    clock is wrong, the time of the prediction is used. If it is later by more than `MOST_AHEAD_HOURS`, other devices
-    are not compared with it, unless all clocks are that wrong. Otherwise, one wrong clock would make all devices silent
-    when predictions are made days after the readings.
+    clock is wrong, the time of the prediction is used. Other devices are not compared with a reading that is later by
+    more than `MOST_AHEAD_HOURS` (unless all are), so that one wrong clock does not make all devices silent when
+    predictions are made days after the readings.
 
     A device is not examined if the time of its newest reading is unknown, or if the device itself is unknown, so that
     its readings have the name of their file.

@@ -9,7 +9,7 @@ from platform_assets.serving.stored_predictions import prediction_table
 
 UNIT = "unknown unit"  # the source gives no unit; the labelled readings are standardised
 LONGEST_DEVICE = 200
-"""Maximum number of characters of a device's name: the limit for subjects of labels. Names are keys in PostgreSQL."""
+"""Maximum length of a device's name, as for label subjects. PostgreSQL cannot index very long names."""
 HIGHEST_READING = 1e6
 """Largest absolute value of a reading. Up to this value, a float64 keeps the 9 decimals that identify a reading."""
 

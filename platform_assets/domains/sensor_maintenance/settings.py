@@ -21,7 +21,7 @@ RETIRED_HOURS = 30 * 24
 
 
 class SensorMaintenanceSettings(DomainSettings):
-    """Locations of the labelled readings, and of the files with new readings."""
+    """Locations of the labelled readings and of the files with new readings, and when a device is silent."""
 
     sensor_history_uri: Annotated[
         str,
@@ -50,7 +50,6 @@ class SensorMaintenanceSettings(DomainSettings):
             ge=0, description="Seconds for which a file's size and modification time must not change before it is read."
         ),
     ] = 10.0
-
     sensor_silent_hours: Annotated[
         float,
         Field(

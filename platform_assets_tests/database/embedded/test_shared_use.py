@@ -298,6 +298,7 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
 
 @linux
 @pytest.mark.requirement("PLT-3")
+# Only root can start the server as another user.
 @pytest.mark.skipif(os.geteuid() != 0, reason="root must start the server: run the tests as root")
 def test_root_starts_the_server_as_an_unprivileged_user_even_in_a_private_folder(tmp_path: Path) -> None:
     private = tmp_path / "private"
