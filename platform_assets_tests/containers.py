@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Project:
     environment: str
     command: list[str] = field(default_factory=compose_command)
     ports: dict[str, str] = field(
-        default_factory=lambda: {name: str(free_port()) for name in ("DAGSTER_PORT", "MLFLOW_PORT", "SERVICE_PORT")}
+        default_factory=lambda: {name: str(reserve_port()) for name in ("DAGSTER_PORT", "MLFLOW_PORT", "SERVICE_PORT")}
     )
 
     def prepare(self, **settings: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import URL
 
-from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def mariadb() -> Iterator[URL]:
             shutil.chown(data, "mysql")
         user = ["--user=mysql"] if os.geteuid() == 0 else []
         _run([INSTALL, *OPTIONS, *user, "--skip-test-db", "--auth-root-authentication-method=normal"], data)
-        port = free_port()
+        port = reserve_port()
         command = [SERVER, *OPTIONS, *user, f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1"]
         command += [f"--socket={data / 'socket'}", f"--pid-file={data / 'pid'}", f"--init-file={_first_steps(data)}"]
         with (data / "log").open("wb") as log:

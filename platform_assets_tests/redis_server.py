@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.database.embedded.server import free_port
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server that stores nothing on disk."""
-    with redis_at(free_port(), tmp_path_factory.mktemp("redis")) as url:
+    with redis_at(reserve_port(), tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 

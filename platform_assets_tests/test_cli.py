@@ -14,11 +14,11 @@ from typer.main import get_command
 
 from platform_assets import cli, domains
 from platform_assets.base.command_line import out
-from platform_assets.database.embedded.server import free_port
 from platform_assets.operations import commands
 from platform_assets.operations.run_report import Outcome, Report
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, listening_to_interrupts, platform_assets
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until, wait_until_stopped
 
 ROWS = 3_000
@@ -161,7 +161,7 @@ def test_a_run_with_live_sources_names_the_variables_of_missing_sources(database
         ({"PLATFORM_MAX_BAD_ROWS": "many"}, "PLATFORM_MAX_BAD_ROWS: Input should be a valid number"),
         ({"PLATFORM_DATABASE_URL": "mysql://me:hunter2@host/name"}, "PLATFORM_DATABASE_URL must be postgresql://"),
         (
-            {"PLATFORM_DATABASE_URL": f"postgresql://me:hunter2@127.0.0.1:{free_port()}/name"},
+            {"PLATFORM_DATABASE_URL": f"postgresql://me:hunter2@127.0.0.1:{reserve_port()}/name"},
             "cannot open the database name on 127.0.0.1",
         ),
     ],
@@ -179,7 +179,7 @@ def test_an_invalid_setting_gives_one_error_message_without_traceback(
 
 
 def test_markup_in_an_error_message_is_printed_literally(tmp_path: Path) -> None:
-    url = f"postgresql://me@127.0.0.1:{free_port()}/[red]:key:[/x]"
+    url = f"postgresql://me@127.0.0.1:{reserve_port()}/[red]:key:[/x]"
     done = platform_assets("run", PLATFORM_HOME=tmp_path, PLATFORM_DATABASE_URL=url)
     assert done.code == 1
     assert done.err.startswith("DatabaseError: cannot open the database [red]:key:[/x] on 127.0.0.1: ")
@@ -268,9 +268,9 @@ def test_python_without_docstrings_is_refused(entrance: str) -> None:
 def test_the_service_exits_with_0_when_its_terminal_is_closed(tmp_path: Path) -> None:
     environment = os.environ | {
         "PLATFORM_HOME": str(tmp_path / "home"),
-        "PLATFORM_SERVICE_PORT": str(free_port()),
+        "PLATFORM_SERVICE_PORT": str(reserve_port()),
         # The service also starts without its database.
-        "PLATFORM_DATABASE_URL": f"postgresql://nobody:nothing@127.0.0.1:{free_port()}/none",
+        "PLATFORM_DATABASE_URL": f"postgresql://nobody:nothing@127.0.0.1:{reserve_port()}/none",
     }
     log = tmp_path / "log"
     with (

@@ -106,6 +106,12 @@ PROBLEMS = {
         r"establish connection|Communication link failure|[Cc]onnection refused|closed the connection unexpectedly"
         r"|could not translate host name|connection is lost|connection is closed",
     ),
+    "protocol": Problem(
+        "a server of another kind answers at the address of {place}",
+        "Correct the host and the port in {settings}",
+        pattern=r"Protocol error in TDS stream|invalid response to SSL negotiation|wrong version number"
+        r"|Packet sequence number wrong",
+    ),
     "table": Problem(
         "{place} has no such table",
         "Create the table, or correct its name and the database in {settings}",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from platform_assets.base.errors import DatabaseError
-from platform_assets.database.embedded.server import free_port
 from platform_assets.database.opening import open_database
+from platform_assets_tests.ports import reserve_port
 
 if TYPE_CHECKING:
     from platform_assets.database.connections import Database
@@ -55,7 +55,7 @@ def test_the_error_for_a_malformed_url_does_not_show_the_url(url: str, message: 
 @pytest.mark.requirement("PLT-8")
 def test_the_error_for_an_unreachable_server_shows_no_password() -> None:
     with pytest.raises(DatabaseError, match=r"cannot open the database name on 127\.0\.0\.1") as error:
-        open_database(f"postgresql://user:hunter2@127.0.0.1:{free_port()}/name", Path("unused"))
+        open_database(f"postgresql://user:hunter2@127.0.0.1:{reserve_port()}/name", Path("unused"))
     assert "hunter2" not in str(error.value)
     assert "PLATFORM_DATABASE_URL" in str(error.value)
 

@@ -15,11 +15,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from platform_assets.app import application
-from platform_assets.database.embedded.server import free_port
 from platform_assets.web.worker_calls import WorkerCalls
 from platform_assets.web.workers import Worker
 from platform_assets_tests.landing.web_server import Page, running_web_server
 from platform_assets_tests.monitoring.incidents.test_kinds import runbooks
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.service import api
 
@@ -182,7 +182,7 @@ def test_rules_and_dashboard_use_only_metrics_that_the_service_exposes(scraped: 
 
 @pytest.mark.requirement("MON-1")
 def test_prometheus_accepts_every_query_of_the_dashboard(scraped: Server, tmp_path: Path) -> None:
-    prometheus, port = program("prometheus"), free_port()
+    prometheus, port = program("prometheus"), reserve_port()
     configuration = {
         "global": {"scrape_interval": "1s"},
         "scrape_configs": [

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 from platform_assets.base.errors import SchemaError, TableError
-from platform_assets.database.embedded.server import free_port
 from platform_assets.engine import spark_cluster
 from platform_assets.engine.local_time import local_time
 from platform_assets.engine.query_engine import Engine
 from platform_assets.engine.spark_cluster import SparkCluster, why_not
 from platform_assets.lake.delta_tables import TableStore
 from platform_assets_tests.engine.test_local_time import UTC_TIMES
+from platform_assets_tests.ports import reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,7 @@ def test_local_times_equal_those_of_the_standard_library(engine: Engine, tables:
 @pytest.mark.parametrize("scheme", ["sc", "spark"])
 def test_an_unreachable_cluster_fails_at_once_with_its_address_in_the_error(scheme: str) -> None:
     pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
-    address = f"{scheme}://127.0.0.1:{free_port()}"
+    address = f"{scheme}://127.0.0.1:{reserve_port()}"
     with pytest.raises(
         TableError, match=f"^Spark at {address} cannot be used: the address cannot be reached .*PLATFORM_SPARK_REMOTE"
     ):

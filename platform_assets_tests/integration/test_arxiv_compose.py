@@ -12,8 +12,8 @@ import pytest
 import requests
 import yaml
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets_tests.containers import ROOT, compose_command
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Service:
 @contextmanager
 def started(project: str) -> Iterator[Service]:
     """Start the containers, and remove them and their volumes at the end."""
-    port = free_port()
+    port = reserve_port()
     command = [*compose_command(), "--project-name", project, "--file", str(FILE)]
 
     def run(*arguments: str) -> str:

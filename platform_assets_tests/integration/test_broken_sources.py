@@ -15,12 +15,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import OTHER_ROWS, Done, digests, models, platform_assets
 from platform_assets_tests.integration import full_disk
 from platform_assets_tests.integration.vanishing_database import VanishingDatabase
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import empty_databases
 from platform_assets_tests.small_disk import needs_root
 
@@ -225,7 +225,7 @@ def test_a_run_with_a_broken_file_names_the_defect_and_keeps_the_tables(
 @pytest.mark.parametrize("address", ["ftp://{}@127.0.0.1:{}/loans.csv", "http://{}@127.0.0.1:{}/loans.csv"])
 @pytest.mark.requirement("PLT-8")
 def test_a_run_with_an_unreachable_source_fails_without_showing_the_password(platform: Platform, address: str) -> None:
-    port = free_port()
+    port = reserve_port()
     done = platform.fail(address.format(f"reader:{PASSWORD}", port))
     assert done.code == 1
     assert f"127.0.0.1:{port}/loans.csv (PLATFORM_CREDIT_LOANS_URI) cannot be fetched: " in done.out

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import APP, OWNER, ServerFolder, free_port
+from platform_assets.database.embedded.server import APP, OWNER, ServerFolder
 from platform_assets.database.opening import open_database
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets.orchestration.storage import PROJECT
 from platform_assets_tests.command_line import OTHER_ROWS, listening_to_interrupts
 from platform_assets_tests.conftest import started_browser
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
 from platform_assets_tests.warm import command, script
 
@@ -121,7 +122,7 @@ def fails_without_sources(project: Project) -> int:
     return project.run(
         command,
         "run",
-        PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{free_port()}/loans.csv",
+        PLATFORM_CREDIT_LOANS_URI=f"ftp://reader:{SOURCE_PASSWORD}@127.0.0.1:{reserve_port()}/loans.csv",
         # Use a missing file as sentence relevance's archive, so that this domain fails too and no model is trained.
         PLATFORM_SENTENCES_ARCHIVE_URI=str(project.home / "none"),
     )
@@ -177,7 +178,7 @@ def processes_with(variable: str) -> list[str]:
 @contextmanager
 def served(project: Project, *command: str) -> Iterator[str]:
     """Run a development server and yield its address; then stop it, and check that no process is left."""
-    port = free_port()
+    port = reserve_port()
     log = project.root.with_name(f"{port}.txt")
     started = uuid.uuid4().hex
     with (

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.credit_risk.demo import generate
 from platform_assets_tests.command_line import PROGRAM
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
 from platform_assets_tests.requirements import ROOT
 
@@ -150,7 +150,7 @@ def beside(program: str) -> Path:
 @contextmanager
 def served(copy: Copy) -> Iterator[str]:
     """Run the HTTP service of a copy, and yield its address."""
-    port = free_port()
+    port = reserve_port()
     address = f"http://127.0.0.1:{port}"
     log = copy.root.with_name("serve.txt")
     with (

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.domains.sensor_maintenance.simulator import Drop, drops, simulate
 from platform_assets_tests.command_line import PROGRAM
 from platform_assets_tests.domains.sensor_maintenance.plant import Plant, open_plant
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ PATH = "/predictions/sensor-maintenance"
 @contextmanager
 def running(home: Path, url: str) -> Iterator[str]:
     """Run `platform-assets up` with automation on; yield the address of the service."""
-    port = free_port()
+    port = reserve_port()
     variables = {
         "PLATFORM_HOME": str(home),
         "PLATFORM_DATABASE_URL": url,
         "PLATFORM_MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
         "PLATFORM_SERVICE_PORT": str(port),
-        "PLATFORM_DAGSTER_PORT": str(free_port()),
+        "PLATFORM_DAGSTER_PORT": str(reserve_port()),
         "PLATFORM_SENSOR_LANDING_URI": str(home / "zone"),
         "PLATFORM_SENSOR_SETTLE_SECONDS": "2",
     }

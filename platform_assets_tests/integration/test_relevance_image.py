@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.serving.bundles import FILE, open_bundle
 from platform_assets_tests.containers import compose_command
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -137,8 +136,7 @@ def environment_of(tmp_path: Path, bundle: Path, **variables: str) -> dict[str, 
 @contextmanager
 def started(environment: dict[str, str]) -> Iterator[Service]:
     """Start the service as Cloud Run does, with the port in the variable PORT."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = reserve_port()
     environment["PORT"] = str(port)
     quiet, kept = subprocess.DEVNULL, subprocess.PIPE
     process = subprocess.Popen(IMAGE.command, env=environment, stdout=quiet, stderr=kept, text=True)
@@ -234,7 +232,7 @@ def test_dockerignore_allows_exactly_the_files_that_the_build_copies() -> None:
 @pytest.mark.requirement("REL-3", "OPS-3")
 def test_the_read_only_container_serves_on_the_given_port_and_stops_on_sigterm() -> None:
     compose_command()
-    name, port = f"relevance-test-{os.getpid()}", free_port()
+    name, port = f"relevance-test-{os.getpid()}", reserve_port()
     locked = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges:true")
     given = ("--env", "PORT=9090", "--env", f"PLATFORM_API_KEYS={KEYS}", "--publish", f"127.0.0.1:{port}:9090")
 

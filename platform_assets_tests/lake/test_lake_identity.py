@@ -11,7 +11,6 @@ from sqlalchemy import make_url
 
 from platform_assets.base.errors import OtherLake
 from platform_assets.database.connections import Database
-from platform_assets.database.embedded.server import free_port
 from platform_assets.definitions import resources
 from platform_assets.lake.lake_identity import (
     IDENTITY_FILE,
@@ -25,6 +24,7 @@ from platform_assets.lake.lake_identity import (
 from platform_assets.services import Services
 from platform_assets.settings import load_settings
 from platform_assets_tests.command_line import platform_assets
+from platform_assets_tests.ports import reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def test_every_command_refuses_the_database_of_another_lake(
 ) -> None:
     machine("one").demand_own_lake()
     machine("two")
-    found = platform_assets(*command.format(tmp=tmp_path).split(), PLATFORM_SERVICE_PORT=free_port())
+    found = platform_assets(*command.format(tmp=tmp_path).split(), PLATFORM_SERVICE_PORT=reserve_port())
     assert found.code == 1, found.err
     assert "OtherLake" in found.err
     assert str(tmp_path / "one" / "lake") in found.err

@@ -17,10 +17,10 @@ import pytest
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.async_reads import AsyncReads
 from platform_assets.database.connections import Database
-from platform_assets.database.embedded.server import free_port
 from platform_assets.database.opening import open_database
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.online_tables import OnlineRow, OnlineTables, OnlineVersion
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import as_owner, wait_until
 
 if TYPE_CHECKING:
@@ -394,7 +394,7 @@ def test_the_error_for_an_unreachable_server_contains_no_password(tmp_path: Path
     from sqlalchemy import make_url
 
     engine = Engine(tmp_path / "scratch", "200MB", 1)
-    database = Database(make_url(f"postgresql://anna:sesame@127.0.0.1:{free_port()}/shop"))
+    database = Database(make_url(f"postgresql://anna:sesame@127.0.0.1:{reserve_port()}/shop"))
     online = OnlineTables(lambda: database, engine, AsyncReads(database.connect_to_read))
     with engine.stage(prices(_1=1.0)) as staged:
         for use in (

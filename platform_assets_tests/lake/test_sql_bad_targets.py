@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import socket
+import socketserver
 import sqlite3
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,12 +16,12 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.lake import sql_connection
 from platform_assets.lake.sql_drivers import packaged_library
 from platform_assets.lake.sql_loader import SqlLoader
 from platform_assets.lake.sql_problems import PROBLEMS, explain, problem_of
 from platform_assets.lake.sql_target import SqlTarget, SqlTargetError, parse_target
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.sql_targets import KEY, TABLE, Place, demand, opened
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def maria(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
 
 @pytest.mark.parametrize("dialect", ["mssql", "postgresql", "mariadb"])
 def test_a_port_on_which_no_server_listens_is_reported(dialect: str) -> None:
-    port, start = free_port(), time.monotonic()
+    port, start = reserve_port(), time.monotonic()
     told = load(on(port, dialect))
     assert f"nothing listens on port {port} of 127.0.0.1. Start the server, or correct the port in PLATFORM_SQL" in told
     # The loader tests the port first, because Microsoft's driver would wait for its full time-out.
@@ -81,6 +83,29 @@ def test_a_server_that_does_not_respond_is_reported(dialect: str, monkeypatch: p
     monkeypatch.setattr(sql_connection, "CONNECT_SECONDS", 1)
     with silent_server() as port:
         assert "did not answer" in load(on(port, dialect))
+
+
+class MailServer(socketserver.BaseRequestHandler):
+    """Greets a client as a mail server does, and refuses whatever the client sends."""
+
+    def handle(self) -> None:
+        self.request.sendall(b"220 mail.example ready\r\n")
+        while self.request.recv(4096):
+            self.request.sendall(b"500 Syntax error, command unrecognised\r\n")
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "mariadb", "mssql+pyodbc", "mssql+mssqlpython"])
+def test_a_server_of_another_kind_is_reported(dialect: str) -> None:
+    if dialect.startswith("mssql"):
+        pytest.importorskip("mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python")
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), MailServer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            told = load(on(server.server_address[1], dialect))
+        finally:
+            server.shutdown()
+    assert "a server of another kind answers at the address of the " in told
+    assert told.endswith("Correct the host and the port in PLATFORM_SQL_TARGET_URL.")
 
 
 def test_a_wrong_password_is_reported(postgres: Place, maria: Place) -> None:
@@ -253,6 +278,7 @@ SQL_SERVER_ERRORS = [
     ("time-out", "HYT00", "Login timeout expired (0) (SQLDriverConnect)"),
     ("time-out", "HYT00", "Query timeout expired (0) (SQLExecDirectW)"),
     ("unreachable", "08S01", "Communication link failure (0) (SQLExecDirectW)"),
+    ("protocol", "HY000", "Protocol error in TDS stream (0) (SQLDriverConnect)"),
     ("unreachable", "08001", "TCP Provider: Error code 0x2749 (10057) (SQLDriverConnect)"),
     ("table", "42S02", "Invalid object name 'demand_forecast_esios'. (208) (SQLExecDirectW)"),
     (
@@ -315,7 +341,7 @@ def test_the_odbc_driver_in_the_python_package_can_be_loaded() -> None:
     if library is None:
         pytest.skip("needs mssql-python (no apt package): pip install mssql-python")
     with pytest.raises(pyodbc.Error) as raised:
-        pyodbc.connect(f"DRIVER={{{library}}};SERVER=127.0.0.1,{free_port()};UID=me;PWD={PASSWORD}", timeout=1)
+        pyodbc.connect(f"DRIVER={{{library}}};SERVER=127.0.0.1,{reserve_port()};UID=me;PWD={PASSWORD}", timeout=1)
     assert "[Microsoft][ODBC Driver 18 for SQL Server]" in str(raised.value)
     assert problem_of(raised.value, "mssql") in (PROBLEMS["time-out"], PROBLEMS["unreachable"])
 
@@ -325,5 +351,5 @@ def test_mssql_python_reports_a_closed_port() -> None:
         "mssql_python", reason="needs mssql-python (no apt package): pip install mssql-python"
     )
     with pytest.raises(mssql_python.OperationalError) as raised:
-        mssql_python.connect(f"Server=127.0.0.1,{free_port()};UID=me;PWD={PASSWORD}", timeout=1)
+        mssql_python.connect(f"Server=127.0.0.1,{reserve_port()};UID=me;PWD={PASSWORD}", timeout=1)
     assert problem_of(raised.value, "mssql") is PROBLEMS["unreachable"]

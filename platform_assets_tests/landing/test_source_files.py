@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from platform_assets.base.errors import SourceError
-from platform_assets.database.embedded.server import free_port
 from platform_assets.landing import source_files
 from platform_assets.landing.file_remarks import NO_FINAL_LINE_BREAK
 from platform_assets.landing.landed_rows import land
@@ -26,6 +25,7 @@ from platform_assets.landing.source_files import Source, fetch, look_at, trouble
 from platform_assets_tests.landing.sales_files import CONTENT, PASSWORD, SETTING, good, landed, refused
 from platform_assets_tests.landing.web_server import Page, running_web_server
 from platform_assets_tests.object_store import SECRET, ObjectStore, running_object_store
+from platform_assets_tests.ports import reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -270,7 +270,7 @@ def test_errors_of_an_object_store_contain_no_secrets(
         assert message.startswith(f"<uri> ({SETTING}) cannot be fetched: {reason}")
         assert SECRET not in message
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    endpoint = f"http://127.0.0.1:{free_port()}"
+    endpoint = f"http://127.0.0.1:{reserve_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     # With the driver's default of five attempts, this test would wait about six seconds.
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
@@ -308,8 +308,8 @@ def test_a_damaged_packed_file_is_refused(engine: Engine, tmp_path: Path) -> Non
 def test_errors_of_unreachable_sources_contain_no_passwords(tmp_path: Path, server: Server) -> None:
     refusals = {
         f"teleport://anna:{PASSWORD}@host/x.csv": "ValueError: Protocol not known: teleport",
-        f"ftp://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv": "ConnectionRefusedError: ",
-        f"http://anna:{PASSWORD}@127.0.0.1:{free_port()}/x.csv?token={PASSWORD}": "Connection refused",
+        f"ftp://anna:{PASSWORD}@127.0.0.1:{reserve_port()}/x.csv": "ConnectionRefusedError: ",
+        f"http://anna:{PASSWORD}@127.0.0.1:{reserve_port()}/x.csv?token={PASSWORD}": "Connection refused",
         f"http://anna:{PASSWORD}@:/x.csv": "InvalidURL: ",
         f"{server.url}/none.csv?token={PASSWORD}": "the server returned HTTP 404 Not Found instead of 200",
         "memory://none.csv": "FileNotFoundError: ",

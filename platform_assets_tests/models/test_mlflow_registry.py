@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from platform_assets.database.connections import Database
 from platform_assets.models.mlflow_registry import MlflowRegistry
 from platform_assets.models.registry import CHALLENGER, TABLES_TAG
 from platform_assets_tests.contracts.registrations import NAME, PNG, registration, small_model
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import empty_databases
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def registry(database: Database, tracking_uri: str, root: Path, tmp_path: Path) -> MlflowRegistry:
     return MlflowRegistry(tracking_uri, str(root), database.lock, scratch=tmp_path / "scratch")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 # Contents of MLflow
@@ -360,7 +354,7 @@ def test_runs_of_killed_registrations_are_marked_as_killed(
 def test_the_error_for_an_unreachable_mlflow_shows_its_address_without_secrets(
     uri: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    registry = MlflowRegistry(uri.format(port := free_port()), None, lambda _: threading.Lock())
+    registry = MlflowRegistry(uri.format(port := reserve_port()), None, lambda _: threading.Lock())
     for ask in (
         lambda: registry.find(NAME, "print-1"),
         lambda: registry.version(NAME, 1),

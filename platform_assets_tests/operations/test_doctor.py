@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.domains import declared_sources
 from platform_assets.domains.credit_risk.settings import CreditRiskSettings
 from platform_assets.domains.sentence_relevance.settings import SentenceRelevanceSettings
@@ -22,6 +21,7 @@ from platform_assets.settings import Settings, load_settings
 from platform_assets_tests.approval.promotions import Works
 from platform_assets_tests.approval.proposals import prepared
 from platform_assets_tests.openid_provider import CLIENT, openid_provider
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.serving_thread import serving
 
 
@@ -73,7 +73,7 @@ def test_doctor_reports_whether_mlflow_is_healthy(tmp_path: Path) -> None:
 )
 @pytest.mark.requirement("PLT-8")
 def test_an_unreachable_mlflow_is_reported(tmp_path: Path, uri: str, state: str, said: str) -> None:
-    port = free_port()
+    port = reserve_port()
     finding = found(doctor._mlflow, tmp_path, mlflow_tracking_uri=uri.format(port=port))
     assert (finding.state, finding.found) == (state, said.format(port=port))
 
@@ -208,7 +208,7 @@ def test_doctor_reports_whether_all_processes_share_the_rate_limits(tmp_path: Pa
     assert "each process" in found(doctor._rate_limits, tmp_path).found
     together = found(doctor._rate_limits, tmp_path, limits_url=redis_server)
     assert (together.state, together.found) == ("ok", "Redis counts the requests of all processes")
-    away = found(doctor._rate_limits, tmp_path, limits_url=f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    away = found(doctor._rate_limits, tmp_path, limits_url=f"redis://:hunter2@127.0.0.1:{reserve_port()}/0")
     assert away.state == "warning"
     assert away.found.startswith("Redis does not respond: ")
     assert "hunter2" not in f"{away}"
@@ -261,9 +261,9 @@ def test_doctor_examines_all_parts_and_shows_no_secret(
     settings: dict[str, Any] = {
         "database_url": database_url,
         "lake_uri": f"file://{tmp_path}/lake?sig=hunter2",
-        "mlflow_tracking_uri": f"http://me:hunter2@127.0.0.1:{free_port()}",
+        "mlflow_tracking_uri": f"http://me:hunter2@127.0.0.1:{reserve_port()}",
     }
-    loans = CreditRiskSettings(credit_loans_uri=f"ftp://me:hunter2@127.0.0.1:{free_port()}/x.csv?sig=hunter2")
+    loans = CreditRiskSettings(credit_loans_uri=f"ftp://me:hunter2@127.0.0.1:{reserve_port()}/x.csv?sig=hunter2")
     services = Services(Settings(home=tmp_path, **settings), (loans,))
     findings = examine(services)
     services.close()
@@ -363,7 +363,7 @@ def test_doctor_reports_whether_the_executor_can_be_used(
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     monkeypatch.setenv("PLATFORM_EXECUTOR", "celery")
-    for broker, expected in ((redis_server, ["warning", "ok"]), (f"redis://127.0.0.1:{free_port()}", ["broken"])):
+    for broker, expected in ((redis_server, ["warning", "ok"]), (f"redis://127.0.0.1:{reserve_port()}", ["broken"])):
         monkeypatch.setenv("PLATFORM_CELERY_BROKER_URL", broker)
         with closing(Services(load_settings())) as services:
             findings = [*doctor._safely("executor", doctor._executor, services)]

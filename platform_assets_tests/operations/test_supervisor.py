@@ -14,6 +14,7 @@ import pytest
 
 from platform_assets.base.errors import PlatformError
 from platform_assets.operations.supervisor import Server, Supervisor
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 
 if TYPE_CHECKING:
@@ -41,10 +42,7 @@ except PlatformError as error:
 
 @pytest.fixture
 def ports() -> list[int]:
-    with closing(socket.socket()) as one, closing(socket.socket()) as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1], other.getsockname()[1]]
+    return [reserve_port(), reserve_port()]
 
 
 def supervised(folder: Path, ports: list[int]) -> subprocess.Popen[str]:

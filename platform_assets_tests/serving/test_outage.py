@@ -9,11 +9,12 @@ from pydantic import SecretStr
 
 from platform_assets.app import application
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import APP, Server, ServerFolder, free_port
+from platform_assets.database.embedded.server import APP, Server, ServerFolder
 from platform_assets.domains.credit_risk.model import MODEL
 from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets.web import middleware
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import copy_home, wait_until
 from platform_assets_tests.service import api, keys_of
 from platform_assets_tests.serving import credit, sentences
@@ -33,7 +34,7 @@ FEATURES, PREDICTIONS = f"/features/credit-risk/{CLIENT}", "/predictions/credit-
 def server(migrated_home: Path, tmp_path: Path) -> Iterator[Server]:
     """A PostgreSQL server for one test, always on the same port."""
     copy_home(migrated_home, tmp_path / "home")
-    port = free_port()
+    port = reserve_port()
     server = Server(ServerFolder(tmp_path / "home" / "postgres"), ports=lambda: port)
     server.start()
     yield server

@@ -19,7 +19,6 @@ import pytest
 import requests
 from pydantic import SecretStr
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.database.revisions import DOMAINS
 from platform_assets.domains.credit_risk.model import MODEL as CREDIT
 from platform_assets.domains.sensor_maintenance.model import MODEL as SENSORS
@@ -28,6 +27,7 @@ from platform_assets.services import Services
 from platform_assets.settings import Settings
 from platform_assets_tests.command_line import PROGRAM, platform_assets
 from platform_assets_tests.domains.sensor_maintenance.plant import Plant
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import wait_until
 from platform_assets_tests.serving import credit, sentences
 
@@ -69,7 +69,7 @@ class Served:
 @contextmanager
 def serving(folder: Path, url: str, **variables: str) -> Iterator[Served]:
     """Run `platform-assets serve` on a free port; kill it at the end if it is still running."""
-    port = free_port()
+    port = reserve_port()
     environment = os.environ | {
         "PLATFORM_HOME": str(folder / "home"),
         "PLATFORM_DATABASE_URL": url,

@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.database.embedded.server import free_port
 from platform_assets.serving.prometheus import LimitsCollector
 from platform_assets.web import limit_windows
 from platform_assets.web.problems import Problem
 from platform_assets.web.rate_limits import WRONG_KEYS, RateLimits
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.redis_server import redis_at
 from platform_assets_tests.service import api
 from platform_assets_tests.web.test_authorization import FREE, app_of
@@ -79,7 +79,7 @@ def test_limits_are_per_process_while_redis_is_down(
 ) -> None:
     monkeypatch.setattr(limit_windows, "PAUSE_SECONDS", 0.0)
     caplog.set_level(logging.WARNING, limit_windows.__name__)
-    port = free_port()
+    port = reserve_port()
     with redis_at(port, tmp_path) as url:
         app = app_of(tmp_path, rate_limit="2/hour", limits_url=SecretStr(url))
         shop = api(app, "sesame")

@@ -14,11 +14,12 @@ import pytest
 
 from platform_assets.base.errors import DatabaseError
 from platform_assets.database.connections import embedded_database
-from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder, free_port
+from platform_assets.database.embedded.server import APP, OWNER, Server, ServerFolder
 from platform_assets.database.embedded.shared_use import use_server
 from platform_assets.database.opening import open_database, open_owner
 from platform_assets.database.revisions import find_branches
 from platform_assets_tests.command_line import AS_NO_USER, NO_USER, needs_root
+from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import is_watched, processes_of, wait_until, wait_until_stopped
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ def test_another_port_is_tried_if_the_first_is_taken(folder: ServerFolder) -> No
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        taken, free = other.getsockname()[1], free_port()
+        taken, free = other.getsockname()[1], reserve_port()
         # Redirect the server's messages to the log file, as a watcher does, because `Server` reads the log to find the
         # reason for a failed start.
         ports = iter([taken, free])

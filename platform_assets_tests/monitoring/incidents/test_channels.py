@@ -9,10 +9,10 @@ import pytest
 from aiosmtpd.smtp import AuthResult
 
 from platform_assets.base.errors import PlatformError
-from platform_assets.database.embedded.server import free_port
 from platform_assets.monitoring.incidents import channels
 from platform_assets.monitoring.incidents.channels import Notice, mail, post
 from platform_assets_tests.monitoring.incidents.receivers import mail_server, webhook
+from platform_assets_tests.ports import reserve_port
 
 NOTICE = Notice("key-1", "thread-1", "Łódź failed", "text", {"event": "run_failed"})
 
@@ -53,7 +53,7 @@ def test_an_error_contains_the_mail_servers_status_code_but_not_its_text(answer:
 
 def test_the_error_for_an_unreachable_mail_server_contains_no_address() -> None:
     told = "the message was not sent by email: ConnectionRefusedError"
-    assert failure(f"smtp://anna:hunter2@127.0.0.1:{free_port()}") == told
+    assert failure(f"smtp://anna:hunter2@127.0.0.1:{reserve_port()}") == told
 
 
 def test_a_malformed_host_name_of_the_mail_server_raises_an_error() -> None:
@@ -87,7 +87,7 @@ def test_no_mail_is_sent_to_a_server_with_an_untrusted_certificate() -> None:
     ],
 )
 def test_the_error_for_an_unreachable_webhook_contains_no_address(url: str, reason: str) -> None:
-    url = url % free_port() if "%d" in url else url
+    url = url % reserve_port() if "%d" in url else url
     with pytest.raises(PlatformError) as caught:
         post(url, NOTICE)
     assert str(caught.value) == f"the webhook cannot be reached: {reason}"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from platform_assets.database.embedded.server import free_port
 from platform_assets.monitoring.incidents.messages import claim
 from platform_assets_tests.monitoring.incidents import killed_delivery
 from platform_assets_tests.monitoring.incidents.conftest import Desk, desk
 from platform_assets_tests.monitoring.incidents.receivers import KILL, mail_server, webhook
+from platform_assets_tests.ports import reserve_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def test_a_refused_message_is_sent_again_before_any_later_message(
 def test_messages_to_an_unreachable_receiver_stay_unsent_and_do_not_delay_other_receivers(
     database: Database, hook: WebhookServer
 ) -> None:
-    gone = f"http://127.0.0.1:{free_port()}/services/sesame"
+    gone = f"http://127.0.0.1:{reserve_port()}/services/sesame"
     at = desk(database, {"default": [gone, hook.url]}, pause=HOUR)
     fail(at)
     assert at.delivery.deliver() == 1
