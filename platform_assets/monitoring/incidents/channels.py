@@ -5,6 +5,7 @@ Error messages contain neither the webhook's URL nor the password of the mail se
 
 from __future__ import annotations
 
+import html
 import smtplib
 import ssl
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ def post(url: str, notice: Notice) -> None:
     """Post a message to a webhook.
 
     The body is a JSON object with the facts of the notice, and its text as `text`, which Slack and Mattermost display.
+    In `text`, `&`, `<` and `>` are escaped, because Slack would read `<!channel>` from an error message as a command:
+    https://docs.slack.dev/messaging/formatting-message-text#escaping
 
     Raises
     ------
@@ -58,7 +61,7 @@ def post(url: str, notice: Notice) -> None:
     """
     import requests
 
-    body = {"text": notice.text, **notice.facts}
+    body = {"text": html.escape(notice.text, quote=False), **notice.facts}
     try:
         # Do not follow redirects, because the redirected request would be a GET without the message.
         answer = requests.post(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,15 @@ def test_the_error_for_an_unreachable_webhook_contains_no_address(url: str, reas
     with pytest.raises(PlatformError) as caught:
         post(url, NOTICE)
     assert str(caught.value) == f"the webhook cannot be reached: {reason}"
+
+
+def test_markup_in_a_message_is_escaped_for_slack() -> None:
+    told = 'unknown column "<!channel>" & more\nhttps://runs.example/?a=1&b=2'
+    with webhook() as server:
+        post(server.url, replace(NOTICE, text=told, facts={"subject": "<!channel>"}))
+    [message] = server.received
+    assert message["text"] == 'unknown column "&lt;!channel&gt;" &amp; more\nhttps://runs.example/?a=1&amp;b=2'
+    assert message["subject"] == "<!channel>"
 
 
 def test_a_webhook_that_does_not_respond_raises_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
