@@ -1,6 +1,7 @@
 """`docs/answers.md` covers each topic of requirement OPS-6, names its evidence, and has a source for every figure.
 
-`test_docs.py` checks that its links resolve.
+Each section of `docs/decisions.md` has the same form, and a source for every figure. `test_docs.py` checks that the
+links of both pages resolve.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ _LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 _CODE = re.compile(r"`[^`]+`")
 # Figures: numbers with a decimal point, and numbers with three or more digits.
 _FIGURE = re.compile(r"(?<![\w.-])\d[\d,]*\.\d+|(?<![\w.-])\d[\d,]{2,}(?![\w-])")
-SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n)*)", PAGE.read_text(), re.MULTILINE))
+_SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n)*)", re.MULTILINE)
+SECTIONS = dict(_SECTION.findall(PAGE.read_text()))
+# The last section of the page lists links to other pages.
+DECISIONS = dict(_SECTION.findall((PAGE.parent / "decisions.md").read_text())[:-1])
 
 
 def required_topics() -> list[str]:
@@ -44,6 +48,14 @@ def test_every_topic_of_requirement_ops_6_has_a_section() -> None:
 def test_an_answer_links_to_code_and_to_the_source_of_each_figure(question: str) -> None:
     assert re.search(r"\.(py|toml|yml)\)", SECTIONS[question]), "it links to no code"
     assert figures_without_a_source(SECTIONS[question]) == []
+
+
+@pytest.mark.requirement("OPS-4")
+@pytest.mark.parametrize("decision", DECISIONS)
+def test_a_decision_has_three_parts_and_a_source_of_each_figure(decision: str) -> None:
+    labels = re.findall(r"^- \*\*(\w+)", DECISIONS[decision], re.MULTILINE)
+    assert labels == ["Context", "Consequences", "Reconsider"]
+    assert figures_without_a_source(DECISIONS[decision] + decision) == []
 
 
 @pytest.mark.parametrize(
