@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -45,6 +46,14 @@ In development, links to Dagster and MLflow contain these ports. Pods have `PLAT
 ONLY_COMPOSE = {"celery_broker_url"}
 """Secrets that only docker/compose.yaml has, for optional containers."""
 OVERLAYS = ("staging", "production")
+VALUES = yaml.safe_load((FOLDER / "helm" / "values.yaml").read_text())
+"""Values for Dagster's Helm chart."""
+CHART = {
+    "code": VALUES["dagster-user-deployments"]["deployments"][0],
+    "webserver": VALUES["dagsterWebserver"],
+    "daemon": VALUES["dagsterDaemon"],
+}
+"""Values of the pods that the chart creates."""
 
 
 @cache
@@ -74,14 +83,25 @@ def variables(pod: dict[str, Any], folder: Path) -> dict[str, str]:
     return found | {one["name"]: one["value"] for one in container.get("env", ())}
 
 
+def overlay_with(components: str, folder: Path) -> Path:
+    """Copy the manifests to a folder, and return the overlay production with these components."""
+    shutil.copytree(FOLDER, folder / "kubernetes")
+    overlay = folder / "kubernetes" / "production"
+    with (overlay / "kustomization.yaml").open("a") as file:
+        file.write(f"\ncomponents: [{components}]\n")
+    return overlay
+
+
 @pytest.fixture
 def with_run_jobs(tmp_path: Path) -> Path:
     """The folder of an overlay that includes the component run-jobs."""
-    shutil.copytree(FOLDER, tmp_path / "kubernetes")
-    overlay = tmp_path / "kubernetes" / "production"
-    with (overlay / "kustomization.yaml").open("a") as file:
-        file.write("\ncomponents: [../run-jobs]\n")
-    return overlay
+    return overlay_with("../run-jobs", tmp_path)
+
+
+@pytest.fixture
+def with_chart(tmp_path: Path) -> Path:
+    """The folder of an overlay for use with Dagster's Helm chart."""
+    return overlay_with("../run-jobs, ../helm", tmp_path / "chart")
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -201,3 +221,63 @@ def test_the_configuration_of_run_jobs_is_valid_and_restricts_their_pods(with_ru
 
     checked = process_config(kubernetes.K8sRunLauncher.config_type(), {"instance_config_map": "none", **run})
     assert checked.success, checked.errors
+
+
+@pytest.mark.parametrize("name", CHART)
+def test_the_values_for_dagsters_chart_create_the_same_pods_as_the_manifests(name: str, with_run_jobs: Path) -> None:
+    values, pod = CHART[name], pods(with_run_jobs)[name]
+    [container] = pod["containers"]
+    assert f"{values['image']['repository']}:{values['image']['tag']}" == container["image"]
+    assert values["resources"] == container["resources"]
+    assert values["securityContext"] == container["securityContext"]
+    assert values["podSecurityContext"] == pod["securityContext"]
+    for probe in ("readinessProbe", "startupProbe"):
+        assert values[probe].keys() & {"exec", "httpGet"}
+    # The chart replaces the entrypoint, which would read the URL of the database from a file.
+    expected = variables(pod, with_run_jobs)
+    assert expected.pop("PLATFORM_DATABASE_URL_FILE") == "/run/secrets/database_url"
+    given = {one["name"]: one for one in values["env"]}
+    secret = given.pop("PLATFORM_DATABASE_URL")["valueFrom"]["secretKeyRef"]
+    assert secret in [
+        {"name": one["secret"]["secretName"], "key": one["secret"]["items"][0]["key"]}
+        for one in pod["volumes"]
+        if "secret" in one
+    ]
+    home = given.pop("DAGSTER_HOME")["value"]
+    assert re.search(rf"^ +DAGSTER_HOME={home} ", (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE)
+    assert {name: one["value"] for name, one in given.items()} == expected
+    volumes = {one["name"]: one for one in values["volumes"]}
+    assert [one for one in pod["volumes"] if "secret" not in one and volumes.get(one["name"]) != one] == []
+    mounted = [one for one in container["volumeMounts"] if not one["mountPath"].startswith("/run/secrets/")]
+    assert [one for one in mounted if one not in values["volumeMounts"]] == []
+
+
+def test_the_chart_starts_the_code_location_that_its_webserver_and_daemon_load() -> None:
+    code = CHART["code"]
+    [command] = re.findall(
+        r'^CMD (\["dagster", "code-server".*\])$', (ROOT / "docker/Dockerfile").read_text(), re.MULTILINE
+    )
+    started = ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", str(code["port"])]
+    assert json.loads(command) == [*started, *code["codeServerArgs"]]
+    workspace = VALUES["dagsterWebserver"]["workspace"]
+    name = code["codeServerArgs"][-1]
+    assert workspace == {"enabled": True, "servers": [{"host": code["name"], "port": code["port"], "name": name}]}
+
+
+def test_the_chart_replaces_three_deployments_and_gets_their_accounts_and_connections(with_chart: Path) -> None:
+    assert sorted(pods(with_chart)) == sorted(set(CONTAINERS) - set(CHART))
+    assert sorted(all_of("Service", with_chart)) == ["mlflow", "service"]
+    accounts = all_of("ServiceAccount", with_chart)
+    assert VALUES["serviceAccount"] == {"create": False, "name": "launcher"}
+    assert VALUES["dagster-user-deployments"]["serviceAccount"] == {"create": False, "name": "pipeline"}
+    tokens = {name: account["automountServiceAccountToken"] for name, account in accounts.items()}
+    assert tokens == {"launcher": True, "migrate": False, "pipeline": False, "service": False}
+    assert not VALUES["rbacEnabled"]
+    [connection] = all_of("NetworkPolicy", with_chart)["chart-webserver"]["spec"]["ingress"]
+    assert connection["ports"] == [{"protocol": "TCP", "port": VALUES["dagsterWebserver"]["service"]["port"]}]
+
+
+def test_the_documented_version_of_the_chart_is_the_locked_version_of_dagster() -> None:
+    [locked] = re.findall(r'^name = "dagster"\nversion = "(.*)"$', (ROOT / "uv.lock").read_text(), re.MULTILINE)
+    installed = re.findall(r"helm upgrade .* --version (\S+)", (ROOT / "docs/deployment.md").read_text())
+    assert installed == [locked]
