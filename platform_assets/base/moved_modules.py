@@ -1,6 +1,6 @@
 """Make moved modules importable under their former paths, because stored models contain these paths.
 
-The platform's own loader (`models/artefact_format.py`) replaces the paths. This module is for MLflow's tools, which
+The platform's own loader (`models/artefact_loader.py`) replaces the paths. This module is for MLflow's tools, which
 import the old paths when they load the copies of models in the registry.
 """
 

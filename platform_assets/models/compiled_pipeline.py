@@ -1,7 +1,7 @@
 """A fitted pipeline compiled to plain NumPy calculations, with bit-identical results.
 
-In every call, each step of scikit-learn validates its input and its own state, which takes nine tenths of the time for
-one row. These checks are unnecessary if the caller's matrix has the right columns.
+In every call, each step of scikit-learn validates its input and its own state, which takes up to nine tenths of the
+time for one row. These checks are unnecessary if the caller's matrix has the right columns.
 
 Import this module inside functions, because it imports scikit-learn.
 """
