@@ -12,14 +12,15 @@ migrations into its own flat folder:
 - The first migration has `down_revision = None`. No migration has `depends_on`. The branch `platform` is upgraded
   first, then the domains' branches by name.
 - The folders are found on disk; no domain is imported and there is no list of them.
-- A migration only adds objects, so that the previous release still works after the migration and a rollback is
-  possible. To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the migration: code at
-  an older revision then refuses the database.
+- A migration only adds objects or changes comments, so that the previous release still works after the migration and
+  a rollback is possible. To remove something that no release uses any more, set `oldest_code = "shop_0002"` in the
+  migration: code at an older revision then refuses the database.
 - The first migration creates the schema, named after the domain (`create schema if not exists shop`), and its tables.
-  A migration contains no GRANT, because `grant` later gives the service role rights on the rows of every table. In a
-  table with a trigger named `append_only`, the role may only select and insert rows; the trigger can call
-  `platform.refuse_change()`. Only functions write the ledger's tables (`ledger_rights.py`). To number rows, use an
-  identity column, because the sequence of a serial column needs a right that the role does not get.
+  Each table and column has a comment. A migration contains no GRANT, because `grant` later gives the service role
+  rights on the rows of every table. In a table with a trigger named `append_only`, the role may only select and
+  insert rows; the trigger can call `platform.refuse_change()`. Only functions write the ledger's tables
+  (`ledger_rights.py`). To number rows, use an identity column, because the sequence of a serial column needs a right
+  that the role does not get.
 
 Dagster's and MLflow's databases are migrated here too, because the embedded server must not be reported as ready
 before all three databases can be used. One lock covers all migrations, because concurrent migrations corrupted MLflow's

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from platform_assets.database.revisions import Branch
 
 
+_COMMENTS = """
+comment on table platform.supported_revisions is 'Revisions whose code can use this database.';
+comment on column platform.supported_revisions.version_num is 'Revision whose code can use this database.';
+comment on column platform.supported_revisions.head is
+    'Revision of the same branch that the database must be at for this row to apply.'
+"""
+
+
 def supported_revisions(connection: psycopg.Connection[Any]) -> frozenset[str]:
     """Return the supported revisions: code at these revisions can use the database. Empty if none were recorded."""
     if connection.execute("select to_regclass('platform.supported_revisions')").fetchone() == (None,):
@@ -65,6 +73,7 @@ def record_supported(owner: Database, branches: Iterable[Branch]) -> None:
         cursor.execute(
             "create table if not exists platform.supported_revisions (version_num text primary key, head text not null)"
         )
+        cursor.execute(_COMMENTS)
         cursor.execute("delete from platform.supported_revisions")
         cursor.executemany("insert into platform.supported_revisions values (%s, %s)", revisions)
 

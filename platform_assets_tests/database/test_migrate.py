@@ -279,6 +279,55 @@ def test_migrations_can_be_downgraded_and_upgraded(external: Database) -> None:
     assert heads_of(external) == wanted_heads()
 
 
+def comments(database: Database) -> dict[str, str | None]:
+    """Return the comment of each table and column of the platform's database, by `<schema>.<table>[.<column>]`."""
+    query = """
+    select concat_ws('.', nspname, relname, attname), col_description(c.oid, coalesce(attnum, 0))
+    from pg_class c join pg_namespace n on n.oid = relnamespace
+    cross join lateral (
+        select null as attname, null as attnum union all
+        select attname, attnum from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped
+    ) described
+    where relkind in ('r', 'p', 'v', 'm') and nspname !~ '^pg_' and nspname <> 'information_schema'
+    """
+    with database.connect("platform") as connection:
+        return dict(connection.execute(query).fetchall())
+
+
+def test_every_table_and_column_has_a_comment(external: Database) -> None:
+    found = comments(external)
+    assert "platform.predictions.score" in found
+    assert [name for name, comment in found.items() if not comment] == []
+
+
+def test_an_existing_database_gets_the_new_comments(external: Database) -> None:
+    """The earlier migrations must still write the old comments, because their SQL must not be edited."""
+    alembic(external, command.downgrade, "base")
+    for revision in ("0017", "arxiv_harvest_0001", "esios_demand_0003", "sensor_maintenance_0001"):
+        alembic(external, command.upgrade, revision)
+    before = comments(external)
+    migrate(external)
+    after = comments(external)
+    changed = {
+        "platform.approval_events": (
+            "What happened to requests, chained by hashes over all of them.",
+            "Events of all approval requests, in one hash chain.",
+        ),
+        "platform.approval_requests.expires_at": (
+            "From when on it cannot be decided any more.",
+            "Time at which the request expires.",
+        ),
+        "platform.library_schemas.migrated_at": (None, "Time of the migration."),
+        "arxiv_harvest.results.query_id": ("The query.", "`id` of the search in the table queries."),
+        "esios_demand.forecasts.demand_mw": ("Forecast of the demand.", "Forecast demand, in MW."),
+        "sensor_maintenance.devices.file_digest": (
+            "File of the reading.",
+            "SHA-256 of the content of the file that contained the reading.",
+        ),
+    }
+    assert {name: (before[name], after[name]) for name in changed} == changed
+
+
 def write_migration(domains: Path, name: str, upgrade: str = "", downgrade: str = "", **changed: Any) -> Path:
     """Write the migration `<domain>_<number>_<what>`, whose `down_revision` is the previous number."""
     domain, number, _ = name.split("_")

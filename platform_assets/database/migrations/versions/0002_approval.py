@@ -1,8 +1,8 @@
 """Requests, decisions and API keys.
 
 The owner of these tables can alter them, so the platform connects as another role. `approval/audit.py` recomputes the
-hash chain without these functions and so detects alterations. From migration 0004 on, only functions write these
-tables.
+hash chain without the functions of the database, and so detects alterations. From migration 0004 on, only such
+functions write these tables.
 """
 
 from __future__ import annotations

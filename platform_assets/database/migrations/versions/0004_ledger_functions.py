@@ -1,4 +1,6 @@
-"""Functions through which the service writes the ledger, a journal of keys and policies, and sessions.
+"""Add the functions through which the service writes to the ledger, and tables for the journal and for sessions.
+
+The journal is a second hash chain, which records keys and policies.
 
 The SQL files are in `migrations/ledger` and run in the order of their names. `ledger_rights.guard` sets the owner of
 the functions and who may call them, because both depend on the roles. Requests and events keep their columns and

@@ -1,4 +1,4 @@
-"""Records for `trace` (versions of online tables, also for each prediction), and the scope `trace`."""
+"""Add what `trace` needs: the versions of online tables, the version that each prediction read, and a scope."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
-# Older code refuses each database at a newer revision, so a rollback ends here.
+# Code at an older revision refuses every database at a newer revision, so no rollback can go back beyond this revision.
 oldest_code = "0013"
 
 

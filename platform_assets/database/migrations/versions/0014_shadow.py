@@ -1,4 +1,6 @@
-"""Shadows: events of requests whose version also scores the champion's requests, and its scores.
+"""Shadows: versions that await approval and score the same prediction requests as the champion.
+
+Adds events that start, stop and report a shadow, and tables of its scores and of rows that it did not score.
 
 The functions `chain_event` and `decide` are changed in place, so that other changes to them stay.
 """
@@ -198,7 +200,9 @@ def change(function: str, *replacements: tuple[str, str]) -> None:
     found = op.get_bind().execute(sa.text(f"select pg_get_functiondef('{function}'::regprocedure)")).scalar_one()
     for old, new in replacements:
         if found.count(old) != 1:
-            raise RuntimeError(f"{function} does not contain {old!r} once, so migration {revision} cannot change it")
+            raise RuntimeError(
+                f"{function} does not contain {old!r} exactly once, so migration {revision} cannot change it"
+            )
         found = found.replace(old, new)
     run(found)
 

@@ -1,10 +1,12 @@
-"""Ended sessions are kept for a day, people are found by exact names, and keys cannot share an id.
+"""Keep ended sessions for a day, compare names of people more strictly, and refuse keys that would share an id.
 
-- The caller chooses the hash of a session's token, and can read the hashes of others. A session that ended kept its
-  token in the browser, and the caller could start a session of another key for this token.
-- `folded` makes different names equal, for example those with an s and a long s. A provider can give them to different
-  people.
-- A decision names its key by the first 16 characters of the key's hash, which the caller of `add_key` chooses.
+- Until this migration, the row of a session was deleted when the session ended, but its token was still in the browser.
+  The caller of `sign_in` chooses the hash of the new token and can read the hashes of other sessions, so it could start
+  a session of another key for this token. Ended sessions are therefore kept for a day.
+- People were found by `folded` names. `folded` makes different names equal, for example those with an s and a long s,
+  but a provider can give these names to different people. People are now found by `identity_form`.
+- A decision names its key by the first 16 characters of the key's hash, which the caller of `add_key` chooses. A key is
+  now refused if another key's hash begins with the same characters.
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ def change(function: str, *replacements: tuple[str, str]) -> None:
     found = op.get_bind().execute(sa.text(f"select pg_get_functiondef('{function}'::regprocedure)")).scalar_one()
     for old, new in replacements:
         if found.count(old) != 1:
-            raise RuntimeError(f"{function} does not contain {old!r} once, so migration {revision} cannot change it")
+            raise RuntimeError(
+                f"{function} does not contain {old!r} exactly once, so migration {revision} cannot change it"
+            )
         found = found.replace(old, new)
     run(found)
 
