@@ -16,7 +16,7 @@ from platform_assets.base.discovery import modules_named
 from platform_assets.base.logs import configure_logging
 from platform_assets.lake.assets import IO_MANAGER
 from platform_assets.lake.io_manager import TablesIOManager
-from platform_assets.orchestration.console import console
+from platform_assets.orchestration.console import console, make_console_the_default
 from platform_assets.orchestration.declared import Declared
 from platform_assets.orchestration.executors import step_executor
 from platform_assets.services import Services, open_services
@@ -38,6 +38,7 @@ def defs() -> dg.Definitions:
     domains.check_settings()
     # Configure only the platform's loggers, because Dagster's processes configure Dagster's own.
     configure_logging(settings.secrets(), name=PACKAGE)
+    make_console_the_default()
     declared = Declared(domains.model_specs(), domain_definitions())
     rooms = [module.definitions(declared) for module in modules_named("defs", PACKAGE)]
     shared = dg.Definitions(

@@ -150,6 +150,29 @@ class SecretsFilter(logging.Filter):
         return MASK if _is_sensitive(key) else self._masked(value)
 
 
+class MaskedFormatter(logging.Formatter):
+    """Masks secrets in the text that another formatter returns.
+
+    Unlike `SecretsFilter`, it does not change the record, which Dagster also stores.
+
+    Parameters
+    ----------
+    formatter
+        The other formatter; None for the default.
+    secrets
+        Values to mask.
+    """
+
+    def __init__(self, formatter: logging.Formatter | None, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._formatter = formatter or logging.Formatter()
+        self._secrets = tuple(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the masked text."""
+        return redact(self._formatter.format(record), self._secrets)
+
+
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object: time (UTC), level, logger, message, extra fields, exception, stack."""
 

@@ -281,7 +281,7 @@ def _check_results(
         context.log.warning("%s: failed checks: %s", schema.name, ", ".join(one.name for one in failed))
     blocking = [judgement for judgement in failed if checks[judgement.name].blocking]
     if blocking:
-        reasons = "; ".join(_reason(judgement, checks[judgement.name]) for judgement in blocking)
+        reasons = "; ".join(_reason(schema, judgement, checks[judgement.name]) for judgement in blocking)
         raise dg.Failure(
             f"{schema.name} was not published: {reasons}. The last good version stays current", allow_retries=False
         )
@@ -299,14 +299,16 @@ def _check_result(schema: TableSchema, judgement: Judgement, check: Check, *, de
         asset_key=schema.name.split("/"),
         check_name=check.name,
         severity=dg.AssetCheckSeverity.ERROR if check.blocking else dg.AssetCheckSeverity.WARN,
-        description=None if judgement.passed else f"{_reason(judgement, check)}{planted}",
+        description=None if judgement.passed else f"{_reason(schema, judgement, check)}{planted}",
         metadata=metadata,
     )
 
 
-def _reason(judgement: Judgement, check: Check) -> str:
+def _reason(schema: TableSchema, judgement: Judgement, check: Check) -> str:
     found = judgement.observed or f"{judgement.broken} of {judgement.rows} rows break this rule"
-    first = f", e.g. {json.dumps(judgement.samples[0], default=str)}" if judgement.samples else ""
+    # Leave out rows about persons, because alerts send the reason to webhooks and email addresses.
+    is_shown = judgement.samples and schema.subject is None
+    first = f", e.g. {json.dumps(judgement.samples[0], default=str)}" if is_shown else ""
     return f"{check.name} failed: {found}{first}"
 
 

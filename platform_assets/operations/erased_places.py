@@ -1,4 +1,4 @@
-"""Replace a person's id in logs and in Dagster's and MLflow's history; search databases, lake and files for the id."""
+"""Replace a person's id in logs, incidents and the histories of Dagster and MLflow; search all stores for the id."""
 
 from __future__ import annotations
 
@@ -29,11 +29,18 @@ _TABLES = b"""
 select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = relnamespace
 where relkind = 'r' and nspname !~ '^pg_' and nspname <> 'information_schema'
 """
-_CHANGED = ("platform.labels", "platform.predictions", "platform.shadow_predictions", "platform.erasures")
+_CHANGED = tuple(
+    f"platform.{name}" for name in ("labels", "predictions", "shadow_predictions", "incidents", "erasures")
+)
+_TITLES = b"""
+update platform.incidents set title = regexp_replace(title, %(id)s, %(other)s, 'g') where title ~ %(id)s
+"""
 
 
-def erase_texts(services: Services, subject: str) -> dict[str, int]:
-    """Replace the id in logs and in the histories of Dagster and MLflow; return the number of changed texts, by place.
+def erase_texts(services: Services, owner: Database, subject: str) -> dict[str, int]:
+    """Replace the id in logs, titles of incidents and the histories of Dagster and MLflow.
+
+    Return the number of changed texts, by place.
 
     The replacement has the same length, so that files keep their size while programs write to them.
     """
@@ -49,6 +56,9 @@ def erase_texts(services: Services, subject: str) -> dict[str, int]:
                 if rows:
                     found[f"{purpose} {table}"] = rows
                     connection.execute(f"vacuum full {table}".encode())
+    with closing(owner.connect("platform")) as connection:
+        if titles := connection.execute(_TITLES, {"id": pattern(subject), "other": other}).rowcount:
+            found["platform.incidents"] = titles
     files = sum(_replace(path, subject, other) for path in _log_files(services.settings.home))
     return {**found, **({"log files": files} if files else {})}
 

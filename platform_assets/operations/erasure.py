@@ -115,7 +115,7 @@ def erase(services: Services, kind: str, subject: str) -> Erasure:
         _record_models(owner, erasure)
         _erase_tables(services, schemas, subject, erasure)
         _erase_predictions(owner, schemas, subject, erasure)
-        for place, rows in erased_places.erase_texts(services, subject).items():
+        for place, rows in erased_places.erase_texts(services, owner, subject).items():
             erasure.add(place, rows)
         erasure.backups = note_in_backups(services.database)
         erased_places.compact(owner)

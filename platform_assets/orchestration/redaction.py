@@ -1,14 +1,15 @@
-"""Redaction: mask secrets in events and ticks before Dagster stores them."""
+"""Redaction: mask secrets in events and ticks before Dagster stores them, and in the log of its daemon."""
 
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dagster._core.scheduler.instigation import TickData
 from dagster._serdes import deserialize_value, serialize_value
 
-from platform_assets.base.logs import redact
+from platform_assets.base.logs import MaskedFormatter, redact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,3 +59,14 @@ class Redaction:
         if isinstance(value, dict):
             return {key: item if key in IDENTITIES else self._cleaned(item) for key, item in value.items()}
         return value
+
+
+def mask_dagsters_log(secrets: Sequence[str]) -> None:
+    """Mask secrets in the log lines of Dagster's own programs, such as the errors of sensors that its daemon prints.
+
+    Dagster adds its handlers after it has opened its storage, so this function is called again before each tick. A
+    second call changes nothing.
+    """
+    for handler in logging.getLogger("dagster").handlers:
+        if not isinstance(handler.formatter, MaskedFormatter):
+            handler.setFormatter(MaskedFormatter(handler.formatter, secrets))

@@ -32,7 +32,7 @@ from platform_assets.base.errors import DatabaseError, PlatformError
 from platform_assets.base.home_folder import make_home
 from platform_assets.database.connections import Database
 from platform_assets.database.opening import open_database
-from platform_assets.orchestration.redaction import Redaction
+from platform_assets.orchestration.redaction import Redaction, mask_dagsters_log
 from platform_assets.orchestration.run_locks import RunLocks
 from platform_assets.settings import Settings, load_settings
 
@@ -213,10 +213,12 @@ class PlatformSchedules(_FollowsServer, PostgresScheduleStorage):
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
         super().__init__(url, should_autocreate_tables=False)
+        self._secrets = secrets
         self._redaction = Redaction(secrets)
 
     def create_tick(self, tick_data: TickData) -> InstigatorTick:
-        """Store a tick with secrets masked."""
+        """Store a tick with secrets masked, and mask them in the daemon's log before it evaluates the tick."""
+        mask_dagsters_log(self._secrets)
         return super().create_tick(self._redaction.of(tick_data))
 
     def update_tick(self, tick: InstigatorTick) -> InstigatorTick:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from platform_assets.base.frames import Expression, Frame
 from platform_assets.engine.query_engine import Engine
 from platform_assets.lake.assets import table_asset, tables_in_lake
+from platform_assets.lake.schemas import Subject
 from platform_assets_tests.lake.shop import (
     ASSETS,
     DOUBLED,
@@ -211,6 +213,22 @@ def test_a_failed_blocking_check_is_recorded_and_prevents_publication(shop: Shop
     assert '1 of 4 rows break this rule, e.g. {"price_eur": 120.0, "sale_id": 4}' in failure(result)
     assert shop.current("shop/doubled") == good
     assert shop.current("shop/sales").rows == 4
+
+
+@pytest.mark.requirement("PLT-5")
+def test_the_reason_of_a_failed_check_contains_no_row_about_a_person(shop: Shop) -> None:
+    @table_asset(replace(DOUBLED, name="shop/buyers", subject=Subject("buyer", "sale_id")), owners=OWNERS)
+    def buyers(sales: Expression) -> Expression:
+        """One row per buyer."""
+        return sales.select("sale_id", price_eur=sales.price_eur * 2)
+
+    shop.deliver(TOO_DEAR)
+    shop.run(sales)
+    result = shop.run(buyers)
+    [failed] = [one for one in result.get_asset_check_evaluations() if not one.passed]
+    assert failed.description == "price_eur_is_positive failed: 1 of 4 rows break this rule"
+    assert failed.metadata["samples"].value == [{"price_eur": 120.0, "sale_id": 4}]
+    assert f"shop/buyers was not published: {failed.description}. The last good version" in failure(result)
 
 
 @pytest.mark.requirement("PLT-5")

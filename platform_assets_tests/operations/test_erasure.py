@@ -96,7 +96,7 @@ def _values(path: Path) -> str:
 
 
 def plant(services: Services) -> None:
-    """Add a prediction, its label, log lines and an event that name the person."""
+    """Add a prediction, its label, log lines, an event and an incident that name the person."""
     (services.settings.home / "logs").mkdir(exist_ok=True)
     (services.settings.home / "logs" / "service.log").write_text(f"GET /features/{PERSON} 200\nclient 19876543\n")
     with closing(services.database.connect("platform")) as connection:
@@ -117,6 +117,7 @@ def plant(services: Services) -> None:
             " values ('credit_risk_model', %s, now(), 1, now(), 's')",
             [PERSON],
         )
+    services.incidents.open_incident("run_failed credit_risk/loans", f"the run failed at the client {PERSON}")
     with closing(services.database.connect("dagster")) as connection:
         connection.execute(
             "insert into event_logs (run_id, event, timestamp) values ('r', %s, now())", [f'{{"id": {PERSON}, "n": 1}}']
@@ -152,6 +153,7 @@ def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and
         "platform.shadow_predictions": 1,
         "platform.labels": 1,
         "dagster event_logs": 1,
+        "platform.incidents": 1,
         "log files": 1,
     }
     assert (done.models, done.remains) == ([f"{MODEL.name} version {learned.version}"], [])
@@ -159,6 +161,7 @@ def test_no_file_or_table_contains_an_erased_persons_id_even_after_new_loads_and
     # The longer number 19876543 contains the erased id, but is not changed.
     log = services.settings.home / "logs" / "service.log"
     assert log.read_text() == "GET /features/9999999 200\nclient 19876543\n"
+    assert [one.title for one in services.incidents.list()] == ["the run failed at the client 9999999"]
     log.unlink()
     assert places_of(services, PERSON) == []
     assert services.promoter.erased(MODEL.name)

@@ -44,6 +44,9 @@ def test_up_starts_the_ui_the_daemon_the_service_and_mlflow(tmp_path: Path, data
         assert Path(server.command[0]).is_file()
         # The URL must not be an argument, because every user of the machine can read a process's arguments.
         assert not any("postgresql" in argument for argument in server.command)
+    # MLflow and Dagster have no sign-in, so they listen on loopback only.
+    for name, option in (("MLflow", "--host"), ("Dagster UI", "-h")):
+        assert found[name].command[found[name].command.index(option) + 1] == "127.0.0.1"
     # The link opens MLflow's list of models, and the note beside the link says that MLflow is read only.
     assert (found["MLflow"].page, "read only" in found["MLflow"].note) == ("/#/models", True)
     automatic = {name for name, server in found.items() if server.environment.get("PLATFORM_AUTOMATION") == "on"}

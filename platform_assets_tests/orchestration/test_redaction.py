@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from platform_assets.definitions import defs
 from platform_assets.orchestration.storage import PROJECT, PlatformEventLog
 from platform_assets_tests.orchestration.leaky_assets import SECRET, broken, harmless, leaky, materialise
 from platform_assets_tests.postgres import wait_until
@@ -36,6 +37,17 @@ def test_dagster_stores_no_secret(instance: dg.DagsterInstance, asset: dg.Assets
     assert run_id in stored
     assert "***" in stored
     assert [word for word in ("hunter2", "hunter3", "Gr\\u00f6\\u00dfe") if word in stored] == []
+
+
+@pytest.mark.requirement("PLT-8")
+def test_a_run_without_logger_configuration_prints_no_secret(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    defs()
+    for asset in (leaky, broken):
+        materialise(asset, instance)
+    printed = "".join(file.read_text() for file in (tmp_path / "home").rglob("compute_logs/**/*.err"))
+    assert "leaky - found ***" in printed
+    assert "could not log in with ***" in printed
+    assert [word for word in ("hunter2", "hunter3") if word in printed] == []
 
 
 @pytest.mark.requirement("PLT-8")
@@ -91,7 +103,7 @@ def test_a_materialisation_is_recorded_even_if_the_asset_name_contains_a_secret(
 
 @pytest.mark.release
 @pytest.mark.requirement("PLT-8")
-def test_the_daemon_stores_no_secrets_from_settings_of_an_unknown_domain(
+def test_the_daemon_neither_stores_nor_prints_secrets_from_settings_of_an_unknown_domain(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(PROJECT / "dagster.yaml", tmp_path)
@@ -115,7 +127,9 @@ def test_the_daemon_stores_no_secrets_from_settings_of_an_unknown_domain(
         finally:
             daemon.terminate()
             daemon.wait(30)
-    assert not [text for text in stored_texts(instance) if "token-0815" in text or "pass-4711" in text]
+    printed = (tmp_path / "told").read_text()
+    assert "refused: *** at https://***@stocks.example.org/x" in printed
+    assert not [text for text in (*stored_texts(instance), printed) if "token-0815" in text or "pass-4711" in text]
 
 
 def stored_texts(instance: dg.DagsterInstance) -> list[str]:
