@@ -22,7 +22,7 @@ _COMMENTS = """
 comment on table platform.supported_revisions is 'Revisions whose code can use this database.';
 comment on column platform.supported_revisions.version_num is 'Revision whose code can use this database.';
 comment on column platform.supported_revisions.head is
-    'Revision of the same branch that the database must be at for this row to apply.'
+    'The row applies only while the database is at this revision of the same branch.'
 """
 
 

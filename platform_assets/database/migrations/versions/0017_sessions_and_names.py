@@ -1,8 +1,9 @@
 """Keep ended sessions for a day, compare names of people more strictly, and refuse keys that would share an id.
 
 - Until this migration, the row of a session was deleted when the session ended, but its token was still in the browser.
-  The caller of `sign_in` chooses the hash of the new token and can read the hashes of other sessions, so it could start
-  a session of another key for this token. Ended sessions are therefore kept for a day.
+  The caller of `sign_in` chooses the hash of the new token and can read the hashes of other sessions, so it could use
+  the hash of an ended session again, for another key. The browser with the old token was then signed in with that key.
+  Ended sessions are therefore kept for a day.
 - People were found by `folded` names. `folded` makes different names equal, for example those with an s and a long s,
   but a provider can give these names to different people. People are now found by `identity_form`.
 - A decision names its key by the first 16 characters of the key's hash, which the caller of `add_key` chooses. A key is

@@ -137,8 +137,9 @@ COMMENTS: dict[str, dict[str, str]] = {
         "probability`.",
         "version": "Model version whose training rows the rows were compared with.",
         "n": "Number of rows.",
-        "statistic": "Test statistic, called evidence of drift, in days. For a day: that of its last batch.",
-        "threshold": "Smallest `statistic` that raises an alarm, in days.",
+        "statistic": "Evidence of drift, a test statistic. Without drift, its expected value is the number of days "
+        "since it was last reset. For a day: the evidence of its last batch.",
+        "threshold": "Smallest `statistic` that raises an alarm.",
         "effect": "Distance between the distributions of the rows and of the training rows, from 0 to 1.",
         "alarm": "Whether `statistic` reached `threshold`. For a day: whether it did in at least one of its batches.",
         "deviation": "Description of the deviation with the most evidence.",
