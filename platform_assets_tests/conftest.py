@@ -31,8 +31,8 @@ pytest_plugins = [
 
 REAL_DATA = "PLATFORM_REAL_DATA"
 OPTIONAL = {
-    "release": ("RELEASE_TESTS", ".ci/run runs it"),
-    "nightly": ("NIGHTLY_TESTS", "the nightly workflow runs it"),
+    "release": ("RELEASE_TESTS", ".ci/run"),
+    "nightly": ("NIGHTLY_TESTS", "the nightly workflow"),
 }
 """Tests that are skipped by default: their marker, the variable that enables them, and what usually runs them."""
 CHROMIUM = "chromium"
@@ -68,7 +68,7 @@ def real_data() -> Path:
     """Folder of the real data sets."""
     folder = os.environ.get(REAL_DATA, "")
     if not folder:
-        pytest.skip(f"needs the real data sets (no apt package): set {REAL_DATA} to their folder")
+        pytest.skip(f"needs the real data sets: set {REAL_DATA} to their folder")
     if not Path(folder).is_absolute() or not Path(folder).is_dir():
         pytest.fail(f"{REAL_DATA} is {folder!r}, which is not the absolute path of a folder")
     return Path(folder)
@@ -118,9 +118,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark, (name, where) in OPTIONAL.items():
             # Skip the test, because it takes minutes and another command runs it.
             if item.get_closest_marker(mark) and os.environ.get(name) != "1":
-                item.add_marker(
-                    pytest.mark.skip(f"is a {mark} test (no apt package): {where}; to enable it, set {name}=1")
-                )
+                item.add_marker(pytest.mark.skip(f"{mark} test, which {where} runs: set {name}=1 to run it here"))
     # Run modules with slow tests first, so that all workers finish at about the same time. Of these modules, run the
     # integration tests first. Within a module, run slow tests first. Workers take modules in this order
     # (--no-loadscope-reorder). A worker takes its next module when it has two tests left.

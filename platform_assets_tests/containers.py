@@ -57,13 +57,13 @@ def lacking(reason: str) -> None:
 def compose_command(bases: Sequence[str] = BASES) -> list[str]:
     """Return the command of Docker Compose: the plug-in `docker compose`, or the older program `docker-compose`."""
     if not succeeds("docker", "info"):
-        lacking("needs a running Docker engine (apt packages docker.io and docker-compose)")
+        lacking("needs Docker, installed and running: apt-get install docker.io docker-compose")
     if missing := [base for base in bases if not succeeds("docker", "image", "inspect", base)]:
         lacking(f"needs these images: docker pull {' '.join(missing)}")
     for command in (["docker", "compose"], ["docker-compose"]):
         if succeeds(*command, "version"):
             return command
-    lacking("needs Docker Compose (apt package docker-compose)")
+    lacking("needs Docker Compose: apt-get install docker-compose")
     raise AssertionError
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ def mariadb() -> Iterator[URL]:
     for program in (SERVER, INSTALL):
         if shutil.which(program, path=_path()) is None:
             pytest.skip("needs MariaDB: apt-get install mariadb-server")
-    pytest.importorskip("pymysql", reason="needs the MariaDB driver, which has no apt package: pip install pymysql")
+    pytest.importorskip("pymysql", reason="needs pymysql: pip install pymysql")
     # Do not use pytest's folder, because the server runs as another user, and its socket needs a short path.
     with TemporaryDirectory(prefix="mariadb") as folder:
         data = Path(folder)
@@ -90,8 +91,7 @@ def _run(command: Sequence[str], data: Path) -> None:
 
 
 def _answers(url: URL, server: subprocess.Popen[bytes]) -> bool:
-    pymysql = pytest.importorskip("pymysql")
-
+    pymysql = import_module("pymysql")
     if server.poll() is not None:
         pytest.fail(f"MariaDB ended with exit code {server.returncode}")
     with suppress(pymysql.err.OperationalError):

@@ -12,7 +12,8 @@ import pytest
 CLONE_NEWNS = 0x00020000
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root and Linux, to mount"
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="needs Linux, and root to mount a disk: run the tests as root",
 )
 
 

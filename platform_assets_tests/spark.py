@@ -51,7 +51,7 @@ class Cluster:
 def spark_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A standalone cluster of two workers, and a Connect server on it."""
     if find_spec("pyspark") is None:
-        pytest.skip("needs the optional feature spark (no apt package): make test EXTRAS=spark")
+        pytest.skip("needs the extra spark: make test EXTRAS=spark")
     if shutil.which("java") is None:
         pytest.skip("needs Java: apt-get install default-jre-headless")
     logs = tmp_path_factory.mktemp("spark")

@@ -150,7 +150,7 @@ def _urls(kind: str, request: pytest.FixtureRequest, folder: Path) -> tuple[sa.U
 
 def through_odbc(url: sa.URL) -> sa.URL:
     """Return a URL that connects to the database of `url` through Debian's ODBC driver."""
-    pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
+    pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc: pip install pyodbc")
     if not any("MariaDB" in driver for driver in pyodbc.drivers()):
         pytest.skip("needs MariaDB's ODBC driver: apt-get install odbc-mariadb")
     return url.set(drivername="mysql+pyodbc")

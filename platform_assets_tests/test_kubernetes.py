@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(
-        shutil.which("kubectl") is None, reason="needs kubectl: https://kubernetes.io/docs/tasks/tools/"
+        shutil.which("kubectl") is None, reason="needs kubectl: install it from https://kubernetes.io/docs/tasks/tools/"
     ),
     pytest.mark.requirement("OPS-3"),
 ]
@@ -216,7 +216,7 @@ def test_the_configuration_of_run_jobs_is_valid_and_restricts_their_pods(with_ru
     assert {one["name"] for one in pod["volumes"]} == {
         one["name"] for one in run["run_k8s_config"]["container_config"]["volume_mounts"]
     }
-    kubernetes = pytest.importorskip("dagster_k8s", reason="needs the extra k8s")
+    kubernetes = pytest.importorskip("dagster_k8s", reason="needs the extra k8s: make test EXTRAS=k8s")
     from dagster._config import process_config
 
     checked = process_config(kubernetes.K8sRunLauncher.config_type(), {"instance_config_map": "none", **run})

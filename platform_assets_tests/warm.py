@@ -174,7 +174,10 @@ def warm(shared_folder: Path) -> Iterator[WarmParent]:
 
 
 def _parent_of(folder: Path) -> tuple[Path, socket.socket]:
-    """Start the folder's parent process if it is not running. Return the path of its socket, and an open session."""
+    """Return the path of the parent process's socket in this folder, and an open session.
+
+    Start the parent process if it is not running.
+    """
     path = folder / "warm"
     with (folder / "warm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

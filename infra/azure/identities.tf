@@ -1,6 +1,6 @@
 data "azurerm_client_config" "current" {}
 
-# One identity for each set of rights. Containers use them without a password.
+# One identity for each set of permissions. Containers use them without a password.
 #   pipeline: code location, daemon, webserver and MLflow write the lake
 #   service:  the HTTP service only reads it
 #   migrate:  only this one may read the URL of the role that owns the tables

@@ -141,7 +141,7 @@ def findings(written: WrittenLedger, heads: Mapping[str, str]) -> list[Finding]:
     written
         The whole ledger, as read in one snapshot.
     heads
-        Each copy of a chain's head, by the place where it is stored; see `LedgerQueries.audit`.
+        Copies of the chains' heads; see `LedgerQueries.audit`.
     """
     found = [
         *_event_findings(written.events, written.digests),

@@ -236,9 +236,9 @@ class LedgerQueries:
         Parameters
         ----------
         heads
-            Copies of the chains' heads, by the place outside the database where each is stored: `sequence:hash` for the
-            chain of events, `journal sequence:hash` for the journal. They reveal a chain whose last rows were deleted
-            or whose hashes were recomputed.
+            Copies of the chains' heads that are stored outside the database. The keys name the place of each copy. The
+            values are `sequence:hash` for the chain of events, and `journal sequence:hash` for the journal. The copies
+            reveal a chain whose last rows were deleted or whose hashes were recomputed.
         """
         with self.reading() as connection:
             written = read_ledger(connection)

@@ -1,8 +1,8 @@
 """Record which older code can use a migrated database, so that a rollback to the previous release is possible.
 
-Migrations make additions only, which older code ignores. `migrate` therefore records the supported revisions: code at
-these revisions can use the database. A migration that removes something sets `oldest_code`, the oldest revision at
-which the code does not use the removed object.
+`migrate` records the supported revisions: code at these revisions can use the database. Most migrations only add
+objects, which older code ignores, so by default all revisions are supported. A migration that removes an object sets
+`oldest_code`, the oldest revision at which the code does not use this object. Revisions before it are not supported.
 """
 
 from __future__ import annotations

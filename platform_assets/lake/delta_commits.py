@@ -185,8 +185,10 @@ def _unchanged(
     """Return the current version, because the rows are unchanged. Commit new metadata if the inputs have changed.
 
     The commit has no data files. It records the newer inputs, so that a run with older inputs cannot replace the rows.
-    An input without a version number, such as a source file, may be replaced and later restored. With such an input,
-    the commit is made even if the recorded inputs are equal, unless another run changed the table since the step began.
+
+    If an input has no version number, such as a source file, commit even if the recorded inputs are equal. The file may
+    have been replaced and restored, and the commit makes it possible to refuse a run that read the replacement. Do not
+    commit if another run changed the table since the step began.
     """
     lineage = publication.lineage
     is_current = lineage is not None and lineage.before is not None and not _has_changed(lineage, base, None)

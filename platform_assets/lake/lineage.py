@@ -97,5 +97,5 @@ class Lineage:
 
 
 def newest_of(old: Mapping[str, int], new: Mapping[str, int]) -> dict[str, int]:
-    """Combine the inputs of two runs that made the same rows: each input in `new` with its higher version number."""
+    """Return the inputs in `new`, each with the higher of its version numbers in `old` and `new`."""
     return {name: max(old.get(name, version), version) for name, version in new.items()}

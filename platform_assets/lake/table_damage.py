@@ -116,7 +116,7 @@ def _log_files(log: Path) -> tuple[dict[int, Path], int]:
 
 
 def _is_whole(commit: Path) -> bool:
-    """Whether a commit is complete. A commit written by the platform is truncated if it has no transaction."""
+    """Whether a commit is complete. A commit that the platform wrote is incomplete if it lacks the action `txn`."""
     try:
         actions = [json.loads(line) for line in commit.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, ValueError):

@@ -114,8 +114,9 @@ class HttpClient:
     limits
         Time-outs, body size and retries.
     turn
-        Function that returns a context manager for an attempt, given the seconds left. It may delay the attempt, and
-        raises `TemporaryError` if the delay would be too long.
+        Function that is called before each attempt with the remaining time in seconds. It returns a context manager in
+        which the attempt is made. Entering it may delay the attempt, and raises `TemporaryError` if the delay would be
+        longer than the remaining time.
     keep_connections
         Whether to keep connections open between requests.
     """

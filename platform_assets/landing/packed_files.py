@@ -164,7 +164,8 @@ def decompressed(packed: BinaryIO, compression: str, called: str) -> Iterator[by
     Raises
     ------
     DamagedFileError
-        The file is cut off, altered, or has bytes that belong to no stream. Zero bytes at the end are allowed.
+        The file is truncated, altered, or has bytes that belong to no stream. Trailing NUL bytes are allowed, except
+        with zstd.
     """
     chunks = _zstd(packed) if compression == "zstd" else _streams(packed, compression)
     try:

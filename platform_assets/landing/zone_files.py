@@ -339,7 +339,10 @@ class ZoneFiles:
                 connection.execute(_SET_ASIDE, [run, list(reasons), list(reasons.values()), self.zone])
 
     def release(self, reasons: Mapping[str, str]) -> None:
-        """Remove contents that cannot be read now from their batch. `reasons` maps their digests to the reasons."""
+        """Remove contents that are currently unreadable from their batch. A later scan reads their files again.
+
+        `reasons` maps the digests of these contents to the reasons.
+        """
         if reasons:
             given = [list(reasons), list(reasons.values()), self.zone]
             with self._writing() as connection:

@@ -168,7 +168,7 @@ def _replay(model: FittedModel, called: str) -> None:
         then, now = _listed(model.libraries), _listed(library_versions())
         way_out = TRAIN_AGAIN if then == now else f"install the library versions of the training, or {TRAIN_AGAIN}"
         raise ArtefactError(
-            f"{called} is no longer the model that was trained: {outcome}; trained with {then}, loaded with {now}; "
+            f"{called} does not predict as it did in training: {outcome}; trained with {then}, loaded with {now}; "
             f"{way_out}"
         )
 

@@ -24,22 +24,22 @@ class ServiceSettings(SettingsGroup):
     dagster_url: Annotated[
         str,
         Field(
-            description="Address of Dagster's UI for links. If empty, links contain the address that `make up` "
-            "uses. In production, they are then omitted."
+            description="Address of Dagster's UI for links. If empty, links use its address under `make up` in "
+            "development, and are omitted in production."
         ),
     ] = ""
     mlflow_url: Annotated[
         str,
         Field(
-            description="Address of MLflow for links. If empty, links contain the address that `make up` "
-            "uses. In production, they are then omitted."
+            description="Address of MLflow for links. If empty, links use its address under `make up` in "
+            "development, and are omitted in production."
         ),
     ] = ""
     service_url: Annotated[
         str,
         Field(
-            description="Address of the service for links. If empty, links contain the address that `make up` "
-            "uses. In production, they are then omitted."
+            description="Address of the service for links. If empty, links use its address under `make up` in "
+            "development, and are omitted in production."
         ),
     ] = ""
     serve_workers: Annotated[

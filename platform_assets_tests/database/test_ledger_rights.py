@@ -186,7 +186,7 @@ def test_settings_that_differ_from_the_recorded_rules_are_refused_until_a_migrat
 
 
 @pytest.mark.requirement("PRO-9")
-def test_if_migrate_cannot_create_the_ledger_role_the_error_contains_the_sql_to_create_it(
+def test_the_error_contains_the_sql_to_create_the_ledger_role_if_migrate_may_not_create_it(
     external: Database, database_url: str
 ) -> None:
     name = f"{external.name('platform')}_poor"

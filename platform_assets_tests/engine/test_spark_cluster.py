@@ -146,7 +146,7 @@ def test_local_times_equal_those_of_the_standard_library(engine: Engine, tables:
 
 @pytest.mark.parametrize("scheme", ["sc", "spark"])
 def test_an_unreachable_cluster_fails_at_once_with_its_address_in_the_error(scheme: str) -> None:
-    pytest.importorskip("pyspark", reason="needs the optional feature spark (no apt package): make test EXTRAS=spark")
+    pytest.importorskip("pyspark", reason="needs the extra spark: make test EXTRAS=spark")
     address = f"{scheme}://127.0.0.1:{reserve_port()}"
     with pytest.raises(
         TableError, match=f"^Spark at {address} cannot be used: the address cannot be reached .*PLATFORM_SPARK_REMOTE"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.importorskip("dagster_celery", reason="needs the optional feature celery (no apt package): EXTRAS=celery")
+pytest.importorskip("dagster_celery", reason="needs the extra celery: make test EXTRAS=celery")
 ROWS = 2_000
 LOANS, FEATURES = dg.AssetKey(["credit_risk", "loans"]), dg.AssetKey(["credit_risk", "loan_features"])
 TABLE = "credit_risk/loans"

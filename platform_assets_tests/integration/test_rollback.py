@@ -81,7 +81,7 @@ def run(*command: str, variables: Mapping[str, str]) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(
-    not is_in_history(COMMIT), reason=f"the commit {COMMIT} in rollback_to.txt is not in the git history"
+    not is_in_history(COMMIT), reason=f"needs the commit {COMMIT} in the git history: git fetch --unshallow"
 )
 @pytest.mark.requirement("OPS-5", "PLT-14")
 def test_the_previous_release_migrates_serves_and_decides_on_the_newer_database(

@@ -111,7 +111,8 @@ def _sifted(
 
 def _fault(file: OddFile, good: Sequence[dict[str, Any]], bad: Mapping[int, str]) -> str | None:
     by_id = {row["id"]: row for row in good}
-    # If an id occurs more than once, more outcomes are correct: a damaged copy of a row contradicts the good copy.
+    # Accept more outcomes for an id that occurs more than once: if one copy of its row is damaged and still readable,
+    # all copies are quarantined, because rows with the same key and different values are all bad.
     ids = Counter(row["id"] for row in file.rows)
     invented = sorted(set(by_id) - {row["id"] for row in file.rows})
     if invented or len(by_id) < len(good):

@@ -78,7 +78,7 @@ def test_a_batch_can_add_columns_but_not_drop_or_retype_columns(lake: Lake) -> N
 
 def test_concurrent_writers_add_each_batch_exactly_once(lake: Lake, tmp_path: Path) -> None:
     if not lake.is_shared:
-        pytest.skip("needs a store that several writers can open (no apt package): this one is in memory")
+        pytest.skip("needs a lake that several writers can open; this one is in memory")
 
     def work(writer: int) -> None:
         engine = Engine(tmp_path / f"writer {writer}", "100MB", 1)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 pytestmark = pytest.mark.requirement("ESI-3")
-pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
+pyodbc = pytest.importorskip("pyodbc", reason="needs pyodbc: pip install pyodbc")
 TABLE = (
     "CREATE TABLE demand (name varchar(200), id bigint, datetime timestamp, demand_forecast double precision, "
     "update_timestamp timestamp, PRIMARY KEY (id, datetime))"

@@ -124,14 +124,14 @@ def test_the_password_is_masked_as_a_secret(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_the_driver_is_chosen_from_the_url(url: str, drivername: str, query: dict[str, str]) -> None:
     for module in ("pymysql", "pyodbc", "mssql_python"):
-        pytest.importorskip(module, reason=f"needs {module} (no apt package): pip install {module}")
+        pytest.importorskip(module, reason=f"needs {module}: pip install {module}")
     chosen = with_driver(parse_target(url)).url
     assert (chosen.drivername, dict(chosen.query)) == (drivername, query)
 
 
 def test_sql_server_uses_the_odbc_driver_in_the_python_package() -> None:
-    pytest.importorskip("pyodbc", reason="needs pyodbc (no apt package): pip install pyodbc")
-    pytest.importorskip("mssql_python_odbc", reason="needs mssql-python (no apt package): pip install mssql-python")
+    pytest.importorskip("pyodbc", reason="needs pyodbc: pip install pyodbc")
+    pytest.importorskip("mssql_python_odbc", reason="needs mssql-python: pip install mssql-python")
     driver = str(with_driver(parse_target("mssql://me:pw@h/x")).url.query["driver"])
     # Microsoft's driver, if installed on the system, is preferred to the driver in the Python package.
     assert "libmsodbcsql" in driver or driver.startswith("ODBC Driver")

@@ -102,7 +102,7 @@ def test_a_run_is_refused_after_a_newer_run_loaded_the_previous_file_again(shop:
 
 
 @pytest.mark.requirement("PLT-7")
-def test_if_two_files_are_loaded_concurrently_the_first_published_file_is_kept(shop: Shop) -> None:
+def test_the_first_published_file_is_kept_if_two_files_are_loaded_concurrently(shop: Shop) -> None:
     shop.run(sales)
 
     @table_asset(SALES, owners=OWNERS)

@@ -230,7 +230,7 @@ def test_equal_rows_are_kept_within_a_file_and_across_files(yard: Yard, instance
 
 
 @pytest.mark.requirement("SEN-1")
-def test_content_removed_before_its_run_is_landed_when_it_is_written_again(
+def test_removed_content_that_never_landed_lands_when_it_is_written_again(
     yard: Yard, instance: dg.DagsterInstance
 ) -> None:
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -248,7 +248,7 @@ def test_content_removed_before_its_run_is_landed_when_it_is_written_again(
     assert yard.states()["a.txt again.txt"] == "landed"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user other than root (no apt package): root can read every file")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file: run the tests as another user")
 def test_an_unreadable_file_does_not_block_other_files(yard: Yard, instance: dg.DagsterInstance) -> None:
     yard.drop("a.txt", parcel(1))
     yard.drop("secret.txt", parcel(2))

@@ -155,7 +155,7 @@ def test_a_file_that_was_only_repacked_launches_no_job(watched: Watched) -> None
     assert watched.tick() == loaded(watched)
 
 
-def test_if_the_cursor_is_lost_no_file_is_missed_and_no_run_is_launched_twice(watched: Watched) -> None:
+def test_no_file_is_missed_and_no_run_is_launched_twice_if_the_cursor_is_lost(watched: Watched) -> None:
     for content in ("one", "two"):
         watched.write(content)
         requested = watched.tick()

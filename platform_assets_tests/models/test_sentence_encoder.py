@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from platform_assets.models.artefact_store import ArtefactStore
     from platform_assets.models.fitted_model import FittedModel
 
-NEEDED = pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder")
+NEEDED = pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra encoder: make test EXTRAS=encoder")
 pytestmark = [NEEDED, pytest.mark.requirement("REL-2")]
 WORDS = ("fire", "flood", "love", "party")
 

@@ -104,7 +104,7 @@ def test_a_label_with_a_time_in_whole_seconds_is_joined_with_a_prediction_of_tha
 
 
 @pytest.mark.requirement("MON-5")
-def test_if_a_request_and_its_subject_both_have_labels_the_label_observed_last_is_used(database: Database) -> None:
+def test_the_label_observed_last_is_used_if_a_request_and_its_subject_both_have_labels(database: Database) -> None:
     predicted(database, "r-1", ["7"], scores=[0.1])
     store(database, of_subject("7", 0, LATER), Label(1, LATER + HOUR, request_id="r-1"))
     assert found(database) == [(0.1, 1)]

@@ -276,7 +276,9 @@ def test_a_folder_or_lake_that_cannot_be_used_for_a_backup_is_refused(
 
 
 @pytest.mark.requirement("PLT-10")
-def test_a_backup_names_the_user_who_may_not_write_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_the_user_who_may_not_write_to_the_backup_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deny(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 

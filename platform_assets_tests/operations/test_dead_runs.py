@@ -36,7 +36,7 @@ def instance(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def running(warm: WarmParent, note: Path, *arguments: str) -> Iterator[tuple[Process, str]]:
     """Start a process that waits in the middle of a run. Yield the process and the run's id."""
     with warm.start(slow_run.main, note, *arguments) as process:
-        wait_until(note.exists, "the run was in its middle")
+        wait_until(note.exists, "the run was in progress")
         yield process, note.read_text().split()[0]
 
 

@@ -359,7 +359,7 @@ def test_doctor_reports_whether_the_sql_target_can_be_used(
 def test_doctor_reports_whether_the_executor_can_be_used(
     tmp_path: Path, database_url: str, redis_server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
+    pytest.importorskip("dagster_celery", reason="needs the extra celery: make test EXTRAS=celery")
     monkeypatch.setenv("PLATFORM_HOME", str(tmp_path))
     monkeypatch.setenv("PLATFORM_DATABASE_URL", database_url)
     monkeypatch.setenv("PLATFORM_EXECUTOR", "celery")

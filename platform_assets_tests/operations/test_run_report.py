@@ -142,7 +142,7 @@ def test_failures_make_a_run_incomplete_but_warnings_do_not(assets: list[Any], c
 
 
 @pytest.mark.requirement("PLT-5")
-def test_if_an_asset_fails_only_its_downstream_assets_are_skipped_with_the_reason() -> None:
+def test_only_assets_downstream_of_a_failed_asset_are_skipped_and_the_reason_is_reported() -> None:
     report = report_of(first, failing, third, alone)
     assert states(report) == {"first": "done", "second": "failed", "third": "skipped", "alone": "done"}
     assert outcome(report, "third").reason == "needs second"

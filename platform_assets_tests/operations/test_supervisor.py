@@ -94,7 +94,9 @@ def test_a_signal_stops_every_server_and_its_children(number: signal.Signals, tm
     everyone_is_gone(tmp_path)
 
 
-def test_if_one_server_dies_all_servers_stop_and_its_last_log_lines_are_shown(tmp_path: Path, ports: list[int]) -> None:
+def test_all_servers_stop_and_the_log_of_the_dead_server_is_shown_if_one_server_dies(
+    tmp_path: Path, ports: list[int]
+) -> None:
     process = supervised(tmp_path, ports)
     said_when_all_answer(process)
     assert len(processes_naming(tmp_path)) == 5  # supervisor, two web servers, parent and its child
@@ -174,7 +176,7 @@ def test_the_id_of_an_earlier_process_is_removed_before_a_server_starts(tmp_path
     assert (tmp_path / "web.pid").read_text() == ""
 
 
-def test_if_a_port_is_in_use_the_error_names_it_and_no_server_starts(tmp_path: Path, ports: list[int]) -> None:
+def test_the_error_names_the_port_and_no_server_starts_if_a_port_is_in_use(tmp_path: Path, ports: list[int]) -> None:
     with closing(socket.create_server(("127.0.0.1", ports[1]))):
         process = supervised(tmp_path, ports)
         said, errors = process.communicate(timeout=30)

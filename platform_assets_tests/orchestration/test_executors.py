@@ -41,7 +41,9 @@ def _on_celery(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_the_setting_selects_the_executor(executor: Any, needed: dict[str, Any], tmp_path: Path) -> None:
     if executor in executors._PACKAGES:
-        pytest.importorskip(executors._PACKAGES[executor], reason=f"needs the optional feature {executor}")
+        pytest.importorskip(
+            executors._PACKAGES[executor], reason=f"needs the extra {executor}: make test EXTRAS={executor}"
+        )
     assert step_executor(Settings(home=tmp_path, executor=executor, **needed)).name == executor
 
 
@@ -77,7 +79,7 @@ def test_op_jobs_run_in_one_process_even_if_the_executor_is_multiprocess(
 
 @pytest.mark.usefixtures("instance", "_on_celery")
 def test_the_error_for_an_unreachable_broker_names_the_setting_but_not_the_password() -> None:
-    pytest.importorskip("dagster_celery", reason="needs the optional feature celery: EXTRAS=celery")
+    pytest.importorskip("dagster_celery", reason="needs the extra celery: make test EXTRAS=celery")
     from platform_assets.orchestration.celery_app import celery_app, demand_broker
     from platform_assets.settings import load_settings
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.importorskip("dagster_k8s", reason="needs the optional feature k8s (no apt package): make test EXTRAS=k8s")
+pytest.importorskip("dagster_k8s", reason="needs the extra k8s: make test EXTRAS=k8s")
 LOANS = dg.AssetKey(["credit_risk", "loans"])
 PASSWORD = "hunter2hunter2"
 CONFIG: dict[str, Any] = {

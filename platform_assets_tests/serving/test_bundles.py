@@ -186,7 +186,7 @@ def test_the_error_for_a_missing_bundle_names_folder_and_file(tmp_path: Path) ->
 
 
 @pytest.mark.requirement("REL-2", "REL-3")
-@pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder")
+@pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra encoder: make test EXTRAS=encoder")
 def test_a_bundle_contains_the_sentence_encoder_of_its_model(
     works: Works, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,7 +81,7 @@ LOAD = ModelSpec(
     criteria=(
         Criterion("skill_over_week_before_mw", at_least=0.1, why="With less skill, last week's load would do."),
         Criterion("mape", at_most=0.04, why="The grid can balance this error."),
-        Criterion("interval_coverage", at_least=0.8, why="Reserves are bought by the intervals."),
+        Criterion("interval_coverage", at_least=0.8, why="The intervals determine how much reserve is bought."),
     ),
     not_worse=NotWorse("mae", by=20, why="A new version must be about as accurate as the champion."),
     card=Card(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.requirement("REL-2"),
-    pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder"),
+    pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra encoder: make test EXTRAS=encoder"),
 ]
 WORDS = [word for words in TELLING.values() for word in words]
 ENCODER = DeclaredEncoder(SentenceRelevanceSettings, "sentences_encoder_uri", "vectors__encoder")

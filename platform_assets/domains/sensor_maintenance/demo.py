@@ -38,7 +38,7 @@ DRIFT = 3.0
 SILENT, SILENT_DAYS = 2, 5
 """Number of the device that has stopped sending readings, and by how many days its file is older than the others."""
 NEWEST_DAY = datetime(2026, 1, 11, 6, tzinfo=UTC)
-"""Start of the day that the newest files contain. Each device's readings begin as many minutes later as its number."""
+"""Start of the day that the newest files contain. The readings of device n begin n minutes later."""
 ROWS = 1_500
 """Number of rows, the same as in the real history.
 

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 DECIMALS = 9
 """Number of decimals to which a reading is rounded before its identity is computed."""
 MOST_AHEAD_HOURS = 24
-"""A reading that is later than its prediction by more than this time has no influence on other devices.
+"""Maximum number of hours by which a reading may be later than its prediction to count as the newest of all devices.
 
-Smaller differences are common, for example if a device writes local time without an offset.
+`silent_devices` applies this limit. Smaller differences are common, for example if a device writes local time without
+an offset.
 """
 
 
@@ -70,11 +71,13 @@ def newest_per_device(predictions: ir.Table) -> ir.Table:
 def silent_devices(devices: ir.Table, hours: float) -> ir.Table:
     """Return the devices that stopped sending readings while others continued, the longest silence first.
 
-    The newest reading of a device is compared with the newest reading of all devices, not with the clock. If all files
-    are late, no device is therefore silent. If the time of a reading is later than its prediction, because the device's
-    clock is wrong, the time of the prediction is used. Other devices are not compared with a reading that is later by
-    more than `MOST_AHEAD_HOURS` (unless all are), so that one wrong clock does not make all devices silent when
-    predictions are made days after the readings.
+    The newest reading of a device is compared with the newest reading of all devices, not with the current time.
+    Therefore no device is silent if all files are late. If the time of a reading is later than its prediction, because
+    the device's clock is wrong, the time of the prediction is used.
+
+    A reading that is later than its prediction by more than `MOST_AHEAD_HOURS` does not count as the newest reading of
+    all devices, unless the newest reading of every device is that late. Otherwise, a single wrong clock could make all
+    other devices silent, because predictions can be made days after the readings.
 
     A device is not examined if the time of its newest reading is unknown, or if the device itself is unknown, so that
     its readings have the name of their file.

@@ -183,7 +183,7 @@ def share_noise(rows: int) -> float:
 def count_noise(count: float) -> float:
     """Return the standard deviation of the logarithm of a count.
 
-    A count below 10 gets the standard deviation of 10. A small count has a large relative noise, which would hide a
+    For a count below 10, return the value for 10. The value for a smaller count would be so large that it would hide a
     drop to almost zero.
     """
     return max(1 / math.sqrt(max(count, _FEW) + 1), SMALLEST_RATIO)

@@ -233,9 +233,10 @@ class _Comparison:
         places = frame.groupby(frame[_incoming(self.reference.spec).batch].astype(str)).indices
         for batch, called, time in zip(taken["batch"], taken["name"], taken["arrived_at"], strict=True):
             arrived_at, rows = time.to_pydatetime(), places[batch]
-            # The budget of a batch is the time since the latest arrival that was measured before, at most
-            # `LONGEST_PAUSE`. The first batch gets `LONGEST_PAUSE`. A batch that became visible late may have arrived
-            # before that latest arrival. It gets no budget, because other batches already got this time.
+            # The budget of a batch is a time: the pause between the latest arrival of the earlier batches and the
+            # arrival of this batch, at most `LONGEST_PAUSE`. The first batch gets `LONGEST_PAUSE`. A batch that became
+            # visible late may have arrived before a batch that is already measured. It gets no budget, because other
+            # batches already got the budget of that time.
             pause = timedelta(days=LONGEST_PAUSE) if previous is None else max(arrived_at - previous, timedelta())
             previous = arrived_at if previous is None else max(arrived_at, previous)
             days = pause / timedelta(days=1)

@@ -106,8 +106,9 @@ def cancel_unsent(connection: Connection, incident: int) -> None:
 def hold(connection: Connection, incident: int, until: datetime, earlier: datetime | None = None) -> None:
     """Delay the unsent messages of an incident until the time `until`.
 
-    `earlier` is the end of the previous silence. A message that is due exactly then was delayed by that silence. It
-    becomes due at `until`, even if this is sooner. Any other message that is due later than `until` keeps its time.
+    `earlier` is the end of the previous silence. A message that is due exactly at `earlier` was delayed by that
+    silence. It is now due at `until`, even if `until` is before `earlier`. Any other message that is due after `until`
+    keeps its time.
     """
     connection.execute(
         "update platform.incident_messages set due_at = greatest(nullif(due_at, %s::timestamptz), %s)"

@@ -85,7 +85,7 @@ def report(findings: Findings, incidents: Incidents) -> None:
     """
     for one in findings.problems:
         incidents.open_incident(one.cause, one.title, one.severity, one.owners, one.link, one.occurrence)
-    # Only recover causes that have an unrecovered incident. Most causes have none and need no query.
+    # Call `recover` only for causes with an unrecovered incident. Most causes have none, and each call is a query.
     for ended in findings.sound & incidents.unrecovered():
         incidents.recover(ended, quiet_for=findings.quiet_for)
 

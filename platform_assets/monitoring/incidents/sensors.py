@@ -111,7 +111,7 @@ def position(cursor: str | None) -> int | None:
 
 
 def problem_of_run(run: FailedRun) -> Problem:
-    """Describe a failed run as a problem. Runs of the same assets (or job) and partition have the same cause."""
+    """Describe a failed run as a problem. Runs of the same assets (or job) and partition share an incident."""
     work = ", ".join(run.assets) or run.job
     if run.partition:
         work = f"{work} [{run.partition}]"
@@ -160,7 +160,7 @@ def late_data(assets: list[history.Freshness]) -> Findings:
 
 
 def _repaired_runs(instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, incidents: Incidents) -> Findings:
-    """Find incidents of failed runs if the run was deleted, or if a later run has done its work."""
+    """Find failed runs whose incident can be closed: the run was deleted, or later runs have done its work."""
     found = Findings()
     for incident in incidents.list():
         if incident.kind == kinds.RUN_FAILED:

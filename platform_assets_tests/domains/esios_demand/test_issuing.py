@@ -40,7 +40,7 @@ def issued(tmp_path: Path, database_url: str) -> Iterator[IssuedForecasts]:
 
 
 def series_until(today: date) -> dict[datetime, float]:
-    """Return the values published by the morning of `today`, from three weeks before that day to a week after it."""
+    """Return a value for each hour from three weeks before `today` to a week after it."""
     return period(today - 21 * DAY, today + 7 * DAY)
 
 

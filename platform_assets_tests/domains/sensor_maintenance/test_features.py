@@ -110,7 +110,8 @@ silent = Query(
         ({"p": (0, 1), "q": (900, 10)}, []),
         ({"p": (0, 500), "q": (9000, 500), "r": (40, 500)}, []),
         ({"p": (0, 500), "q": (9000, 500), "r": (100, 500)}, [("p", 100)]),
-        # A clock that is ahead by at most a day still shows that others are silent. So do clocks that are all ahead.
+        # A reading that is at most a day later than its prediction can be the newest of all devices. A later one can be
+        # the newest only if the newest reading of every device is that late.
         ({"p": (0, 1), "q": (84, 60)}, [("p", 60)]),
         ({"p": (0, 1), "q": (84.01, 60)}, []),
         ({"p": (9000, 1), "q": (9100, 100)}, [("p", 99)]),

@@ -107,7 +107,7 @@ def test_a_bad_pattern_is_refused_when_settings_are_read(monkeypatch: pytest.Mon
     ("hours", "reason"),
     [("0", "greater than 0"), ("nan", "less than 720"), ("720", "less than 720"), ("inf", "less than 720")],
 )
-def test_an_impossible_limit_of_silence_is_refused(monkeypatch: pytest.MonkeyPatch, hours: str, reason: str) -> None:
+def test_silent_hours_out_of_range_are_refused(monkeypatch: pytest.MonkeyPatch, hours: str, reason: str) -> None:
     monkeypatch.setenv("PLATFORM_SENSOR_SILENT_HOURS", hours)
     with pytest.raises(SettingsError, match=f"PLATFORM_SENSOR_SILENT_HOURS: .*{reason}"):
         read_settings(SensorMaintenanceSettings)

@@ -276,7 +276,7 @@ def test_the_gate_passes_on_the_real_archive_within_a_minute(real_data: Path, en
 @pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra `encoder`: set EXTRAS=encoder")
+@pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra encoder: make test EXTRAS=encoder")
 @pytest.mark.requirement("REL-2")
 def test_the_real_encoder_improves_f1_in_cross_validation(real_data: Path, engine: Engine, tmp_path: Path) -> None:
     settings = SentenceRelevanceSettings(sentences_encoder_uri=str(real_data / "encoder"))

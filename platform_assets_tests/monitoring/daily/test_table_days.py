@@ -147,7 +147,7 @@ def test_changed_columns_are_reported_only_on_the_first_day(lake: Lake) -> None:
 
 
 @pytest.mark.requirement("MON-2")
-def test_if_a_table_has_no_new_version_only_its_age_is_measured(lake: Lake) -> None:
+def test_only_the_age_of_a_table_without_a_new_version_is_measured(lake: Lake) -> None:
     lake.history = None
     lake.publish(readings())
     version = lake.tables.current(TABLE.name)

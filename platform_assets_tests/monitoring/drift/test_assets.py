@@ -104,7 +104,7 @@ def test_a_check_without_new_rows_keeps_the_result_of_the_last_measurement(
     assert checked(station, instance).passed
 
 
-def test_if_new_rows_cannot_be_measured_the_check_fails_with_the_reason(
+def test_the_check_fails_with_the_reason_if_new_rows_cannot_be_measured(
     station: Station, instance: dg.DagsterInstance
 ) -> None:
     station.arrive(batch("a.csv").drop(columns="noise"))
@@ -171,7 +171,9 @@ def test_each_alarm_launches_one_run_except_during_a_cool_down(station: Station,
     assert later.tags[ALARM_TAG] == "digest of hotter.csv"
 
 
-def test_runs_that_the_sensor_did_not_launch_start_no_cool_down(station: Station, instance: dg.DagsterInstance) -> None:
+def test_a_run_not_launched_by_the_sensor_does_not_start_a_cool_down(
+    station: Station, instance: dg.DagsterInstance
+) -> None:
     watcher = Watcher(station, instance, timedelta(hours=1))
     watcher.definitions.resolve_job_def(f"evaluate_{SPEC.name}").execute_in_process(instance=instance)
     station.arrive(batch("hot.csv", shift=2.0))

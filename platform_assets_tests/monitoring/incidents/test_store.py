@@ -65,7 +65,7 @@ def test_a_problem_that_returns_within_the_window_reopens_its_incident(
 
 
 @pytest.mark.requirement("MON-3")
-def test_if_a_person_closes_the_incident_of_a_lasting_state_it_stays_closed_until_the_state_has_ended(at: Desk) -> None:
+def test_an_incident_closed_by_a_person_stays_closed_until_the_reported_state_has_ended(at: Desk) -> None:
     at.incidents.open_incident(STATE, "full")
     closed = at.incidents.close(at.only().id, "anna")
     assert (closed.closed_by, closed.closed_at is None) == ("anna", False)
