@@ -24,8 +24,9 @@ class ServiceSettings(SettingsGroup):
     dagster_url: Annotated[
         str,
         Field(
-            description="Address of Dagster's UI for links. If empty, links contain the address that `make up` "
-            "uses. In production, they are then omitted."
+            description="Address of Dagster's UI, for links. If people open the UI by a name with a dot, this setting "
+            "is required, because the UI [refuses other names](security.md#dagsters-ui-and-other-web-sites). If empty, "
+            "links contain the address that `make up` uses. In production, they are then omitted."
         ),
     ] = ""
     mlflow_url: Annotated[
