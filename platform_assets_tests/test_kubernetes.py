@@ -35,7 +35,7 @@ SETTINGS = dict(
     re.findall(r"^(?:# )?(PLATFORM_\w+)=(.*)$", (ROOT / "docker/environments/production.env").read_text(), re.MULTILINE)
 )
 """Settings in production.env, including the examples that are commented out."""
-ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_DAGSTER_URL", "PLATFORM_MLFLOW_URL"}
+ONLY_KUBERNETES = {"PLATFORM_LAKE_URI", "PLATFORM_MLFLOW_URL"}
 """Settings that only pods have. For example, pods share no volume, so their lake is in an object store."""
 PORTS = {"PLATFORM_DAGSTER_PORT", "PLATFORM_MLFLOW_PORT"}
 """Settings that only containers have: the ports of Dagster and MLflow on the machine, which a user can change.

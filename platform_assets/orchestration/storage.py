@@ -171,6 +171,16 @@ class _FollowsServer:
 class PlatformRuns(_FollowsServer, PostgresRunStorage):
     """The runs."""
 
+    def optimize_for_webserver(self, *arguments: Any, **options: Any) -> None:
+        """Replace the engine, and guard Dagster's UI; Dagster's web server calls this before it creates the UI.
+
+        The UI is thus guarded by whichever command starts it: `up`, `dagster dev`, `dg dev` or a container.
+        """
+        from platform_assets.orchestration.dagster_ui import guard_webserver
+
+        super().optimize_for_webserver(*arguments, **options)
+        guard_webserver()
+
 
 class PlatformEventLog(_FollowsServer, PostgresEventLogStorage):
     """The event log, with secrets masked. It also holds the lock of each run that this process executes."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from starlette.responses import HTMLResponse
 
 from platform_assets.database.embedded.server import APP, OWNER, ServerFolder
 from platform_assets.database.opening import open_database
@@ -29,6 +30,7 @@ from platform_assets_tests.command_line import OTHER_ROWS, listening_to_interrup
 from platform_assets_tests.conftest import started_browser
 from platform_assets_tests.ports import reserve_port
 from platform_assets_tests.postgres import copy_home, wait_until, wait_until_stopped
+from platform_assets_tests.service import served as served_page
 from platform_assets_tests.warm import command, script
 
 if TYPE_CHECKING:
@@ -58,6 +60,21 @@ RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { pa
 ERRORS = """{ runsOrError { ... on Runs { results {
     eventConnection { events { ... on ExecutionStepFailureEvent { error { message } } } }
 } } } }"""
+
+LIMITS = "{ instance { concurrencyLimits { concurrencyKey } } }"
+ATTACK = """async address => {
+    const mutation = name => `mutation { setConcurrencyLimit(concurrencyKey: "${name}", limit: 1) }`
+    const graphql = name => `${address}/graphql?query=${encodeURIComponent(mutation(name))}`
+    const ended = (target, ...events) =>
+        new Promise(resolve => events.forEach(name => target.addEventListener(name, () => resolve(name))))
+    const image = new Image()
+    image.src = graphql("image")
+    await ended(image, "load", "error")
+    await fetch(graphql("fetch"), {method: "POST", mode: "no-cors", body: "text"}).catch(() => null)
+    const socket = new WebSocket(`${address.replace("http", "ws")}/graphql`, "graphql-ws")
+    return ended(socket, "open", "error")
+}"""
+"""Script of a page that sends mutations to Dagster, and opens a websocket. It returns the websocket's event."""
 
 
 @dataclass(frozen=True)
@@ -312,6 +329,21 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
     page.goto(f"{dagster_dev}/assets/credit_risk/credit_risk_model?view=checks&checkDetail=roc_auc_is_at_least_0_65")
     sees(page, "non-blocking", re.compile(r"ROC AUC is 0\.\d+ \(.*\); required: at least 0\.65"))
     page.screenshot(path=tmp_path / "gate.png")
+
+
+@pytest.mark.requirement("PRO-3")
+def test_a_page_of_another_site_can_link_to_the_ui_but_not_send_requests_to_it(page: Page, dagster_dev: str) -> None:
+    # Do not use `page.route`, because Chromium blocks requests to this machine from pages that no local server sent.
+    with served_page(HTMLResponse(f"<a href={dagster_dev}/assets/credit_risk/loans>see</a>")) as other_site:
+        # For a browser, the name localhost is another site than the address 127.0.0.1.
+        page.goto(other_site.replace("127.0.0.1", "localhost"))
+        assert page.evaluate(ATTACK, dagster_dev) == "error"
+        assert asked(dagster_dev, LIMITS) == {"instance": {"concurrencyLimits": []}}
+        page.get_by_text("see").click()
+        sees(page, "One row per loan, as delivered")
+    # The same script works in a page of the UI, except by GET.
+    assert page.evaluate(ATTACK, dagster_dev) == "open"
+    assert asked(dagster_dev, LIMITS) == {"instance": {"concurrencyLimits": [{"concurrencyKey": "fetch"}]}}
 
 
 def opened(page: Page, key: str) -> None:

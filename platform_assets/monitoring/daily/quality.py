@@ -40,7 +40,7 @@ class Disagreements:
 
 
 def evidence(counts: Sequence[Disagreements], tolerated: float) -> float:
-    """Return the evidence that the share of disagreements is above the tolerated share. Its unit is days.
+    """Return the evidence, in days, that the share of disagreements is above the tolerated share.
 
     Parameters
     ----------
