@@ -33,8 +33,9 @@ YEARS = ("2017-01-01", "2018-12-31")
 HOURS = 2 * 365 * 24
 REQUESTS = 2 * (1 + 12)
 """Number of requests for two years: two runs, each with a search for the series and twelve months."""
-KILLED_AFTER = (1, 13, 14, 26, 5, 12, 14, 13, 2, 14)
+KILLED_AFTER = (1, 13, 14)
 """Numbers of requests after which the backfill is killed. The first run ends after 13 requests, the second after 26."""
+KILLED_OFTEN = (1, 13, 14, 26, 5, 12, 14, 13, 2, 14)
 
 
 @pytest.fixture
@@ -88,8 +89,9 @@ def test_one_command_loads_two_years_with_one_request_per_month(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")
-def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_uninterrupted_one(
-    warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer
+@pytest.mark.parametrize("kills", [KILLED_AFTER, pytest.param(KILLED_OFTEN, marks=pytest.mark.nightly)], ids=len)
+def test_a_backfill_that_is_killed_several_times_loads_the_same_rows_as_an_uninterrupted_one(
+    warm: WarmParent, tmp_path: Path, database_url: str, server: DemoServer, kills: tuple[int, ...]
 ) -> None:
     esios = EsiosSettings(esios_base_url=server.url, esios_token=TOKEN)
     with closing(Services(Settings(home=tmp_path / "undisturbed"), (esios,))) as services:
@@ -104,7 +106,7 @@ def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_uninterrupted_one
     def has_come(requests: int) -> bool:
         return len(server.requests) >= requests or "2018-12: ok" in output.read_text()
 
-    for requests in KILLED_AFTER:
+    for requests in kills:
         server.requests.clear()
         with output.open("w") as file:
             killed = warm.start(command, "esios", "backfill", *YEARS, stdout=file, stderr=file, variables=given)
@@ -112,7 +114,8 @@ def test_a_backfill_killed_ten_times_loads_the_same_rows_as_an_uninterrupted_one
             wait_until(partial(has_come, requests), f"it sent {requests} requests, or ended")
             killed.kill_group()
             ends.append(killed.wait())
-    assert ends.count(-signal.SIGKILL) >= 8
+    # The backfill may end before it is killed, because it is killed in its last steps too.
+    assert ends.count(-signal.SIGKILL) >= len(kills) - 2
     assert platform_assets("esios", "backfill", *YEARS, **given).code == 0
     assert (newest(home).digest, newest(home).parts) == (expected.digest, expected.parts)
 
