@@ -21,19 +21,11 @@ _SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n)*)", re.MULTILINE)
 SECTIONS = dict(_SECTION.findall(PAGE.read_text()))
 # The last section of the page lists links to other pages.
 DECISIONS = dict(_SECTION.findall((PAGE.parent / "decisions.md").read_text())[:-1])
-REWORDED = {
-    "KPIs of an hourly price model and what of its watching is automated": (
-        "KPIs of an hourly price model and which of them are measured automatically"
-    )
-}
-"""Topics that the page words more plainly than the requirement."""
 
 
 def required_topics() -> list[str]:
     text = known_requirements()["OPS-6"]
-    topics = [topic.strip() for topic in text.partition("that proves it:")[2].rstrip(".").split(";")]
-    assert set(REWORDED) <= set(topics)
-    return [REWORDED.get(topic, topic) for topic in topics]
+    return [topic.strip() for topic in text.partition("that proves it:")[2].rstrip(".").split(";")]
 
 
 def figures_without_a_source(section: str) -> list[str]:

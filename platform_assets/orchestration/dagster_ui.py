@@ -32,8 +32,8 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
     async def graphql_http_endpoint(self, request: Request) -> Response:
         """Answer a GraphQL request. GET shows only the page GraphiQL, which takes no parameters.
 
-        The guard cannot recognise each GET of another site: for an image, a browser sends no `Origin`, and to http://
-        it sends no `Sec-Fetch-Site`. An image or link in a run's Markdown even comes from the UI itself.
+        The guard cannot detect all GET requests that other sites cause: browsers send no `Origin` for images, and no
+        `Sec-Fetch-Site` over plain HTTP. An image or link in a run's Markdown even comes from the UI itself.
         """
         if request.method != "POST" and request.url.query:
             told = "GraphQL requests must use POST.\n"
@@ -45,6 +45,7 @@ class GuardedWebserver(DagsterWebserver[Any, Any]):
 def guard_webserver() -> None:
     """Make Dagster's webserver in this process use `GuardedWebserver`.
 
-    Dagster has no setting for middleware. Its command creates the class by this name in its module `app`.
+    Dagster has no setting for middleware. Its command creates an instance of the class with this name in the module
+    `app`.
     """
     app.DagsterWebserver = GuardedWebserver  # type: ignore[attr-defined]  # imported there, not exported

@@ -24,9 +24,10 @@ class ServiceSettings(SettingsGroup):
     dagster_url: Annotated[
         str,
         Field(
-            description="Address of Dagster's UI, also for links. If people open the UI by a name with a dot, this "
-            "setting is required, because the UI [refuses other names](security.md#dagsters-ui-and-other-web-sites). "
-            "If empty, links use the address under `make up` in development, and are omitted in production."
+            description="Address of Dagster's UI, also for links. Required if people open the UI under a host name "
+            "that contains a dot, because the UI [refuses other host "
+            "names](security.md#dagsters-ui-and-other-web-sites). If empty, links use its address under `make up` in "
+            "development, and are omitted in production.",
         ),
     ] = ""
     mlflow_url: Annotated[

@@ -1,4 +1,4 @@
-"""A guard for a web page without sign-in: it refuses requests that pages of other sites make a browser send.
+"""A guard for a web page without sign-in: it refuses requests that browsers send for pages of other sites.
 
 It is plain ASGI, so that it also covers websockets.
 """
@@ -39,7 +39,9 @@ class Host(NamedTuple):
 
 
 class SiteGuard:
-    """Middleware that refuses foreign names in `Host`, which prevents DNS rebinding, and requests of other sites.
+    """Middleware that refuses cross-site requests, and requests with a foreign host name.
+
+    Refusing foreign names in the header `Host` prevents DNS rebinding.
 
     Links from other sites work, because a browser that follows a link only gets a page. Programs other than browsers
     send neither `Origin` nor `Sec-Fetch-Site`, so they are not restricted.
@@ -106,7 +108,7 @@ class SiteGuard:
         )
 
     def _is_own_name(self, name: str) -> bool:
-        # An attacker has no names without a dot in DNS. IP addresses need no DNS.
+        # Allow names without a dot, which nobody can register in public DNS, and IP addresses, which need no DNS.
         return "." not in name or _is_ip_address(name) or (self._own is not None and name == self._own[1].name)
 
     def _is_own_origin(self, text: str, host: Host) -> bool:

@@ -333,7 +333,8 @@ def test_the_ui_trains_a_model_and_shows_its_metrics(page: Page, dagster_dev: st
 
 @pytest.mark.requirement("PRO-3")
 def test_a_page_of_another_site_can_link_to_the_ui_but_not_send_requests_to_it(page: Page, dagster_dev: str) -> None:
-    # Do not use `page.route`, because Chromium blocks requests to this machine from pages that no local server sent.
+    # Do not use `page.route`, because Chromium blocks requests to this machine from pages that did not come from a
+    # local server.
     with served_page(HTMLResponse(f"<a href={dagster_dev}/assets/credit_risk/loans>see</a>")) as other_site:
         # For a browser, the name localhost is another site than the address 127.0.0.1.
         page.goto(other_site.replace("127.0.0.1", "localhost"))

@@ -31,7 +31,7 @@ def mutation(name: str) -> str:
 
 @pytest.fixture
 def with_ui(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Function that starts the command `dagster-webserver` and passes a client of its application to a function.
+    """Function that runs `dagster-webserver`, and calls a given function with a test client of its application.
 
     uvicorn is replaced, so that the application runs in this process.
     """
@@ -57,7 +57,7 @@ def with_ui(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 @pytest.mark.requirement("PRO-3")
 @pytest.mark.parametrize("prefix", ["", "/ui"])
-def test_only_the_uis_own_requests_and_programs_can_change_something(
+def test_only_requests_of_the_ui_itself_and_of_programs_are_executed(
     with_ui: Callable[..., None], instance: dg.DagsterInstance, prefix: str
 ) -> None:
     path = f"{prefix}/graphql"

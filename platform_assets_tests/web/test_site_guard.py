@@ -71,7 +71,7 @@ def is_allowed(headers: Pairs, **options: Any) -> bool:
     ],
 )
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_only_own_names_are_allowed_as_host(kind: str, host: str, allowed: bool) -> None:
+def test_only_host_names_of_the_application_are_allowed(kind: str, host: str, allowed: bool) -> None:
     assert is_allowed([("host", host)], kind=kind) is allowed
 
 
@@ -139,7 +139,7 @@ def test_an_origin_matches_a_host_with_or_without_the_default_port(host: str, or
 
 
 @pytest.mark.parametrize("name", ["origin", "sec-fetch-site"])
-def test_each_repeated_header_must_be_allowed(name: str) -> None:
+def test_all_values_of_a_repeated_header_must_be_allowed(name: str) -> None:
     own = {"origin": f"http://{HOST}", "sec-fetch-site": "same-origin"}[name]
     assert is_allowed([("host", HOST), (name, own), (name, own)])
     assert not is_allowed([("host", HOST), (name, own), (name, "cross-site")])
