@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from platform_assets_tests.service import People
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 # Minimum contrast ratio of text (WCAG 2.2, criterion 1.4.3).
 CONTRAST = 4.5
 FAINT_TEXTS = """

@@ -128,7 +128,7 @@ def test_a_killed_embedded_server_is_restarted_and_reached_on_the_same_or_anothe
         port = kill_server(embedded_home)
         if is_taken:
             kept.enter_context(socket.create_server(("127.0.0.1", port)))
-        wait_until(lambda: responds(database), "the database responded again", 60)
+        wait_until(lambda: responds(database), "the database responded again")
         assert (database.url("platform").port == port) is not is_taken
 
 
@@ -145,4 +145,4 @@ def test_connecting_to_a_killed_server_fails_without_waiting_for_its_restart(emb
         kill_server(embedded_home)
         with pytest.raises(DatabaseError, match="cannot open the database"):
             database.connect("platform")
-        wait_until(lambda: responds(database), "the database responded again", 60)
+        wait_until(lambda: responds(database), "the database responded again")

@@ -49,7 +49,7 @@ ROWS = 5_000
 GOOD = ROWS - 25 - 3 - 1
 NEGATIVE_LOANS = 4 + 1
 NEGATIVE = "-4321.5"
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 DG = str(Path(sys.executable).with_name("dg"))
 # How often the commands of the fixture `project` materialised each asset.

@@ -29,7 +29,7 @@ FIRST, SECOND = 900, 1_200
 HONESTY = 0.75
 WORDS = 7
 KINDS = (("Relevant", NEWS.split(), EVERYDAY.split()), ("Not Relevant", EVERYDAY.split(), NEWS.split()))
-SECONDS = 30
+SECONDS = 120
 SENTENCES = ["Residents evacuated as the wildfire spreads, officials say http://t.co/x", "lol love this song so much!!"]
 
 
@@ -69,7 +69,7 @@ def answers(address: str, version: int) -> list[dict[str, Any]]:
         answer = asked(address)
         return answer.ok and {one["model_version"] for one in answer.json()["predictions"]} == {str(version)}
 
-    wait_until(is_live, f"version {version} of the sentence relevance model was live", SECONDS)
+    wait_until(is_live, f"version {version} of the sentence relevance model was live")
     predictions: list[dict[str, Any]] = asked(address).json()["predictions"]
     return predictions
 

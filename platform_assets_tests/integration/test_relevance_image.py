@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 KEY = "key-of-the-test"
 KEYS = f"shop:predict:{hashlib.sha256(KEY.encode()).hexdigest()}"
-SECONDS = 30
+SECONDS = 120
 # Import hook that rejects libraries that the image does not contain.
 ONLY_THE_IMAGE_S = """
 import os, sys

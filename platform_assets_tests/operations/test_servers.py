@@ -108,7 +108,7 @@ def test_mlflow_and_dagster_reconnect_to_a_database_that_restarts_on_another_por
             watch()
             return len(said) > 1
 
-        wait_until(is_back, "the database answered again", 60)
+        wait_until(is_back, "the database answered again")
         assert services.database.url("mlflow").port != before
         assert experiments() == count
         assert dagster.run_storage.get_runs_count() == 0
