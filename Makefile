@@ -27,6 +27,9 @@ run: sync ## install, build every table and model once, print a summary
 up: sync ## start all servers with automation on: Dagster 3000, MLflow 5000, service 8000
 	@exec $(VENV)/platform-assets up $(ARGS)
 
+# With one thread each, the numerical libraries of the four test processes do not compete for the processors.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: sync ## install, run the tests, list the skipped ones with the reason
 	@$(VENV)/pytest -n 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 

@@ -138,7 +138,6 @@ def _is_failure(log: dg.EventLogEntry) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.release
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-9", "PLT-10")
 def test_runs_end_if_their_workers_are_killed_and_the_next_run_succeeds(
     redis_server: str, warm: WarmParent, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

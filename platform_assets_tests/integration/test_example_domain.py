@@ -192,7 +192,6 @@ def sections(page: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.release
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-13")
 class TestTheExample:
     def test_the_run_materialises_the_tables_and_the_model(self, found: Found) -> None:

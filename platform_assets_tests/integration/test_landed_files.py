@@ -74,7 +74,6 @@ def pause() -> bool:
 
 @pytest.mark.slow
 @pytest.mark.release
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-1", "SEN-6", "PLT-2")
 def test_dropped_files_get_predictions_automatically(tmp_path: Path, database_url: str) -> None:
     services = open_plant(tmp_path, database_url)

@@ -201,7 +201,6 @@ def recover(at: WatchedPlatform, loans: list[str], address: str, key: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
 @pytest.mark.requirement("MON-1", "MON-2", "MON-3", "ESI-6", "PRO-6")
 def test_each_kind_of_fault_is_detected_and_shown_and_alerted_once_and_closed_after_recovery(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

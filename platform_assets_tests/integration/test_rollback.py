@@ -79,7 +79,6 @@ def run(*command: str, variables: Mapping[str, str]) -> str:
 
 @pytest.mark.release
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(
     not is_in_history(COMMIT), reason=f"needs the commit {COMMIT} in the git history: git fetch --unshallow"
 )

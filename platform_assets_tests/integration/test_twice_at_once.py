@@ -174,7 +174,6 @@ def services(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("PLT-9")
 @pytest.mark.parametrize("sequence", SEQUENCES)
 def test_a_job_that_is_triggered_twice_at_once_does_its_work_once(

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.nightly,
     pytest.mark.slow,
-    # The first test runs all parts. That takes 90 s on two idle cores, and several minutes on a busy machine.
-    pytest.mark.timeout(900),
     pytest.mark.requirement("PLT-14"),
 ]
 

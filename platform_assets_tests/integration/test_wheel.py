@@ -46,7 +46,6 @@ def test_the_wheel_contains_every_file_of_the_package(wheel: Path) -> None:
 
 @pytest.mark.release
 @pytest.mark.slow
-@pytest.mark.timeout(1_200)
 @pytest.mark.requirement("PLT-3")
 def test_the_installed_wheel_materialises_all_assets_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     environment, locked, folder = tmp_path / "venv", tmp_path / "locked.txt", tmp_path / "empty"

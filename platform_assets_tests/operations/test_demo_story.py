@@ -49,7 +49,6 @@ def test_demo_story_refuses_live_sources_and_platforms_that_are_not_new(services
 
 @pytest.mark.nightly
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
 @pytest.mark.requirement("OPS-4")
 def test_a_new_platform_gets_a_champion_a_rejected_version_and_a_better_version(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

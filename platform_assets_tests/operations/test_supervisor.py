@@ -162,7 +162,7 @@ def test_a_leftover_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: 
         assert process.wait(timeout=10) == -signal.SIGKILL
 
 
-def test_a_server_that_still_runs_on_another_machine_is_reported_and_no_local_process_is_signalled(tmp_path: Path) -> None:
+def test_a_server_that_runs_on_another_machine_is_reported_and_no_local_process_is_signalled(tmp_path: Path) -> None:
     with leftover(tmp_path, "web", "other-host") as process, server_on_a_used_port() as server:
         with pytest.raises(PlatformError, match=f"still runs; stop process {process.pid} on other-host first"):
             Supervisor([server], tmp_path / "logs", print).run()

@@ -87,7 +87,6 @@ def test_one_command_loads_two_years_with_one_request_per_month(
 
 @pytest.mark.release
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.requirement("ESI-4", "PLT-7")
 @pytest.mark.parametrize("kills", [KILLED_AFTER, pytest.param(KILLED_OFTEN, marks=pytest.mark.nightly)], ids=len)
 def test_a_backfill_that_is_killed_several_times_loads_the_same_rows_as_an_uninterrupted_one(

@@ -122,7 +122,6 @@ def test_the_gate_fails_on_random_labels_and_gives_the_reason(examples: pd.DataF
 
 @pytest.mark.slow
 @pytest.mark.real_data
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("SEN-3", "SEN-4", "SEN-9")
 def test_on_the_real_history_the_gate_passes_and_the_approximation_trains_faster_than_the_gaussian_process(
     engine: Engine, real_data: Path

@@ -268,7 +268,6 @@ def test_a_check_escapes_and_shortens_the_name_of_a_silent_device(plant: Plant) 
 
 @pytest.mark.slow
 @pytest.mark.nightly
-@pytest.mark.timeout(1_800)
 @pytest.mark.requirement("SEN-1", "SEN-6")
 def test_the_next_run_completes_a_run_that_was_killed_at_any_call(
     warm: WarmParent, database_url: str, tmp_path: Path

@@ -253,7 +253,6 @@ def test_texts_without_known_words_get_a_score(model: FittedModel) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.requirement("REL-1", "REL-2")
 def test_the_gate_passes_on_the_real_archive_within_a_minute(real_data: Path, engine: Engine, tmp_path: Path) -> None:
     examples = examples_of(engine, sentences_of(real_data / ARCHIVE, tmp_path))
@@ -275,7 +274,6 @@ def test_the_gate_passes_on_the_real_archive_within_a_minute(real_data: Path, en
 @pytest.mark.real_data
 @pytest.mark.release
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.skipif(bool(missing_libraries()), reason="needs the extra encoder: make test EXTRAS=encoder")
 @pytest.mark.requirement("REL-2")
 def test_the_real_encoder_improves_f1_in_cross_validation(real_data: Path, engine: Engine, tmp_path: Path) -> None:
