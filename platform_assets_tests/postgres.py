@@ -81,7 +81,7 @@ SETTINGS = (
 )
 
 
-def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 400) -> None:
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 900) -> None:
     """Poll a condition until it is true; fail the test after a time-out.
 
     Parameters
