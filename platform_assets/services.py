@@ -35,7 +35,7 @@ class Services(MonitoringServices):
     of_domains
         Settings of some domains. The settings of all other domains are read from the environment.
     answers
-        Function that returns the `TracedAnswers` of all domains, which tell `trace` where their answers are stored.
+        Function that returns the domains' `TracedAnswers`. They tell `trace` where answers are stored.
     """
 
     def history(self) -> Any:

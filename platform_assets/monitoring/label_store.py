@@ -235,8 +235,8 @@ def _prediction(model: str, label: Label, row: tuple[Any, ...] | None) -> _Targe
 def _ambiguity(label: Label, predictions: int, *, has_subjects: bool, is_repeated: bool) -> str | None:
     """Return the reason why a label of a request is ambiguous; None if the label names at most one prediction.
 
-    If the predictions have subjects, the label must name the subject. The index `place` would be ambiguous: it can
-    differ between the response and the log, because only the response contains unknown subjects.
+    If the predictions have subjects, the label must name the subject. The index `place` is not enough: a prediction can
+    have different indices in the response and in the log, because only the response contains unknown subjects.
     """
     if label.subject is not None or (predictions == 1 and label.place is None):
         return None

@@ -104,7 +104,6 @@ def runs_of_mlflow(settings: Settings) -> set[str]:
 
 
 @pytest.mark.slow
-# The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.requirement("PLT-3", "PLT-7", "PLT-10")
 @pytest.mark.parametrize("kills", [(2, 2), pytest.param((6, 4), marks=pytest.mark.nightly)])
 def test_a_run_after_several_killed_runs_makes_one_model_and_the_same_tables_as_an_undisturbed_run(

@@ -35,7 +35,6 @@ FOUR_GIB_IN_KIB = 4 * 1024**2
 
 
 @pytest.mark.slow
-# The test takes a minute on two idle cores, and several minutes on a busy machine.
 @pytest.mark.requirement("PLT-3", "CRE-1", "CRE-2", "CRE-3", "CRE-4", "CRE-5", "PRO-2")
 def test_a_run_on_all_real_loans_fails_the_gate_and_uses_less_than_four_gibibytes_of_memory(
     warm: WarmParent, real_data: Path, database_url: str, tmp_path: Path

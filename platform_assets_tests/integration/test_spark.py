@@ -30,7 +30,6 @@ CLOSE = 1e-12
 
 @pytest.mark.slow
 @pytest.mark.release
-# The test takes a minute on two idle cores.
 @pytest.mark.requirement("PLT-9")
 def test_the_tables_of_the_real_loans_equal_those_of_duckdb(
     spark_cluster: Cluster, real_data: Path, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
